@@ -1,0 +1,167 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What a network looks like, as plain data: JSON both ways, no torch.
+
+A trunk is a list of layers in execution order. Batch norm is always folded into the
+convolution before it, so a pruned, quantised or imported network is described by the same
+few operations, and any engine can be written against this one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+from typing import Any
+
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.errors import ConfigError
+
+#: Name under which the first layer finds the network input.
+INPUT = 'image'
+OPERATIONS = ('conv', 'max_pool', 'add')
+ACTIVATIONS = ('none', 'relu', 'relu6')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """
+    One step of the trunk.
+
+    :param name: unique; tensors are called ``<name>.weight`` and ``<name>.bias``
+    :param op: ``conv`` (with bias), ``max_pool`` or ``add`` (of two equal shapes)
+    :param inputs: names of earlier layers, or ``image``
+    :param channels: number of output channels
+    :param kernel: side of the square window in pixels
+    :param groups: convolution groups; equal to the input channels for a depthwise layer
+    :param activation: applied last
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    activation: str = 'none'
+
+    def __post_init__(self) -> None:
+        if self.op not in OPERATIONS or self.activation not in ACTIVATIONS:
+            raise ConfigError(
+                f'layer {self.name!r} has op {self.op!r} and activation {self.activation!r}; '
+                f'known: {", ".join(OPERATIONS)} and {", ".join(ACTIVATIONS)}')
+        if len(self.inputs) != (2 if self.op == 'add' else 1):
+            raise ConfigError(f'layer {self.name!r} ({self.op}) has {len(self.inputs)} inputs')
+        if min(self.channels, self.kernel, self.stride, self.groups) < 1 or self.padding < 0:
+            raise ConfigError(f'layer {self.name!r} has a size below 1: {self}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """
+    Trunk, NetVLAD and projection of one network.
+
+    :param trunk: name of the architecture the layers come from, for people
+    :param layers: the trunk; the last layer feeds NetVLAD
+    :param clusters: number K of NetVLAD clusters
+    :param dimension: size D of the descriptor
+    """
+
+    trunk: str
+    layers: tuple[Layer, ...]
+    clusters: int
+    dimension: int
+
+    def __post_init__(self) -> None:
+        known = {INPUT}
+        for layer in self.layers:
+            missing = [name for name in layer.inputs if name not in known]
+            if missing or layer.name in known:
+                raise ConfigError(
+                    f'layer {layer.name!r} uses {missing or "a name that is taken"}; layers '
+                    'must have unique names and come after their inputs')
+            known.add(layer.name)
+        if not self.layers or self.clusters < 1 or self.dimension < 1:
+            raise ConfigError('a network needs layers, clusters >= 1 and dimension >= 1')
+        self.input_channels()
+
+    @property
+    def feature_channels(self) -> int:
+        """Number C of channels of the trunk's output."""
+        return self.layers[-1].channels
+
+    def input_channels(self) -> dict[str, int]:
+        """
+        Return the number of input channels of every layer.
+
+        :raises ConfigError: if channel counts or groups do not fit
+        """
+        channels = {INPUT: 3}
+        inputs = {}
+        for layer in self.layers:
+            counts = {channels[name] for name in layer.inputs}
+            size = counts.pop()
+            keeps = layer.op != 'conv'
+            if counts or (keeps and size != layer.channels) or size % layer.groups or (
+                    layer.channels % layer.groups):
+                raise ConfigError(
+                    f'layer {layer.name!r} ({layer.op}, {layer.groups} groups) cannot turn '
+                    f'{size} channels into {layer.channels}')
+            inputs[layer.name] = size
+            channels[layer.name] = layer.channels
+        return inputs
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return name -> shape of every tensor, in the order they are stored."""
+        inputs = self.input_channels()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in self.layers:
+            if layer.op == 'conv':
+                shapes[f'{layer.name}.weight'] = (
+                    layer.channels, inputs[layer.name] // layer.groups, layer.kernel, layer.kernel)
+                shapes[f'{layer.name}.bias'] = (layer.channels,)
+        features, clusters = self.feature_channels, self.clusters
+        shapes['netvlad.assignment.weight'] = (clusters, features)
+        shapes['netvlad.assignment.bias'] = (clusters,)
+        shapes['netvlad.centers'] = (clusters, features)
+        shapes['projection.weight'] = (self.dimension, clusters * features)
+        shapes['projection.bias'] = (self.dimension,)
+        return shapes
+
+    def parameters(self) -> int:
+        """Return the number of scalars of the network."""
+        total = 0
+        for shape in self.tensor_shapes().values():
+            count = 1
+            for size in shape:
+                count *= size
+            total += count
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a mapping of plain types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> NetworkSpec:
+        """
+        Build the specification from :meth:`to_json`'s mapping.
+
+        :raises ConfigError: if a key is unknown or the network makes no sense
+        """
+        return config_from_mapping(cls, values)
