@@ -1,0 +1,142 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Engines: both give the same descriptors, and say clearly when they cannot run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tiny_model import make_tiny_model
+from vpr_compressed.errors import EngineError
+from vpr_compressed.errors import ImageFormatError
+from vpr_compressed.errors import ModelFileError
+from vpr_compressed.model_file import default_model_path
+from vpr_compressed.model_file import write_model
+from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.extractor import load_extractor
+
+
+@pytest.mark.parametrize(('precision', 'least'), [
+    ('fp32', 0.999999), ('fp16', 0.999999), ('int8', 0.999)])
+def test_onnxruntime_equals_torch(
+    precision: str, least: float, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The graph computes what the reference network computes, for every layer kind."""
+    pytest.importorskip('torch', reason='the reference engine needs torch')
+    path = tmp_path / 'model.vpr'
+    write_model(path, make_tiny_model().with_precision(precision))
+    image = rng.integers(0, 256, (90, 120, 3), np.uint8)
+    found = load_extractor(path).describe(image)
+    expected = load_extractor(path, engine='torch').describe(image)
+    assert found.shape == (16,) and found.dtype == np.float32
+    assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
+    assert float(found @ expected) >= least
+
+
+def test_descriptor_equals_the_formulas_of_the_paper(
+    tiny_model_path: Path, rng: np.random.Generator
+) -> None:
+    """A slow float64 computation of trunk, NetVLAD and projection gives the same vector."""
+    from vpr_compressed.model_file import read_model
+    from vpr_compressed.preprocessing import Preprocessor
+
+    model = read_model(tiny_model_path)
+    image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+    expected = _slow_descriptor(model, Preprocessor(model.preprocessing)(image)[0])
+    found = load_extractor(tiny_model_path).describe(image)
+    assert float(found @ expected) > 0.999
+
+
+def _slow_descriptor(model, image):
+    """Loop over every position and cluster, as the formulas are written."""
+    weights = {name: model.float_tensor(name).astype(np.float64) for name in model.tensors}
+
+    def conv(x, name, stride, padding, groups):
+        kernel, bias = weights[f'{name}.weight'], weights[f'{name}.bias']
+        x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+        side = kernel.shape[2]
+        high, wide = ((size - side) // stride + 1 for size in x.shape[1:])
+        result = np.zeros((len(kernel), high, wide))
+        for out in range(len(kernel)):
+            first = out // (len(kernel) // groups) * kernel.shape[1]
+            for row in range(high):
+                for column in range(wide):
+                    window = x[first:first + kernel.shape[1],
+                               row * stride:row * stride + side,
+                               column * stride:column * stride + side]
+                    result[out, row, column] = (window * kernel[out]).sum() + bias[out]
+        return result
+
+    stem = np.maximum(conv(image, 'stem', 4, 2, 1), 0)
+    pool = stem.reshape(8, 6, 2, 8, 2).max(axis=(2, 4))
+    deep = np.clip(conv(pool, 'deep', 1, 1, 8), 0, 6)
+    features = (pool + conv(deep, 'point', 1, 0, 1)).reshape(8, -1).T          # (N, C)
+    vlad = np.zeros((4, 8))
+    for feature in features:
+        x = feature / np.linalg.norm(feature)
+        score = weights['netvlad.assignment.weight'] @ x + weights['netvlad.assignment.bias']
+        share = np.exp(score - score.max())
+        share /= share.sum()
+        for cluster in range(4):
+            vlad[cluster] += share[cluster] * (x - weights['netvlad.centers'][cluster])
+    vlad /= np.linalg.norm(vlad, axis=1, keepdims=True)
+    vector = vlad.ravel() / np.linalg.norm(vlad)
+    descriptor = weights['projection.weight'] @ vector + weights['projection.bias']
+    return (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
+
+
+def test_a_black_image_has_a_finite_descriptor(tiny_model_path: Path) -> None:
+    """No division by zero where a picture holds nothing."""
+    for value in (0, 255):
+        image = np.full((48, 64, 3), value, np.uint8)
+        assert np.isfinite(load_extractor(tiny_model_path).describe(image)).all()
+
+
+def test_unknown_engine_lists_the_known_ones() -> None:
+    """A typo is answered with a suggestion."""
+    with pytest.raises(EngineError, match="did you mean 'onnxruntime'"):
+        load_engine(make_tiny_model(), 'onnxrutime')
+
+
+def test_missing_model_and_bad_image_are_clear(tiny_model_path: Path, tmp_path: Path) -> None:
+    """Each error belongs to its family."""
+    with pytest.raises(ModelFileError, match='no model file'):
+        load_extractor(tmp_path / 'none.vpr')
+    with pytest.raises(ImageFormatError):
+        load_extractor(tiny_model_path).describe(np.full((48, 64, 3), np.nan, np.float32))
+
+
+def test_loading_a_model_never_imports_torch(tiny_model_path: Path) -> None:
+    """Torch alone would take more memory than the whole node."""
+    code = ('import sys; from pathlib import Path; '
+            'from vpr_compressed.runtime.extractor import load_extractor; '
+            f'load_extractor(Path({str(tiny_model_path)!r})); '
+            'sys.exit("torch" in sys.modules)')
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_the_packaged_model_is_small_and_complete() -> None:
+    """It is at most 25 MB, int8, 512-D, and tells where it comes from."""
+    extractor = load_extractor()
+    assert extractor.model_path == default_model_path()
+    assert extractor.model_bytes <= 25_000_000
+    assert (extractor.precision, extractor.dimension) == ('int8', 512)
+    assert 'Apache-2.0' in str(extractor.provenance['trunk_weights'])
+    assert 0.0 < extractor.calibration.threshold < 1.0

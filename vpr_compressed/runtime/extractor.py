@@ -1,0 +1,89 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From an image to its global descriptor: model file, pre-processing and engine together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vpr_compressed.calibration import SimilarityCalibration
+from vpr_compressed.model_file import default_model_path
+from vpr_compressed.model_file import Model
+from vpr_compressed.model_file import read_model
+from vpr_compressed.preprocessing import Preprocessor
+from vpr_compressed.records import DescriptorArray
+from vpr_compressed.records import ImageArray
+from vpr_compressed.runtime import load_engine
+
+
+class Extractor:
+    """
+    Describe images with one model on one engine.
+
+    Holds no second copy of the weights: the engine keeps what it needs, the model is dropped.
+
+    :param model: what to run
+    :param path: the file it came from
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param threads: CPU threads, 0 for all cores
+    :raises EngineError: if the engine is not installed or refuses the network
+    """
+
+    def __init__(
+        self, model: Model, path: Path, *, engine: str = 'onnxruntime', threads: int = 0
+    ) -> None:
+        self._preprocess = Preprocessor(model.preprocessing)
+        self._engine = load_engine(model, engine, threads)
+        self.model_path = path
+        self.model_bytes = path.stat().st_size
+        self.model_name = path.stem
+        self.dimension = model.spec.dimension
+        self.descriptor_id = model.descriptor_id
+        self.calibration: SimilarityCalibration = model.calibration
+        self.precision = model.precision
+        self.provenance: Mapping[str, Any] = model.provenance
+
+    @property
+    def engine_name(self) -> str:
+        """Name of the engine in use."""
+        return self._engine.name
+
+    def describe(self, image: ImageArray) -> DescriptorArray:
+        """
+        Describe one image.
+
+        :param image: uint8 RGB, ``(H, W, 3)``, any size
+        :returns: float32 ``(D,)``, unit norm
+        :raises ImageFormatError: if it is no such image
+        """
+        return self._engine.describe(self._preprocess(image))
+
+
+def load_extractor(
+    model: Path | None = None, *, engine: str = 'onnxruntime', threads: int = 0
+) -> Extractor:
+    """
+    Load a model file and get it ready to run.
+
+    :param model: ``.vpr`` file; None takes the packaged default
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param threads: CPU threads, 0 for all cores
+    :raises ModelFileError: missing, damaged or newer file
+    :raises EngineError: unknown or missing engine
+    """
+    path = default_model_path() if model is None else Path(model)
+    return Extractor(read_model(path), path, engine=engine, threads=threads)

@@ -1,0 +1,154 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The ONNX graph of a model, built in memory from its specification and tensors.
+
+An int8 projection stays int8: its input is quantised on the fly to uint8 and multiplied as
+integers, so the largest matrix is never expanded to float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+from onnx import helper
+from onnx import numpy_helper
+from onnx import TensorProto
+
+from vpr_compressed.model.spec import INPUT
+from vpr_compressed.model.spec import Layer
+from vpr_compressed.model_file import Model
+from vpr_compressed.model_file import QuantizedTensor
+
+OUTPUT = 'descriptor'
+OPSET = 17
+#: IR version of ONNX 1.12: old enough for every ONNX Runtime a robot may have.
+_IR_VERSION = 8
+
+
+class _Graph:
+    """Nodes and constants of a graph in the making."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, values: NDArray[np.generic]) -> str:
+        """Add a constant and return its name."""
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+        """Add an operation with one output and return the output's name."""
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+
+def build_graph(model: Model) -> onnx.ModelProto:
+    """
+    Return the network as ONNX: ``image`` ``(1, 3, h, w)`` -> ``descriptor`` ``(1, D)``.
+
+    :param model: weights in any precision
+    """
+    graph = _Graph()
+    for layer in model.spec.layers:
+        _add_layer(graph, model, layer)
+    vector = _add_netvlad(graph, model, model.spec.layers[-1].name)
+    _normalize(graph, _add_projection(graph, model, vector), OUTPUT)
+    size = model.preprocessing
+    image = helper.make_tensor_value_info(
+        INPUT, TensorProto.FLOAT, [1, 3, size.height, size.width])
+    result = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, model.spec.dimension])
+    proto = helper.make_model(
+        helper.make_graph(graph.nodes, 'vpr', [image], [result], graph.constants),
+        opset_imports=[helper.make_opsetid('', OPSET)], producer_name='vpr_compressed')
+    proto.ir_version = _IR_VERSION
+    return proto
+
+
+def _add_layer(graph: _Graph, model: Model, layer: Layer) -> None:
+    """Add one layer of the trunk; its output carries the layer's name."""
+    plain = layer.activation == 'none'
+    result = layer.name if plain else f'{layer.name}.linear'
+    window = {'kernel_shape': [layer.kernel] * 2, 'strides': [layer.stride] * 2,
+              'pads': [layer.padding] * 4}
+    if layer.op == 'conv':
+        inputs = [layer.inputs[0]] + [
+            graph.constant(name, model.float_tensor(name))
+            for name in (f'{layer.name}.weight', f'{layer.name}.bias')]
+        graph.node('Conv', inputs, result, group=layer.groups, **window)
+    elif layer.op == 'add':
+        graph.node('Add', layer.inputs, result)
+    else:
+        graph.node('MaxPool', layer.inputs, result, **window)
+    if layer.activation == 'relu':
+        graph.node('Relu', [result], layer.name)
+    elif layer.activation == 'relu6':
+        bounds = [graph.constant(f'{layer.name}.{name}', np.array(value, np.float32))
+                  for name, value in (('low', 0.0), ('high', 6.0))]
+        graph.node('Clip', [result, *bounds], layer.name)
+
+
+def _add_netvlad(graph: _Graph, model: Model, features: str) -> str:
+    """Add NetVLAD in its residual-free form and return its output, ``(1, K * C)``."""
+    channels, clusters = model.spec.feature_channels, model.spec.clusters
+    flat = graph.node('Reshape', [features, graph.constant(
+        'netvlad.flat', np.array([channels, -1], np.int64))], 'netvlad.features')
+    x = graph.node('LpNormalization', [flat], 'netvlad.x', axis=0, p=2)         # (C, N)
+    scores = graph.node('MatMul', [graph.constant(
+        'netvlad.assignment.weight', model.float_tensor('netvlad.assignment.weight')), x],
+        'netvlad.product')                                                      # (K, N)
+    bias = graph.constant('netvlad.assignment.bias',
+                          model.float_tensor('netvlad.assignment.bias').reshape(-1, 1))
+    scores = graph.node('Add', [scores, bias], 'netvlad.scores')
+    weights = graph.node('Softmax', [scores], 'netvlad.weights', axis=0)        # (K, N)
+    places = graph.node('Transpose', [x], 'netvlad.places', perm=[1, 0])        # (N, C)
+    weighted = graph.node('MatMul', [weights, places], 'netvlad.weighted')      # (K, C)
+    mass = graph.node('ReduceSum', [weights, graph.constant(
+        'netvlad.axis', np.array([1], np.int64))], 'netvlad.mass')              # (K, 1)
+    centers = graph.constant('netvlad.centers', model.float_tensor('netvlad.centers'))
+    offset = graph.node('Mul', [mass, centers], 'netvlad.offset')
+    residuals = graph.node('Sub', [weighted, offset], 'netvlad.residuals')      # (K, C)
+    intra = graph.node('LpNormalization', [residuals], 'netvlad.intra', axis=1, p=2)
+    vector = graph.node('Reshape', [intra, graph.constant(
+        'netvlad.shape', np.array([1, clusters * channels], np.int64))], 'netvlad.vector')
+    return _normalize(graph, vector, 'netvlad')
+
+
+def _add_projection(graph: _Graph, model: Model, vector: str) -> str:
+    """Add the projection and return its output, ``(1, D)``."""
+    weight = model.tensors['projection.weight']
+    bias = graph.constant('projection.bias', model.float_tensor('projection.bias'))
+    if not isinstance(weight, QuantizedTensor):
+        matrix = graph.constant('projection.weight', np.asarray(weight, np.float32))
+        return graph.node('Gemm', [vector, matrix, bias], 'projection', transB=1)
+    graph.nodes.append(helper.make_node(
+        'DynamicQuantizeLinear', [vector], ['vector.q', 'vector.scale', 'vector.zero'],
+        name='vector.quantize'))
+    matrix = graph.constant('projection.weight', weight.values.T)               # (K * C, D)
+    product = graph.node('MatMulInteger', ['vector.q', matrix, 'vector.zero'], 'projection.sum')
+    product = graph.node('Cast', [product], 'projection.float', to=TensorProto.FLOAT)
+    scale = graph.node('Mul', ['vector.scale', graph.constant(
+        'projection.scale', weight.scale)], 'projection.gain')
+    product = graph.node('Mul', [product, scale], 'projection.product')
+    return graph.node('Add', [product, bias], 'projection')
+
+
+def _normalize(graph: _Graph, vector: str, output: str) -> str:
+    """Add an L2 norm over a ``(1, N)`` vector."""
+    return graph.node('LpNormalization', [vector], output, axis=1, p=2)

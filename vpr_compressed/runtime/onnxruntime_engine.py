@@ -1,0 +1,62 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The default engine: ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+import onnxruntime
+
+from vpr_compressed.errors import EngineError
+from vpr_compressed.model.spec import INPUT
+from vpr_compressed.model_file import Model
+from vpr_compressed.runtime.onnx_graph import build_graph
+from vpr_compressed.runtime.onnx_graph import OUTPUT
+
+
+class OnnxRuntimeEngine:
+    """
+    Run a model with ONNX Runtime.
+
+    :param model: what to run
+    :param threads: CPU threads, 0 for all cores
+    :raises EngineError: if ONNX Runtime refuses the network
+    """
+
+    name = 'onnxruntime'
+
+    def __init__(self, model: Model, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would burn a core between two images of a slow camera.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        try:
+            self._session = onnxruntime.InferenceSession(
+                build_graph(model).SerializeToString(), options,
+                providers=['CPUExecutionProvider'])
+        except Exception as error:  # its exception types are private and differ by version
+            raise EngineError(f'ONNX Runtime refuses this network: {error}') from error
+
+    def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Describe one pre-processed image.
+
+        :param images: float32 ``(1, 3, h, w)``
+        :returns: descriptor, float32 ``(D,)``, unit norm
+        """
+        result: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0][0]
+        return result
