@@ -1,0 +1,231 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Training images and which of them show the same place.
+
+Three kinds of label source become one form, :class:`LabelledImages`: every image has a group
+and a coordinate; images of one group within ``positive_radius`` show the same place, and
+images of one neighbourhood within ``ignore_radius`` never count as different places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.config import option
+from vpr_compressed.config import suggest
+from vpr_compressed.errors import TrainingError
+
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One set of training images in the recipe."""
+
+    kind: str = option('positions', 'where the labels come from',
+                       choices=('positions', 'clips', 'aligned'))
+    folder: str = option('', 'folder below the data folder that holds the images')
+    table: str = option('', 'CSV below the data folder: positions and split (kind positions)')
+    split: str = option('', 'use only rows of this split; empty uses all')
+    walks: tuple[str, ...] = option((), 'image folders walked in step (kind aligned)')
+    positive_radius: float = option(12.0, 'same place within: metres, or frames', minimum=0.0)
+    ignore_radius: float = option(30.0, 'surely another place beyond: metres, or frames',
+                                  minimum=0.0)
+    every: int = option(1, 'take every n-th image', minimum=1)
+    mine: bool = option(True, 'search hard negatives here; not where places look alike')
+    share: float = option(1.0, 'relative share of the anchors of a batch', minimum=0.0)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """
+    Images with groups and coordinates.
+
+    :param paths: image files, length N
+    :param group: int64 ``(N,)``; positives share a group
+    :param neighbourhood: int64 ``(N,)``; only images of one neighbourhood can be too near to
+        be called different
+    :param coordinates: float64 ``(N, 2)``, metres or frames
+    """
+
+    paths: tuple[Path, ...]
+    group: NDArray[np.int64]
+    neighbourhood: NDArray[np.int64]
+    coordinates: NDArray[np.float64]
+    config: SourceConfig
+
+    def positives(self, row: int) -> NDArray[np.int64]:
+        """Return the rows that show the same place as ``row``, itself excluded."""
+        near = self._distance(row) <= self.config.positive_radius
+        near &= self.group == self.group[row]
+        near[row] = False
+        return np.flatnonzero(near)
+
+    def too_near(self, row: int) -> NDArray[np.bool_]:
+        """Return which rows must not be used as negatives of ``row``, itself included."""
+        near = self._distance(row) <= self.config.ignore_radius
+        result: NDArray[np.bool_] = near & (self.neighbourhood == self.neighbourhood[row])
+        return result
+
+    def _distance(self, row: int) -> NDArray[np.float64]:
+        """Return distances from ``row`` to all rows."""
+        difference = self.coordinates - self.coordinates[row]
+        return np.asarray(np.hypot(difference[:, 0], difference[:, 1]))
+
+
+class TrainingSet:
+    """
+    All sources of a recipe under one numbering.
+
+    :param sources: at least one with images
+    """
+
+    def __init__(self, sources: Sequence[LabelledImages]) -> None:
+        self.sources = tuple(sources)
+        self.paths = tuple(path for source in sources for path in source.paths)
+        sizes = [len(source.paths) for source in sources]
+        self._start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def place(self, index: int) -> tuple[LabelledImages, int, int]:
+        """Return the source of an image, its row there, and the source's first index."""
+        number = int(np.searchsorted(self._start, index, side='right')) - 1
+        return self.sources[number], index - int(self._start[number]), int(self._start[number])
+
+    def positives(self, index: int) -> NDArray[np.int64]:
+        """Return the images of the same place as ``index``, itself excluded."""
+        source, row, start = self.place(index)
+        return source.positives(row) + start
+
+    def different(self, indices: Sequence[int]) -> NDArray[np.bool_]:
+        """Return which pairs surely show different places, ``(B, B)``."""
+        chosen = np.asarray(indices, np.int64)
+        result = np.ones((len(chosen), len(chosen)), bool)
+        for position, index in enumerate(indices):
+            source, row, start = self.place(index)
+            near = np.flatnonzero(source.too_near(row)) + start
+            result[position] = ~np.isin(chosen, near)
+        return result & result.T
+
+    def range_of(self, number: int) -> range:
+        """Return the indices of one source."""
+        return range(int(self._start[number]), int(self._start[number + 1]))
+
+
+def load_training_set(root: Path, configs: Sequence[SourceConfig]) -> TrainingSet:
+    """
+    Read all sources of a recipe.
+
+    :param root: folder the recipe's paths are relative to
+    :raises TrainingError: if a folder or table is missing or holds no images
+    """
+    sources = [_LOADERS[config.kind](root, config) for config in configs]
+    if not sources:
+        raise TrainingError('the recipe names no training data; add entries under "data"')
+    return TrainingSet(sources)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """
+    Return the images of a folder in natural name order (2 before 10).
+
+    :raises TrainingError: if there are none
+    """
+    paths = [path for path in folder.glob('*') if path.suffix.lower() in _IMAGE_SUFFIXES]
+    if not paths:
+        raise TrainingError(f'no images in {folder}; check --data and the folder in the recipe')
+    return sorted(paths, key=lambda path: [
+        int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.name)])
+
+
+def _load_positions(root: Path, config: SourceConfig) -> LabelledImages:
+    """Read ``{pano}_{heading}`` images placed by a table with columns pano, x_m, y_m, split."""
+    rows = _read_table(root / config.table, ('pano', 'x_m', 'y_m'))
+    if config.split:
+        rows = [row for row in rows if row.get('split') == config.split]
+    where = {row['pano']: (float(row['x_m']), float(row['y_m'])) for row in rows}
+    chosen = [path for path in list_images(root / config.folder)
+              if path.stem.rpartition('_')[0] in where][::config.every]
+    if not chosen:
+        raise TrainingError(
+            f'no image of {root / config.folder} is in {config.table} with split '
+            f'{config.split!r}; names must be <pano>_<heading>')
+    heading = [int(path.stem.rpartition('_')[2]) for path in chosen]
+    return LabelledImages(
+        paths=tuple(chosen), group=np.array(heading, np.int64),
+        neighbourhood=np.zeros(len(chosen), np.int64),
+        coordinates=np.array([where[path.stem.rpartition('_')[0]] for path in chosen]),
+        config=config)
+
+
+def _load_clips(root: Path, config: SourceConfig) -> LabelledImages:
+    """Read ``<clip>_frame_<number>`` images; frames of one clip are near by number."""
+    paths = list_images(root / config.folder)[::config.every]
+    parts = [re.match(r'(.+?)_?(?:frame_?)?(\d+)$', path.stem) for path in paths]
+    if not all(parts):
+        raise TrainingError(f'images in {root / config.folder} must be named <clip>_<number>')
+    clips = [part.group(1) for part in parts if part]
+    number = {clip: index for index, clip in enumerate(dict.fromkeys(clips))}
+    group = np.array([number[clip] for clip in clips], np.int64)
+    frames = np.array([[float(part.group(2)), 0.0] for part in parts if part])
+    # Two clips may walk the same place, so a clip's own frames are the only sure neighbours
+    # and the clip as a whole is never split into different places beyond ignore_radius.
+    return LabelledImages(paths=tuple(paths), group=group, neighbourhood=group,
+                          coordinates=frames, config=config)
+
+
+def _load_aligned(root: Path, config: SourceConfig) -> LabelledImages:
+    """Read walks whose n-th images show the same place."""
+    paths: list[Path] = []
+    frames: list[float] = []
+    for walk in config.walks:
+        images = list_images(root / walk)[::config.every]
+        paths += images
+        frames += [float(index * config.every) for index in range(len(images))]
+    if not paths:
+        raise TrainingError('kind aligned needs "walks": two or more image folders')
+    zeros = np.zeros(len(paths), np.int64)
+    return LabelledImages(
+        paths=tuple(paths), group=zeros, neighbourhood=zeros,
+        coordinates=np.stack([frames, np.zeros(len(frames))], axis=1), config=config)
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV and check its columns."""
+    try:
+        with path.open(newline='', encoding='utf-8') as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise TrainingError(f'cannot read the table {path}: {error.strerror}') from error
+    for column in columns:
+        if not rows or column not in rows[0]:
+            found = rows[0] if rows else {}
+            raise TrainingError(f'{path} has no column {column!r}{suggest(column, found)}')
+    return rows
+
+
+_LOADERS: dict[str, Callable[[Path, SourceConfig], LabelledImages]] = {
+    'positions': _load_positions, 'clips': _load_clips, 'aligned': _load_aligned}

@@ -1,0 +1,170 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Validation during training: recall@1 on labelled image folders, and similarity decisions.
+
+Works on descriptors of image files that a callable provides, so it measures a network in
+training as well as a finished model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.errors import GroundTruthError
+from vpr_compressed.errors import VprError
+from vpr_compressed.records import DescriptorArray
+
+#: Image files, and '' or 'dark' for their lighting -> descriptors ``(N, D)``.
+Describe = Callable[[Sequence[Path], str], DescriptorArray]
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """
+    Queries, references and which of them belong together.
+
+    :param right: bool ``(Q, R)``, the answers that count as correct
+    :param barred: bool ``(Q, R)``, references a query may not see (itself)
+    :param dark: whether the queries are darkened
+    """
+
+    name: str
+    queries: tuple[Path, ...]
+    references: tuple[Path, ...]
+    right: NDArray[np.bool_]
+    barred: NDArray[np.bool_]
+    dark: bool
+
+    def similarities(self, describe: Describe) -> NDArray[np.float32]:
+        """Return cosines, ``(Q, R)``, -2 where barred."""
+        similarity = describe(self.queries, 'dark' if self.dark else '') @ describe(
+            self.references, '').T
+        return np.where(self.barred, np.float32(-2.0), similarity)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    What validation images say about a network.
+
+    Every query is asked twice for a decision: with all references, and with the right ones
+    taken away, as on a robot that is somewhere its map does not know.
+
+    :param recalls: name of the set -> share of answerable queries whose most similar
+        reference is right
+    :param similarities: best similarity of every decision, float32 ``(N,)``
+    :param correct: whether accepting it would be right, bool ``(N,)``
+    """
+
+    recalls: dict[str, float]
+    similarities: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+
+
+def measure(sets: Sequence[ValidationSet], describe: Describe) -> Measurement:
+    """
+    Measure a network on validation sets; images shared by two sets are described once.
+
+    :param sets: at least one
+    :param describe: the network
+    """
+    known: dict[tuple[tuple[Path, ...], str], DescriptorArray] = {}
+
+    def remembered(paths: Sequence[Path], change: str) -> DescriptorArray:
+        key = (tuple(paths), change)
+        if key not in known:
+            known[key] = describe(paths, change)
+        return known[key]
+
+    recalls: dict[str, float] = {}
+    similarities: list[NDArray[np.float32]] = []
+    correct: list[NDArray[np.bool_]] = []
+    for item in sets:
+        similarity = item.similarities(remembered)
+        rows, best = np.arange(len(similarity)), similarity.argmax(axis=1)
+        hits = item.right[rows, best]
+        recalls[item.name] = float(hits[item.right.any(axis=1)].mean())
+        unknown = np.where(item.right, np.float32(-2.0), similarity).max(axis=1)
+        similarities += [similarity[rows, best], unknown]
+        correct += [hits, np.zeros(len(rows), bool)]
+    return Measurement(recalls, np.concatenate(similarities), np.concatenate(correct))
+
+
+def positions_set(
+    name: str, images: Sequence[Path], table: Path, split: str, radius_m: float, dark: bool
+) -> ValidationSet:
+    """
+    Match every image against all others by position; names are ``<pano>_<heading>``.
+
+    :param table: CSV with columns pano, x_m, y_m and split
+    :raises GroundTruthError: if the table is missing or places no image
+    """
+    try:
+        with table.open(newline='', encoding='utf-8') as stream:
+            rows = [row for row in csv.DictReader(stream) if not split or row['split'] == split]
+        where = {row['pano']: (float(row['x_m']), float(row['y_m'])) for row in rows}
+    except (OSError, KeyError, ValueError) as error:
+        raise GroundTruthError(
+            f'cannot use {table}: {error!r}; needs columns pano, x_m, y_m, split') from error
+    chosen = tuple(path for path in images if path.stem.rpartition('_')[0] in where)
+    if not chosen:
+        raise GroundTruthError(f'{table} places none of the images with split {split!r}')
+    places = np.array([where[path.stem.rpartition('_')[0]] for path in chosen])
+    heading = np.array([path.stem.rpartition('_')[2] for path in chosen])
+    near = np.linalg.norm(places[:, None] - places[None], axis=2) <= radius_m
+    itself = np.eye(len(chosen), dtype=bool)
+    right = near & (heading[:, None] == heading[None]) & ~itself
+    return ValidationSet(name, chosen, chosen, right, itself, dark)
+
+
+def walks_set(
+    name: str, queries: Sequence[Path], references: Sequence[Path], ground_truth: Path, dark: bool
+) -> ValidationSet:
+    """
+    Match one walk against another by a JSON file: query index -> reference indices.
+
+    :raises GroundTruthError: if the file does not fit the images
+    """
+    right = np.zeros((len(queries), len(references)), bool)
+    try:
+        for query, answers in json.loads(ground_truth.read_text(encoding='utf-8')).items():
+            right[int(query), answers] = True
+    except (OSError, ValueError, IndexError, AttributeError) as error:
+        raise GroundTruthError(f'{ground_truth} does not fit the images: {error!r}') from error
+    return ValidationSet(name, tuple(queries), tuple(references), right, np.zeros_like(right), dark)
+
+
+def check_disjoint(sets: Sequence[ValidationSet], training: Sequence[Path]) -> None:
+    """
+    Refuse validation images that are trained on.
+
+    :raises VprError: naming an image that is in both
+    """
+    known = set(training)
+    for item in sets:
+        shared = known & ({*item.queries} | {*item.references})
+        if shared:
+            raise VprError(
+                f'validation set {item.name!r} shares {len(shared)} images with the training '
+                f'data, such as {sorted(shared)[0]}; choose another split')
