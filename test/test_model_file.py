@@ -20,14 +20,13 @@ from collections.abc import Callable
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 import struct
 
 import numpy as np
 import pytest
-
 from tiny_model import make_tiny_model
+
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file import quantize
 from vpr_compressed.model_file import QuantizedTensor
@@ -57,7 +56,8 @@ def test_int8_weights_are_within_half_a_step(rng: np.random.Generator) -> None:
     stored = quantize(weights)
     error = np.abs(stored.dequantize() - weights).reshape(5, -1).max(axis=1)
     assert (error <= stored.scale / 2 * 1.001).all()
-    assert stored.values.min() >= -127 and not stored.values[2].any()
+    assert stored.values.min() >= -127
+    assert not stored.values[2].any()
 
 
 def test_int8_file_is_a_quarter_of_the_float_file(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
         write_model(path, make_tiny_model(2))
     assert read_model(path).descriptor_id == make_tiny_model(1).descriptor_id
     write_model(path, make_tiny_model(2), overwrite=True)
-    assert os.listdir(tmp_path) == ['model.vpr']
+    assert [item.name for item in tmp_path.iterdir()] == ['model.vpr']
 
 
 def test_nan_weights_are_refused_on_writing(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ class Model:
         :raises ModelFileError: for an unknown precision
         """
         if precision not in PRECISIONS:
-            raise ModelFileError(f'unknown precision {precision!r}; one of {", ".join(PRECISIONS)}')
+            raise ModelFileError(
+                f'unknown precision {precision!r}; one of {", ".join(PRECISIONS)}')
         tensors: dict[str, Tensor] = {}
         for name in self.spec.tensor_shapes():
             values = self.float_tensor(name)

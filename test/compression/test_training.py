@@ -27,6 +27,7 @@ import pytest
 torch = pytest.importorskip('torch', reason='training needs torch (train extra)')
 
 from tiny_model import make_tiny_spec  # noqa: E402
+
 from vpr_compressed.compression.augment import augment  # noqa: E402
 from vpr_compressed.compression.augment import darken  # noqa: E402
 from vpr_compressed.compression.batches import BatchSampler  # noqa: E402
@@ -123,7 +124,7 @@ def test_augmentation_repeats_and_changes_the_picture(rng: np.random.Generator) 
     for change in (augment, darken):
         first, second = (change(image, np.random.default_rng(4)) for _ in range(2))
         np.testing.assert_array_equal(first, second)
-        assert first.shape == image.shape and first.dtype == np.uint8
+        assert (first.shape, first.dtype) == (image.shape, np.uint8)
         assert not np.array_equal(first, image)
     means = [darken(image, np.random.default_rng(seed)).mean() for seed in range(20)]
     assert np.mean(means) < 0.6 * image.mean()
@@ -188,7 +189,8 @@ def test_a_nan_loss_stops_and_keeps_the_checkpoint(street: Path, tmp_path: Path)
     with pytest.raises(TrainingError, match='loss became nan at step 5'):
         trainer.run(poison)
     again = _trainer(street, tmp_path / 'run')
-    assert again.resume() and again.step == 4
+    assert again.resume()
+    assert again.step == 4
     assert all(np.isfinite(values).all() for values in again.network.tensors().values())
 
 

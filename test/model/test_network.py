@@ -25,6 +25,7 @@ torch = pytest.importorskip('torch', reason='networks are built with torch (trai
 torchvision = pytest.importorskip('torchvision', reason='trunks come from torchvision')
 
 from tiny_model import make_tiny_spec  # noqa: E402
+
 from vpr_compressed.errors import ConfigError  # noqa: E402
 from vpr_compressed.errors import TrainingError  # noqa: E402
 from vpr_compressed.model.backbones import build_trunk  # noqa: E402

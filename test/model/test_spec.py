@@ -19,8 +19,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-
 from tiny_model import make_tiny_spec
+
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.model.spec import Layer
 from vpr_compressed.model.spec import NetworkSpec

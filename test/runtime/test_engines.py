@@ -22,8 +22,8 @@ import sys
 
 import numpy as np
 import pytest
-
 from tiny_model import make_tiny_model
+
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.errors import ModelFileError
@@ -45,7 +45,7 @@ def test_onnxruntime_equals_torch(
     image = rng.integers(0, 256, (90, 120, 3), np.uint8)
     found = load_extractor(path).describe(image)
     expected = load_extractor(path, engine='torch').describe(image)
-    assert found.shape == (16,) and found.dtype == np.float32
+    assert (found.shape, found.dtype) == ((16,), np.float32)
     assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
     assert float(found @ expected) >= least
 

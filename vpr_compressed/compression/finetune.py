@@ -84,7 +84,7 @@ class Trainer:
         folder: Path, validate: Validate
     ) -> None:
         self._device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        self._network = network.to(self._device, memory_format=torch.channels_last)
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)
         self._data, self._loader, self._config = data, loader, config
         self._folder, self._validate = folder, validate
         self._sampler = BatchSampler(data, config)

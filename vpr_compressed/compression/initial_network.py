@@ -58,7 +58,7 @@ def initial_network(
         dimension=config.dimension))
     network.load_tensors(trunk.tensors)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     order = np.random.default_rng(config.seed).permutation(len(data))[:config.init_images]
     paths = [data.paths[index] for index in np.sort(order)]
 

@@ -128,7 +128,7 @@ class TrainingSet:
             source, row, start = self.place(index)
             near = np.flatnonzero(source.too_near(row)) + start
             result[position] = ~np.isin(chosen, near)
-        return result & result.T
+        return np.asarray(result & result.T, bool)
 
     def range_of(self, number: int) -> range:
         """Return the indices of one source."""

@@ -60,7 +60,7 @@ class ValidationSet:
         """Return cosines, ``(Q, R)``, -2 where barred."""
         similarity = describe(self.queries, 'dark' if self.dark else '') @ describe(
             self.references, '').T
-        return np.where(self.barred, np.float32(-2.0), similarity)
+        return np.asarray(np.where(self.barred, np.float32(-2.0), similarity), np.float32)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ def walks_set(
             right[int(query), answers] = True
     except (OSError, ValueError, IndexError, AttributeError) as error:
         raise GroundTruthError(f'{ground_truth} does not fit the images: {error!r}') from error
-    return ValidationSet(name, tuple(queries), tuple(references), right, np.zeros_like(right), dark)
+    return ValidationSet(
+        name, tuple(queries), tuple(references), right, np.zeros_like(right), dark)
 
 
 def check_disjoint(sets: Sequence[ValidationSet], training: Sequence[Path]) -> None:
@@ -167,4 +168,4 @@ def check_disjoint(sets: Sequence[ValidationSet], training: Sequence[Path]) -> N
         if shared:
             raise VprError(
                 f'validation set {item.name!r} shares {len(shared)} images with the training '
-                f'data, such as {sorted(shared)[0]}; choose another split')
+                f'data, such as {min(shared)}; choose another split')

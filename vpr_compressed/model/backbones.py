@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +53,16 @@ class Trunk:
         return self.layers[-1].name if self.layers else INPUT
 
     def conv(
-        self, name: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *,
+        self, name: str, conv: nn.Conv2d, norm: Any = None, *,
         activation: str = 'none', source: str | None = None
     ) -> str:
-        """Append a convolution with its batch norm folded and return its name."""
+        """
+        Append a convolution with its batch norm folded.
+
+        :param norm: the ``BatchNorm2d`` that follows, or None
+        :param source: layer it reads; the newest one by default
+        :returns: its name
+        """
         weight = conv.weight.detach().double()
         bias = (torch.zeros(conv.out_channels) if conv.bias is None else conv.bias).detach()
         bias = bias.double()
@@ -71,8 +78,8 @@ class Trunk:
             groups=conv.groups, activation=activation))
         return name
 
-    def pool(self, name: str, pool: nn.MaxPool2d) -> str:
-        """Append a max pool and return its name."""
+    def pool(self, name: str, pool: Any) -> str:
+        """Append a ``MaxPool2d`` and return its name."""
         self.layers.append(Layer(
             name=name, op='max_pool', inputs=(self.last,), channels=self.layers[-1].channels,
             kernel=int(pool.kernel_size), stride=int(pool.stride), padding=int(pool.padding)))
@@ -100,7 +107,7 @@ class Trunk:
                               if key.rpartition('.')[0] in kept})
 
 
-def _vgg16(model: nn.Module) -> Trunk:
+def _vgg16(model: Any) -> Trunk:
     """Walk VGG16; the last convolution keeps no ReLU, as NetVLAD wants it."""
     trunk = Trunk()
     modules = list(model.features)
@@ -113,7 +120,7 @@ def _vgg16(model: nn.Module) -> Trunk:
     return trunk
 
 
-def _resnet18(model: nn.Module) -> Trunk:
+def _resnet18(model: Any) -> Trunk:
     """Walk ResNet18 block by block."""
     trunk = Trunk()
     trunk.conv('conv1', model.conv1, model.bn1, activation='relu')
@@ -130,7 +137,7 @@ def _resnet18(model: nn.Module) -> Trunk:
     return trunk
 
 
-def _mobilenet_v2(model: nn.Module) -> Trunk:
+def _mobilenet_v2(model: Any) -> Trunk:
     """Walk MobileNetV2 block by block; names are torchvision's."""
     trunk = Trunk()
     trunk.conv('features.0', model.features[0][0], model.features[0][1], activation='relu6')
@@ -154,7 +161,7 @@ class _Family:
     """How one torchvision model is built, walked and usually cut."""
 
     build: Callable[..., nn.Module]
-    walk: Callable[[nn.Module], Trunk]
+    walk: Callable[[Any], Trunk]
     cut: str
 
 

@@ -96,7 +96,9 @@ def set_clusters(network: VprNetwork, centers: Tensor, *, sharpness: float = 100
         network.netvlad.assignment.bias.copy_(-sharpness * centers.square().sum(dim=1))
 
 
-def fit_projection(vectors: Tensor, dimension: int, *, power: float = 0.5) -> tuple[Tensor, Tensor]:
+def fit_projection(
+    vectors: Tensor, dimension: int, *, power: float = 0.5
+) -> tuple[Tensor, Tensor]:
     """
     Fit PCA with partial whitening through the Gram matrix.
 

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model.spec import Layer
 from vpr_compressed.model.spec import NetworkSpec
 
-_ACTIVATIONS = {'none': lambda x: x, 'relu': functional.relu, 'relu6': functional.relu6}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    'none': lambda x: x, 'relu': functional.relu, 'relu6': functional.relu6}
 
 
 class VprNetwork(nn.Module):
@@ -126,22 +128,18 @@ class VprNetwork(nn.Module):
             value = inputs[0] + inputs[1]
         else:
             value = functional.max_pool2d(inputs[0], layer.kernel, layer.stride, layer.padding)
-        activated: Tensor = _ACTIVATIONS[layer.activation](value)  # type: ignore[no-untyped-call]
-        return activated
+        return _ACTIVATIONS[layer.activation](value)
 
     def _named(self) -> dict[str, nn.Parameter]:
         """Return the parameters under the names of the specification."""
-        named = {}
+        named: dict[str, nn.Parameter] = {}
         for layer in self.spec.layers:
             if layer.op == 'conv':
                 module = self.convs[_module_name(layer.name)]
-                named[f'{layer.name}.weight'] = module.weight
-                named[f'{layer.name}.bias'] = module.bias
-        named['netvlad.assignment.weight'] = self.netvlad.assignment.weight
-        named['netvlad.assignment.bias'] = self.netvlad.assignment.bias
-        named['netvlad.centers'] = self.netvlad.centers
-        named['projection.weight'] = self.projection.weight
-        named['projection.bias'] = self.projection.bias
+                named |= {f'{layer.name}.{key}': value
+                          for key, value in module.named_parameters()}
+        for part, module in (('netvlad', self.netvlad), ('projection', self.projection)):
+            named |= {f'{part}.{key}': value for key, value in module.named_parameters()}
         return named
 
 

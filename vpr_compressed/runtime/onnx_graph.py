@@ -22,6 +22,7 @@ integers, so the largest matrix is never expanded to float.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add an operation with one output and return the output's name."""
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
