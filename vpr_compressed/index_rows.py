@@ -1,0 +1,217 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Rows of descriptors in memory, as half-precision values or as sign bits; knows no ids.
+
+Plain NumPy. ``index`` puts ids, removal and FAISS on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.records import DescriptorArray
+
+IdArray = NDArray[np.int64]
+#: Return at least the ``count`` nearest rows of ``codes`` with their Hamming distances to
+#: ``code``, in any order.
+Scan = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], tuple[IdArray, NDArray[np.int64]]]
+#: Rows worked on at a time, so that temporary arrays stay small.
+BLOCK = 2048
+
+
+class HalfRows(Protocol):
+    """Half-precision rows that can be scanned."""
+
+    @property
+    def nbytes(self) -> int: ...
+    def append(self, rows: DescriptorArray) -> None: ...
+    def keep(self, alive: NDArray[np.bool_]) -> None: ...
+    def nearest(
+        self, query: DescriptorArray, count: int
+    ) -> tuple[IdArray, NDArray[np.float32]]: ...
+    def values(self, rows: IdArray) -> DescriptorArray: ...
+
+
+class NumpyHalfRows:
+    """The same rows in one array, for systems without FAISS."""
+
+    def __init__(self, dimension: int) -> None:
+        self._rows = GrowingRows((dimension,), np.float16)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of the array."""
+        return self._rows.nbytes
+
+    def append(self, rows: DescriptorArray) -> None:
+        """Add float32 rows."""
+        self._rows.append(rows.astype(np.float16))
+
+    def keep(self, alive: NDArray[np.bool_]) -> None:
+        """Keep some rows."""
+        self._rows.keep(alive)
+
+    def nearest(
+        self, query: DescriptorArray, count: int
+    ) -> tuple[IdArray, NDArray[np.float32]]:
+        """Return the rows of the largest inner products, and these."""
+        rows = self._rows.values
+        products = np.concatenate([
+            rows[start:start + BLOCK].astype(np.float32) @ query
+            for start in range(0, len(rows), BLOCK)])
+        best = np.argsort(-products, kind='stable')[:count].astype(np.int64)
+        return best, products[best]
+
+    def values(self, rows: IdArray) -> DescriptorArray:
+        """Return rows as float32."""
+        values: DescriptorArray = self._rows.values[rows].astype(np.float32)
+        return values
+
+
+class SignRows:
+    """
+    One bit per value, of rotated descriptors.
+
+    :param dimension: values per descriptor
+    :param scan: finds the nearest codes, ``scan_codes`` or something faster
+    """
+
+    def __init__(self, dimension: int, scan: Scan) -> None:
+        self._bits = -(-dimension // 8) * 8
+        self._scan = scan
+        self._rows = GrowingRows((self._bits // 8,), np.uint8)
+        padded = 1 << max(3, (self._bits - 1).bit_length())
+        flips = np.random.default_rng(20260101).integers(0, 2, (2, padded))
+        self._flips = (2 * flips - 1).astype(np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of the array."""
+        return self._rows.nbytes
+
+    def append(self, rows: DescriptorArray) -> None:
+        """Add float32 rows."""
+        for start in range(0, len(rows), BLOCK):
+            self._rows.append(np.packbits(self._rotate(rows[start:start + BLOCK]) > 0, axis=1))
+
+    def keep(self, alive: NDArray[np.bool_]) -> None:
+        """Keep some rows."""
+        self._rows.keep(alive)
+
+    def nearest(self, query: DescriptorArray, count: int) -> IdArray:
+        """Return the ``count`` rows of the smallest Hamming distance; ties by row."""
+        code = np.packbits(self._rotate(query[np.newaxis]) > 0, axis=1)
+        rows, distances = self._scan(
+            self._rows.values, code[0], min(2 * count, len(self._rows)))
+        cut = np.partition(distances, count - 1)[count - 1]
+        if rows.size < len(self._rows) and distances.max() <= cut:
+            # more rows than fetched share the last distance: which ones came is up to FAISS
+            distances = hamming(self._rows.values, code[0])
+            rows = np.arange(distances.size, dtype=np.int64)
+        return rows[np.lexsort((rows, distances))[:count]]
+
+    def scores(self, rows: IdArray, query: DescriptorArray) -> NDArray[np.float32]:
+        """Return the query's values summed over the set bits: finer than Hamming distance."""
+        bits = np.unpackbits(self._rows.values[rows], axis=1).astype(np.float32)
+        return cosines(bits, self._rotate(query[np.newaxis])[0])
+
+    def _rotate(self, rows: DescriptorArray) -> DescriptorArray:
+        """Return rows after two rounds of sign flips and Hadamard transform, ``(M, bits)``."""
+        mixed = np.zeros((len(rows), self._flips.shape[1]), np.float32)
+        mixed[:, :rows.shape[1]] = rows
+        for flips in self._flips:
+            mixed = hadamard(mixed * flips)
+        return mixed[:, :self._bits]
+
+
+class GrowingRows:
+    """An array that grows at its end by an eighth, so memory stays close to its content."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self._array: NDArray[Any] = np.empty((0, *shape), dtype)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """Return the rows; writing into them changes them."""
+        return self._array[:self._size]
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes allocated."""
+        return self._array.nbytes
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Add rows at the end."""
+        size = self._size + len(rows)
+        if size > len(self._array):
+            grown = np.empty((size + size // 8 + 16, *self._array.shape[1:]), self._array.dtype)
+            grown[:self._size] = self.values
+            self._array = grown
+        self._array[self._size:size] = rows
+        self._size = size
+
+    def keep(self, alive: NDArray[np.bool_]) -> None:
+        """Keep some rows."""
+        self._array = self.values[alive]
+        self._size = len(self._array)
+
+
+def hadamard(rows: DescriptorArray) -> DescriptorArray:
+    """Return the orthonormal Walsh-Hadamard transform of each row, length a power of two."""
+    count, size = rows.shape
+    half = 1
+    while half < size:
+        pairs = rows.reshape(count, size // (2 * half), 2, half)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        half *= 2
+    scaled: DescriptorArray = rows.reshape(count, size) / np.float32(np.sqrt(size))
+    return scaled
+
+
+def hamming(codes: NDArray[np.uint8], code: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the number of bits in which each row differs from one code."""
+    different = codes ^ code
+    counts = np.bitwise_count(different) if _NUMPY_COUNTS else _BIT_COUNTS[different]
+    distances: NDArray[np.int64] = counts.sum(axis=1, dtype=np.int64)
+    return distances
+
+
+_NUMPY_COUNTS = hasattr(np, 'bitwise_count')  # since NumPy 2
+_BIT_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1).sum(
+    axis=1, dtype=np.uint8)
+
+
+def cosines(rows: DescriptorArray, query: DescriptorArray) -> NDArray[np.float32]:
+    """Return inner products; row by row, so a value does not depend on its neighbours."""
+    products: NDArray[np.float32] = np.einsum('md,d->m', rows, query)
+    return products
+
+
+def scan_codes(
+    codes: NDArray[np.uint8], code: NDArray[np.uint8], count: int  # noqa: ARG001  (a Scan)
+) -> tuple[IdArray, NDArray[np.int64]]:
+    """Return all rows with their distances: the scan that needs nothing but NumPy."""
+    distances = hamming(codes, code)
+    return np.arange(distances.size, dtype=np.int64), distances

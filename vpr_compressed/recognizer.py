@@ -1,0 +1,252 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+From an image to a place: the one method that the node, the evaluation and the CLI call.
+
+Images are described by an extractor, searched in the map, and accepted when recent frames
+agree. None means "I do not know"; it is never replaced by the best guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+import math
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+
+from vpr_compressed.calibration import SimilarityCalibration
+from vpr_compressed.config import option
+from vpr_compressed.consistency import ConsistencyConfig
+from vpr_compressed.consistency import ConsistencyFilter
+from vpr_compressed.consistency import NS_PER_S
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import EngineError
+from vpr_compressed.errors import MapFileError
+from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.records import Candidate
+from vpr_compressed.records import DescriptorArray
+from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Keyframe
+from vpr_compressed.records import Match
+from vpr_compressed.records import Pose
+from vpr_compressed.records import Recognition
+
+#: A ``min_similarity`` at or below this means "not set".
+_NOT_SET = -0.999
+#: How far the norm of a descriptor may be from one.
+_NORM_TOLERANCE = 1e-2
+
+
+class Extractor(Protocol):
+    """What turns an image into a descriptor; the engines of ``runtime`` do."""
+
+    @property
+    def dimension(self) -> int:
+        """Return the number of values per descriptor."""
+
+    @property
+    def descriptor_id(self) -> str:
+        """Return the id that maps of this model carry."""
+
+    @property
+    def calibration(self) -> SimilarityCalibration:
+        """Return what a similarity of this model is worth."""
+
+    def describe(self, image: ImageArray) -> DescriptorArray:
+        """Return the descriptor of an image, float32, ``(D,)``, unit norm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognizerConfig:
+    """What is searched, what may be accepted, and which images become keyframes."""
+
+    top_k: int = option(5, 'number of candidates searched per image', minimum=1)
+    min_similarity: float = option(
+        -1.0, 'mean similarity of the agreeing frames a match needs; -1 takes the threshold '
+        'calibrated with the model', minimum=-1.0, maximum=1.0)
+    exclude_recent_s: float = option(
+        30.0, 'while mapping: seconds of the current session that are not searched', minimum=0.0)
+    keyframe_min_interval_s: float = option(
+        0.0, 'while mapping: seconds between keyframes; 0 takes every image', minimum=0.0)
+    keyframe_min_distance_m: float = option(
+        0.0, 'while mapping with poses: metres between keyframes; 0 does not look', minimum=0.0)
+    keyframe_max_similarity: float = option(
+        1.0, 'while mapping: images more similar than this to the last keyframe are left out; '
+        '1 does not look', minimum=-1.0, maximum=1.0)
+
+    def __post_init__(self) -> None:
+        """Refuse nonsense."""
+        if self.top_k < 1:
+            raise ConfigError(f'top_k must be at least 1, got {self.top_k}')
+        for name in ('min_similarity', 'keyframe_max_similarity'):
+            if not -1.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f'{name} must lie in [-1, 1], got {getattr(self, name)}')
+        for name in ('exclude_recent_s', 'keyframe_min_interval_s', 'keyframe_min_distance_m'):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
+                raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
+
+
+@dataclass(frozen=True)
+class _LastKeyframe:
+    """What the next image is compared with before it becomes a keyframe."""
+
+    keyframe: Keyframe
+    descriptor: DescriptorArray
+
+
+class Recognizer:
+    """
+    Recognise and remember places; one thread calls ``process`` and ``reset``.
+
+    ``localization`` searches the map and never changes it; ``mapping`` adds keyframes; both
+    together search before adding and leave out what was just seen (online SLAM).
+
+    :param extractor: describes images
+    :param place_map: map of the same descriptors
+    :raises MapFileError: when the map was made with another model
+    """
+
+    def __init__(
+        self, extractor: Extractor, place_map: PlaceMap,
+        config: RecognizerConfig | None = None, consistency: ConsistencyConfig | None = None
+    ) -> None:
+        found, needed = place_map.descriptor_id, extractor.descriptor_id
+        if found != needed or place_map.dimension != extractor.dimension:
+            raise MapFileError(
+                f'map {place_map.path or "in memory"} holds {place_map.dimension}-D descriptors '
+                f'{found}, the model makes {extractor.dimension}-D {needed}; use the model the '
+                'map was made with, or build the map again')
+        self.mapping = False
+        self.localization = True
+        self._extractor = extractor
+        self._map = place_map
+        self._config = config or RecognizerConfig()
+        self._consistency = ConsistencyFilter(
+            _with_threshold(consistency or ConsistencyConfig(), self.threshold))
+        self._last: _LastKeyframe | None = None
+        self._last_stamp_ns: int | None = None
+        self._session_over = False
+
+    @property
+    def threshold(self) -> float:
+        """Return the mean similarity a match needs."""
+        if self._config.min_similarity <= _NOT_SET:
+            return self._extractor.calibration.threshold
+        return self._config.min_similarity
+
+    def reset(self) -> None:
+        """Forget earlier frames; mapping goes on in a new session."""
+        self._consistency.reset()
+        self._last = None
+        self._last_stamp_ns = None
+        self._session_over = True
+
+    def process(
+        self, image: ImageArray, *, stamp_ns: int, pose: Pose | None = None,
+        external_id: str = '', name: str = ''
+    ) -> Recognition:
+        """
+        Describe an image, search for its place and, while mapping, remember it.
+
+        A stamp before the last one (a bag that starts again) resets first.
+
+        :param image: RGB uint8, ``(H, W, 3)``
+        :param stamp_ns: image time in nanoseconds
+        :param pose: pose of the robot, stored with a keyframe
+        :param external_id: the image's key in another system, stored with a keyframe
+        :param name: for people, stored with a keyframe
+        :returns: descriptor, candidates, and the match or None
+        :raises EngineError: when the network returns no unit descriptor
+        :raises MapFileError: when the map cannot be read or written
+        """
+        started = perf_counter()
+        descriptor = _checked(self._extractor.describe(image), self._extractor.dimension)
+        described = perf_counter()
+        if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
+            self.reset()
+        self._last_stamp_ns = stamp_ns
+        if self.mapping and self._session_over:
+            self._map.begin_session()
+            self._session_over = False
+        candidates = self._search(descriptor, stamp_ns) if self.localization else []
+        match = self._accept(stamp_ns, candidates) if self.localization else None
+        searched = perf_counter()
+        added = None
+        if self.mapping and self._is_new(descriptor, stamp_ns, pose):
+            added = self._map.add(
+                descriptor, stamp_ns=stamp_ns, pose=pose, external_id=external_id, name=name)
+            self._last = _LastKeyframe(added, descriptor)
+        confidence = self._extractor.calibration.confidence
+        return Recognition(
+            stamp_ns=stamp_ns, descriptor=descriptor, candidates=tuple(candidates),
+            confidences=tuple(confidence(c.similarity) for c in candidates), match=match,
+            added=added, inference_ms=(described - started) * 1e3,
+            search_ms=(searched - described) * 1e3)
+
+    def _search(self, descriptor: DescriptorArray, stamp_ns: int) -> list[Candidate]:
+        """Return the best candidates; while mapping without what was just seen."""
+        since_ns = None
+        if self.mapping:
+            since_ns = stamp_ns - round(self._config.exclude_recent_s * NS_PER_S)
+        return self._map.search(descriptor, self._config.top_k, exclude_since_ns=since_ns)
+
+    def _accept(self, stamp_ns: int, candidates: list[Candidate]) -> Match | None:
+        """Return the place recent frames agree on, when they resemble it enough."""
+        agreement = self._consistency.update(stamp_ns, candidates)
+        if agreement is None or agreement.mean_similarity < self.threshold:
+            return None
+        return Match(
+            stamp_ns=stamp_ns, keyframe=agreement.candidate.keyframe,
+            similarity=agreement.candidate.similarity, votes=agreement.votes,
+            confidence=self._extractor.calibration.confidence(agreement.mean_similarity))
+
+    def _is_new(self, descriptor: DescriptorArray, stamp_ns: int, pose: Pose | None) -> bool:
+        """Return whether an image differs enough from the last keyframe to become one."""
+        if self._last is None:
+            return True
+        config, last = self._config, self._last
+        if stamp_ns - last.keyframe.stamp_ns < config.keyframe_min_interval_s * NS_PER_S:
+            return False
+        if config.keyframe_min_distance_m > 0.0 and pose and last.keyframe.pose:
+            moved_m = math.dist(pose.position_m, last.keyframe.pose.position_m)
+            if moved_m < config.keyframe_min_distance_m:
+                return False
+        limit = config.keyframe_max_similarity
+        return limit >= 1.0 or float(descriptor @ last.descriptor) <= limit
+
+
+def _with_threshold(consistency: ConsistencyConfig, threshold: float) -> ConsistencyConfig:
+    """Return the configuration with the recognizer's threshold where none is set."""
+    if consistency.min_similarity > _NOT_SET:
+        return consistency
+    return replace(consistency, min_similarity=threshold)
+
+
+def _checked(descriptor: DescriptorArray, dimension: int) -> DescriptorArray:
+    """Return a descriptor that is one, or raise EngineError."""
+    vector = np.asarray(descriptor, np.float32)
+    if vector.shape != (dimension,):
+        raise EngineError(
+            f'the network returned shape {vector.shape}, its model says ({dimension},); the model '
+            'file and the engine do not fit, choose another engine')
+    norm = float(np.linalg.norm(vector))
+    if not abs(norm - 1.0) <= _NORM_TOLERANCE:  # also refuses NaN
+        raise EngineError(
+            f'the network returned a descriptor of norm {norm} instead of 1; choose another '
+            'engine or make the model file again')
+    return vector
