@@ -1,0 +1,196 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+ROS bags: ROS 1 and 2, sqlite3 and mcap, raw and compressed image topics; no ROS needed.
+
+A frame is stamped with its message's header, as in the live system; a header without a time
+falls back to the time of recording. This is the only module that imports rosbags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from typing import NoReturn
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.typesys import get_typestore
+from rosbags.typesys import Stores
+
+from vpr_compressed.errors import SourceError
+from vpr_compressed.images import rgb_from_message
+from vpr_compressed.sources.frames import EncodedImage
+from vpr_compressed.sources.frames import Frame
+from vpr_compressed.sources.frames import natural_key
+from vpr_compressed.sources.poses import PoseTrack
+
+COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
+IMAGE_TYPES = ('sensor_msgs/msg/Image', COMPRESSED_TYPE)
+POSE_TYPES = (
+    'nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped',
+    'geometry_msgs/msg/PoseWithCovarianceStamped')
+BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
+METADATA_NAME = 'metadata.yaml'
+
+
+class BagSource:
+    """The images of one topic of a bag, in the order they were recorded."""
+
+    kind = 'bag'
+
+    def __init__(
+        self, path: Path, *, topic: str | None = None, pose_topic: str | None = None
+    ) -> None:
+        """
+        Read the list of topics, choose the image topic, and read the poses.
+
+        :param path: bag folder, or one ``.db3``, ``.mcap`` or ``.bag`` file
+        :param topic: image topic; may be left out when the bag has only one
+        :param pose_topic: topic of Odometry, PoseStamped or PoseWithCovarianceStamped messages
+        :raises SourceError: damaged bag, no or several image topics, or a wrong topic name
+        """
+        self.path = path
+        self._files = bag_files(path)
+        with self._open() as reader:
+            counts = _topics(reader)
+            self.topic = _choose_topic(path, counts, topic)
+            self._length = counts[self.topic][1]
+            if pose_topic is not None:
+                _check_pose_topic(path, counts, pose_topic)
+                self._track = PoseTrack(
+                    message for message, _ in _messages(reader, pose_topic))
+        self.pose_topic = pose_topic
+
+    def __len__(self) -> int:
+        """Return the number of messages on the image topic."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the images in the order they were recorded."""
+        with self._open() as reader:
+            for index, (message, recorded_ns) in enumerate(_messages(reader, self.topic)):
+                header = message.header
+                stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec or recorded_ns
+                compressed = hasattr(message, 'format')
+                yield Frame(
+                    index=index, name=f'{self.topic}[{index}]', stamp_ns=stamp_ns,
+                    pose=self._track.nearest(stamp_ns) if self.pose_topic else None,
+                    load=partial(rgb_from_message, message), frame_id=header.frame_id,
+                    encoded=partial(_encoded, message) if compressed else None)
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        poses = f', poses from {self.pose_topic}' if self.pose_topic else ''
+        return f'bag {self.path} ({len(self)} images on {self.topic}{poses})'
+
+    @contextmanager
+    def _open(self) -> Iterator[AnyReader]:
+        """Open the bag; whatever goes wrong while reading it becomes a SourceError."""
+        try:
+            # Only bags of Humble and before carry no definitions of their own.
+            reader = AnyReader(self._files, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+            with reader:
+                yield reader
+        except SourceError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # rosbags lets the errors of SQLite, YAML, struct, zstd, lz4 and its own assertions
+            # through; on a damaged file any of them may come.
+            _refuse(self.path, error)
+
+
+def bag_files(path: Path) -> list[Path]:
+    """
+    Return what has to be opened to read a bag.
+
+    :param path: file or folder; a folder without ``metadata.yaml`` (the recorder was killed)
+        is read from its storage files
+    """
+    if path.is_file() or (path / METADATA_NAME).is_file():
+        return [path]
+    files = [file for file in path.iterdir() if file.suffix in BAG_SUFFIXES]
+    return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    """Raise SourceError for whatever stopped the reader."""
+    reason = str(error) or type(error).__name__
+    raise SourceError(
+        f'cannot read bag {path}: {reason}. The file is damaged, still being written, or no bag; '
+        'try "ros2 bag info" and "ros2 bag reindex" on it, or record it again') from error
+
+
+def _topics(reader: AnyReader) -> dict[str, tuple[str, int]]:
+    """Return topic -> (message type, number of messages)."""
+    topics: dict[str, tuple[str, int]] = {}
+    for connection in reader.connections:
+        _, count = topics.get(connection.topic, ('', 0))
+        topics[connection.topic] = (connection.msgtype, count + connection.msgcount)
+    return topics
+
+
+def _choose_topic(
+    path: Path, topics: dict[str, tuple[str, int]], wanted: str | None
+) -> str:
+    """Return the image topic to read or say which ones there are."""
+    images = {name: topics[name] for name in sorted(topics) if topics[name][0] in IMAGE_TYPES}
+    if not images:
+        raise SourceError(
+            f'bag {path} has no image topic (sensor_msgs Image or CompressedImage), it has: '
+            f'{_listing(topics)}; record the camera topic too')
+    if wanted is None and len(images) > 1:
+        raise SourceError(
+            f'bag {path} has {len(images)} image topics: {_listing(images)}; name one of them')
+    if wanted is not None and wanted not in images:
+        found = topics[wanted][0] if wanted in topics else 'not in the bag'
+        raise SourceError(
+            f'topic {wanted} of bag {path} is {found}; its image topics are: {_listing(images)}')
+    topic = next(iter(images)) if wanted is None else wanted
+    if images[topic][1] == 0:
+        raise SourceError(f'topic {topic} of bag {path} holds no message; choose another bag')
+    return topic
+
+
+def _check_pose_topic(path: Path, topics: dict[str, tuple[str, int]], wanted: str) -> None:
+    """Refuse a pose topic that is absent or of another type, naming the right ones."""
+    if topics.get(wanted, ('', 0))[0] not in POSE_TYPES:
+        found = topics[wanted][0] if wanted in topics else 'not in the bag'
+        known = {name: entry for name, entry in topics.items() if entry[0] in POSE_TYPES}
+        raise SourceError(
+            f'pose topic {wanted} of bag {path} is {found}; its topics with poses '
+            f'({", ".join(kind.rsplit("/", 1)[1] for kind in POSE_TYPES)}) are: '
+            f'{_listing(known)}')
+
+
+def _listing(topics: dict[str, tuple[str, int]]) -> str:
+    """Return topics as text."""
+    entries = [f'{name} ({kind}, {count} messages)' for name, (kind, count) in topics.items()]
+    return ', '.join(entries) or 'none'
+
+
+def _messages(reader: AnyReader, topic: str) -> Iterator[tuple[Any, int]]:
+    """Yield the messages of one topic with the time they were recorded, in nanoseconds."""
+    connections: list[Connection] = [c for c in reader.connections if c.topic == topic]
+    for connection, recorded_ns, raw in reader.messages(connections):
+        yield reader.deserialize(raw, connection.msgtype), recorded_ns
+
+
+def _encoded(message: Any) -> EncodedImage:
+    """Return a compressed message's image as it is."""
+    return EncodedImage(bytes(message.data), message.format)
