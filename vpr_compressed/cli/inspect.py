@@ -1,0 +1,183 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Show what is in a model or map file."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from argparse import Namespace
+import json
+from pathlib import Path
+from typing import Any
+
+from vpr_compressed.cli import options
+from vpr_compressed.errors import VprError
+
+NAME = 'inspect'
+HELP = 'show what is in a model or map file'
+EPILOG = """\
+examples:
+  vpr_compressed inspect                        the model in the package
+  vpr_compressed inspect site.vprmap            sessions, places and bytes of a map
+  vpr_compressed inspect model.vpr --json       everything, for a program
+
+The kind of file is found by looking into it."""
+SQLITE_MAGIC = b'SQLite format 3\0'
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        'file', type=Path, nargs='?', help='model or map file; the packaged model if left out')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(args: Namespace) -> None:
+    """Print the description of the file."""
+    from vpr_compressed.model_file import default_model_path
+
+    path = args.file or default_model_path()
+    facts = describe_map(path) if is_map(path) else describe_model(path)
+    print(json.dumps(facts, indent=2) if args.json else as_text(facts))
+
+
+def is_map(path: Path) -> bool:
+    """
+    Return whether a file is a map (an SQLite database) and not a model.
+
+    :raises VprError: if it cannot be read
+    """
+    try:
+        with path.open('rb') as stream:
+            return stream.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+    except OSError as error:
+        raise VprError(
+            f'cannot read {path}: {error.strerror}; give a .vpr model or a .vprmap map file'
+        ) from error
+
+
+def describe_model(path: Path) -> dict[str, Any]:
+    """
+    Return the facts of a model file.
+
+    :raises ModelFileError: not a model, or damaged
+    """
+    from vpr_compressed.model_file import QuantizedTensor
+    from vpr_compressed.model_file import read_model
+
+    model = read_model(path)
+    tensors = []
+    for name, tensor in model.tensors.items():
+        quantized = isinstance(tensor, QuantizedTensor)
+        values = tensor.values if isinstance(tensor, QuantizedTensor) else tensor
+        scales = tensor.scale.nbytes if isinstance(tensor, QuantizedTensor) else 0
+        tensors.append({
+            'name': name, 'shape': list(values.shape), 'dtype': str(values.dtype),
+            'bytes': values.nbytes + scales, 'coding': 'int8 grid' if quantized else 'plain'})
+    spec = model.spec
+    return {
+        'kind': 'model', 'path': str(path), 'bytes': path.stat().st_size,
+        'precision': model.precision, 'descriptor_id': model.descriptor_id,
+        'trunk': spec.trunk, 'layers': len(spec.layers), 'clusters': spec.clusters,
+        'dimension': spec.dimension, 'parameters': spec.parameters(),
+        'preprocessing': model.preprocessing.to_json(),
+        'calibration': model.calibration.to_json(), 'provenance': dict(model.provenance),
+        'tensors': tensors}
+
+
+def describe_map(path: Path) -> dict[str, Any]:
+    """
+    Return the facts of a map file.
+
+    :raises MapFileError: not a map, or damaged
+    """
+    from vpr_compressed.map_store import PlaceMap
+
+    place_map = PlaceMap.open(path)
+    try:
+        keyframes = place_map.keyframes()
+        sessions = []
+        for number, name in place_map.sessions().items():
+            own = [keyframe for keyframe in keyframes if keyframe.session == number]
+            stamps = [keyframe.stamp_ns for keyframe in own]
+            sessions.append({
+                'session': number, 'name': name, 'places': len(own),
+                'with_pose': sum(keyframe.pose is not None for keyframe in own),
+                'first_stamp_ns': min(stamps, default=None),
+                'last_stamp_ns': max(stamps, default=None)})
+        return {
+            'kind': 'map', 'path': str(path), 'bytes': path.stat().st_size,
+            'places': len(place_map), 'dimension': place_map.dimension,
+            'descriptor_id': place_map.descriptor_id, 'model_name': place_map.model_name,
+            'descriptor_dtype': place_map.descriptor_dtype,
+            'written_by': f'vpr_compressed {place_map.package_version}',
+            'bytes_per_place': place_map.bytes_per_place, 'index_bytes': place_map.index_bytes,
+            'sessions': sessions}
+    finally:
+        place_map.close()
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """Return the facts as lines and tables for people."""
+    lines = []
+    for key, value in facts.items():
+        label = key.replace('_', ' ')
+        if isinstance(value, list):
+            lines += ['', f'{label}:', *_table(value)]
+        elif isinstance(value, dict):
+            lines += ['', f'{label}:', *_pairs(value, '  ')]
+        else:
+            lines.append(f'{label:<18} {_value(key, value)}')
+    return '\n'.join(lines)
+
+
+def _pairs(values: dict[str, Any], indent: str) -> list[str]:
+    """Return a mapping as indented lines."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += [f'{indent}{key}:', *_pairs(value, f'{indent}  ')]
+        else:
+            lines.append(f'{indent}{key:<16} {_value(key, value)}')
+    return lines
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return equal mappings as an aligned table."""
+    if not rows:
+        return ['  none']
+    heads = [key.removesuffix('_ns').replace('_', ' ') for key in rows[0]]
+    cells = [[_value(key, value) for key, value in row.items()] for row in rows]
+    widths = [max(len(row[i]) for row in [heads, *cells]) for i in range(len(heads))]
+    return [
+        '  ' + '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+        for row in [heads, *cells]]
+
+
+def _value(key: str, value: Any) -> str:
+    """Return one value as people read it."""
+    if value is None:
+        return '-'
+    if key.endswith('bytes') and isinstance(value, (int, float)):
+        return options.human_bytes(value)
+    if key.endswith('stamp_ns'):
+        return f'{value / 1e9:.3f} s'
+    if isinstance(value, float):
+        return f'{value:.6g}'
+    if isinstance(value, list):
+        return ' x '.join(map(str, value)) if all(
+            isinstance(item, int) for item in value) else ', '.join(map(str, value))
+    return f'{value:,}' if key == 'parameters' else str(value)

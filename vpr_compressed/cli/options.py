@@ -1,0 +1,117 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What several verbs share: help layout, model and source arguments, progress bar."""
+
+from __future__ import annotations
+
+from argparse import _ActionsContainer
+from argparse import Action
+from argparse import ArgumentParser
+from argparse import ArgumentTypeError
+from argparse import HelpFormatter
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+import math
+from pathlib import Path
+import sys
+from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vpr_compressed.sources import ImageSource
+
+
+class HelpLayout(HelpFormatter):
+    """Keep the line breaks of the examples, and show each default that says something."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=99)
+        # argparse forgets the indentation of sub-commands and would break their lines.
+        self._action_max_length = 15
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        del width  # the lines are broken where the author broke them
+        return ''.join(indent + line for line in text.splitlines(keepends=True))
+
+    def _get_help_string(self, action: Action) -> str:
+        text = action.help or ''
+        silent = action.default in (None, False, '==SUPPRESS==') or not action.option_strings
+        return text if silent or '(default' in text else f'{text} (default: %(default)s)'
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    """Add which model runs and how."""
+    group = parser.add_argument_group('model')
+    group.add_argument(
+        '--model', type=Path, metavar='FILE.vpr',
+        help='model file (default: the one in the package)')
+    group.add_argument(
+        '--engine', default='onnxruntime', help='inference engine: onnxruntime or torch')
+    group.add_argument(
+        '--threads', type=int, default=0, metavar='N',
+        help='threads of the engine, 0 for its own choice')
+
+
+def add_rate_argument(parser: _ActionsContainer) -> None:
+    """Add the image rate of folders, which carry no time."""
+    parser.add_argument(
+        '--rate-hz', type=positive, default=2.0, metavar='HZ',
+        help='images per second of a folder without poses.csv')
+
+
+def positive(text: str) -> float:
+    """Return a finite number above zero, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ArgumentTypeError(f'{text!r} is not a positive number')
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Return a finite number of at least zero, for argparse."""
+    return 0.0 if text.strip('+0.') == '' and '0' in text else positive(text)
+
+
+def source_from(args: Namespace, path: Path, topic: str | None) -> ImageSource:
+    """Open the source of a verb that has ``--pose-topic`` and ``--rate-hz``."""
+    from vpr_compressed.sources import open_source
+
+    return open_source(path, topic=topic, pose_topic=args.pose_topic, rate_hz=args.rate_hz)
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Any]:
+    """Show a bar with rate and remaining time on a terminal, nothing in a log file."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=total, desc=label, unit='image', file=sys.stderr, dynamic_ncols=True,
+        disable=not sys.stderr.isatty())
+    with bar:
+        yield bar
+
+
+def human_bytes(count: float) -> str:
+    """Return a number of bytes as people read it, in powers of 1000 as disks are sold."""
+    size = float(count)
+    for unit in ('B', 'kB', 'MB'):
+        if size < 1000:
+            return f'{size:.0f} {unit}' if unit == 'B' else f'{size:.1f} {unit}'
+        size /= 1000
+    return f'{size:.2f} GB'

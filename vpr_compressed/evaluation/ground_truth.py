@@ -1,0 +1,168 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which reference images show the place of a query: by index, by position, or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.errors import GroundTruthError
+from vpr_compressed.sources import ImageSource
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """
+    The right answers of one evaluation.
+
+    :param positives: for each query the reference indices that show its place; an empty set
+        means that the reference never was there, and "I do not know" is the right answer
+    :param references: number of reference images
+    :param description: how the answers were made, for the report
+    """
+
+    positives: tuple[frozenset[int], ...]
+    references: int
+    description: str
+
+    def __post_init__(self) -> None:
+        highest = max((max(rows) for rows in self.positives if rows), default=-1)
+        if highest < 0:
+            raise GroundTruthError(
+                f'none of the {len(self.positives)} queries has a right answer '
+                f'({self.description}), nothing can be measured; check that reference and query '
+                'show the same places and are not swapped')
+        if highest >= self.references:
+            raise GroundTruthError(
+                f'the ground truth names reference {highest}, there are {self.references}; '
+                'it belongs to other images')
+
+    @property
+    def answerable(self) -> int:
+        """Number of queries that have a right answer."""
+        return sum(bool(rows) for rows in self.positives)
+
+    def matrix(self) -> NDArray[np.bool_]:
+        """Return whether reference is right for query, bool ``(Q, R)``."""
+        right = np.zeros((len(self.positives), self.references), np.bool_)
+        for query, rows in enumerate(self.positives):
+            right[query, list(rows)] = True
+        return right
+
+
+def from_tolerance(queries: int, references: int, tolerance_frames: int) -> GroundTruth:
+    """
+    Count a reference as right when its index is near the query's index.
+
+    Only for walks of the same route whose images were aligned one to one.
+
+    :param tolerance_frames: largest difference of the two indices, >= 0
+    :raises GroundTruthError: negative tolerance, or no query has an answer
+    """
+    if tolerance_frames < 0:
+        raise GroundTruthError(
+            f'the tolerance is {tolerance_frames} frames; give 0 or a positive number')
+    return GroundTruth(
+        tuple(
+            frozenset(range(max(0, query - tolerance_frames),
+                            min(references, query + tolerance_frames + 1)))
+            for query in range(queries)),
+        references, f'same index within {tolerance_frames} frames')
+
+
+def from_positions(
+    queries: NDArray[np.float64], references: NDArray[np.float64], radius_m: float
+) -> GroundTruth:
+    """
+    Count a reference as right when it was taken near the query.
+
+    :param queries: positions in metres, ``(Q, 3)``, all finite, same frame as the references
+    :param references: positions in metres, ``(R, 3)``
+    :param radius_m: largest straight distance in metres, > 0
+    :raises GroundTruthError: radius not positive, or no query has an answer
+    """
+    if not radius_m > 0:
+        raise GroundTruthError(f'the radius is {radius_m} m; give a positive number of metres')
+    positives = []
+    for position in queries:
+        near = np.linalg.norm(references - position, axis=1) <= radius_m
+        positives.append(frozenset(np.flatnonzero(near).tolist()))
+    return GroundTruth(tuple(positives), len(references), f'within {radius_m:g} m')
+
+
+def positions_of(source: ImageSource) -> NDArray[np.float64]:
+    """
+    Return where the images of a source were taken, in metres, ``(N, 3)``; decodes none.
+
+    :raises GroundTruthError: if an image has no pose
+    """
+    poses = [frame.pose for frame in source]
+    missing = sum(pose is None for pose in poses)
+    if missing:
+        remedy = (
+            'give its pose topic, or cut it to the part with poses' if source.kind == 'bag' else
+            'put a poses.csv with the columns name, x_m and y_m into the folder')
+        raise GroundTruthError(
+            f'{missing} of {len(poses)} images of {source.path} have no pose, a radius needs one '
+            f'for each; {remedy}')
+    return np.array([pose.position_m for pose in poses if pose is not None], np.float64)
+
+
+def from_file(path: Path, queries: int, references: int) -> GroundTruth:
+    """
+    Read a JSON file that maps query index to a list of reference indices.
+
+    Indices count the images in natural name order (folder) or in the order of recording
+    (bag), from 0. Queries that the file leaves out have no right answer.
+
+    :raises GroundTruthError: not readable, not of that form, or not of these images
+    """
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise GroundTruthError(f'cannot read ground truth {path}: {error.strerror}') from error
+    except ValueError as error:
+        raise GroundTruthError(f'ground truth {path} is not JSON: {error}') from error
+    if not isinstance(values, dict) or not values:
+        raise GroundTruthError(
+            f'ground truth {path} must be one object that maps query index to reference indices, '
+            'as in {"0": [0, 1], "1": [1, 2]}')
+    positives = [frozenset[int]()] * queries
+    for key, rows in values.items():
+        query = int(key) if key.isdecimal() else queries
+        if query >= queries:
+            raise GroundTruthError(
+                f'ground truth {path} has the query {key!r}, there are the queries 0 to '
+                f'{queries - 1}; it belongs to other images')
+        positives[query] = _references(path, key, rows, references)
+    return GroundTruth(tuple(positives), references, f'file {path.name}')
+
+
+def _references(path: Path, key: str, rows: object, references: int) -> frozenset[int]:
+    """Return the reference indices of one query of a file, checked."""
+    good = isinstance(rows, Sequence) and not isinstance(rows, str) and all(
+        isinstance(row, int) and not isinstance(row, bool) and 0 <= row < references
+        for row in rows)
+    if not good or not isinstance(rows, Sequence):
+        raise GroundTruthError(
+            f'ground truth {path}: query {key!r} has {rows!r}, needed is a list of indices from 0 '
+            f'to {references - 1}; it may belong to other images')
+    return frozenset(rows)

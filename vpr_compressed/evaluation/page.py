@@ -1,0 +1,206 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The report as one HTML page: no network, no script, readable on a phone and on paper."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from vpr_compressed.evaluation.plots import Plot
+from vpr_compressed.evaluation.summary import Report
+
+#: Rows of the table of queries; the rest is in report.json.
+MAX_ROWS = 500
+_STYLE = """
+:root { color-scheme: light; --ink: #1f2933; --soft: #52606d; --line: #dde3ea; --blue: #0b66c3;
+  --orange: #c2410c; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f4f6f8; color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 4px; }
+h2 { font-size: 1.15rem; margin: 40px 0 12px; }
+p { margin: 0 0 10px; }
+.soft { color: var(--soft); }
+.cards { display: grid; gap: 12px; margin: 20px 0 0;
+  grid-template-columns: repeat(auto-fit, minmax(max(140px, 22%), 1fr)); }
+.card { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
+.card b { display: block; font-size: 1.55rem; line-height: 1.2;
+  font-variant-numeric: tabular-nums; }
+.card span { color: var(--soft); font-size: .85rem; }
+.plots { columns: 2 460px; column-gap: 16px; }
+figure { margin: 0 0 16px; background: #fff; border: 1px solid var(--line);
+  border-radius: 10px; padding: 12px; break-inside: avoid; }
+figure img { display: block; width: 100%; height: auto; }
+figcaption { color: var(--soft); font-size: .88rem; padding-top: 8px; }
+.space { margin-top: 12px; }
+.scroll { overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: 10px; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th, td { text-align: left; padding: 6px 12px; border-bottom: 1px solid var(--line);
+  vertical-align: top; overflow-wrap: anywhere; }
+th { font-weight: 600; width: 32%; overflow-wrap: normal; }
+tr:last-child th, tr:last-child td { border-bottom: 0; }
+.wide td, .wide th { white-space: nowrap; width: auto; overflow-wrap: normal; }
+.num { text-align: right; font-variant-numeric: tabular-nums; }
+.right { color: var(--blue); } .wrong { color: var(--orange); font-weight: 600; }
+pre { background: #1f2933; color: #f5f7fa; padding: 12px 14px; border-radius: 10px; margin: 0;
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+details summary { cursor: pointer; padding: 8px 0; }
+@media print { body { background: #fff; } .card { break-inside: avoid; } }
+"""
+
+
+def render(report: Report, plots: Iterable[Plot]) -> str:
+    """
+    Return the whole page.
+
+    :param plots: drawn into the page as PNG, with their captions as text
+    """
+    values = report.to_json()
+    measured = report.measurement
+    title = f'{values["model"]["name"] or "model"}: recall@1 {report.recall[1]:.1%}'
+    figures = ''.join(map(_figure, plots))
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>
+<h1>Place recognition report</h1>
+<p class="soft">{len(measured.queries)} queries against {len(measured.reference_names)} places;
+right means: {escape(report.truth.description)}.</p>
+<div class="cards">{''.join(_card(*card) for card in _cards(report))}</div>
+<h2>Pictures</h2><div class="plots">{figures}</div>
+<h2>Numbers</h2><div class="scroll">{_table(_numbers(report))}</div>
+<h2>How it was made</h2><pre>{escape(values["command"])}</pre>
+<div class="scroll space">{_table(_setting(values))}</div>
+<h2>Queries</h2>{_queries(values)}
+</main></body></html>
+"""
+
+
+def _cards(report: Report) -> list[tuple[str, str]]:
+    """Return the headline as (value, meaning)."""
+    accepted = report.accepted
+    precision = 'none' if accepted.precision is None else f'{accepted.precision:.1%}'
+    return [
+        (f'{report.recall[1]:.1%}', 'recall@1'),
+        (f'{report.recall[5]:.1%}', 'recall@5'),
+        (precision, f'of {accepted.accepted} accepted matches are right'),
+        (f'{report.curve.max_recall_at_full_precision:.1%}', 'recall without one error'),
+        (f'{report.latency_ms["p50"]:.1f} ms', 'from image to answer, median'),
+        (_size(report.model_bytes), f'model file ({report.setting["precision"]})'),
+        (_size(report.model_resident_bytes), 'memory of model and engine'),
+        (f'{report.measurement.bytes_per_place:.0f} B', 'per place of the map'),
+    ]
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes with three digits."""
+    return f'{count / 1e6:.3g} MB' if count >= 1e6 else f'{count / 1e3:.3g} kB'
+
+
+def _card(value: str, meaning: str) -> str:
+    """Return one headline number."""
+    return f'<div class="card"><b>{escape(value)}</b><span>{escape(meaning)}</span></div>'
+
+
+def _figure(plot: Plot) -> str:
+    """Return one plot with its caption as text, so that it wraps on a phone."""
+    data = base64.b64encode(plot.png(caption=False)).decode()
+    return (
+        f'<figure><img alt="{escape(plot.title)}" src="data:image/png;base64,{data}">'
+        f'<figcaption>{escape(plot.caption)}</figcaption></figure>')
+
+
+def _numbers(report: Report) -> list[tuple[str, str]]:
+    """Return every measured number with its unit."""
+    accepted = report.accepted
+    share = '' if accepted.precision is None else f', precision {accepted.precision:.4f}'
+    times = [
+        (name, f'p50 {values["p50"]:.2f} ms, p95 {values["p95"]:.2f} ms') for name, values in (
+            ('image to answer', report.latency_ms), ('network alone', report.inference_ms),
+            ('search and agreement', report.search_ms))]
+    return [
+        ('queries with a right answer', f'{report.truth.answerable} of '
+         f'{len(report.measurement.queries)}'),
+        *((f'recall@{n}', f'{value:.4f}') for n, value in report.recall.items()),
+        *((f'precision@{n}', f'{value:.4f}') for n, value in report.precision_at.items()),
+        ('mean average precision', f'{report.mean_average_precision:.4f}'),
+        ('area under precision-recall', f'{report.curve.area:.4f}'),
+        ('recall at 100 % precision', f'{report.curve.max_recall_at_full_precision:.4f}'),
+        ('accepted matches', f'{accepted.accepted}, {accepted.correct} right{share}, '
+         f'recall {accepted.recall:.4f}'),
+        *times,
+        ('model load to first answer', f'{report.load_s:.2f} s'),
+        ('model file', f'{report.model_bytes:,} bytes'),
+        ('memory gained by the model', f'{report.model_resident_bytes:,} bytes'),
+        ('memory of the whole process', f'{report.measurement.resident_bytes:,} bytes'),
+        ('descriptor bytes per place', f'{report.measurement.bytes_per_place:.1f}'),
+    ]
+
+
+def _setting(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is needed to repeat the evaluation."""
+    machine = values['machine']
+    return [
+        ('made', values['created']),
+        ('reference', values['reference']['description']),
+        ('reference pixels', f'SHA-256 {values["reference"]["pixels_sha256"]}'),
+        ('query', values['query']['description']),
+        ('query pixels', f'SHA-256 {values["query"]["pixels_sha256"]}'),
+        ('model', values['model']['path']),
+        ('model file', f'SHA-256 {values["model"]["sha256"]}'),
+        ('descriptor', f'{values["dimension"]}-D, id {values["descriptor_id"]}'),
+        ('engine', f'{values["engine"]}, {values["threads"] or "default number of"} threads'),
+        ('machine', f'{machine["processor"]}, {machine["cores"]} cores, '
+         f'{machine["memory_bytes"] / 1e9:.1f} GB, {machine["system"]}'),
+        ('versions', ', '.join(f'{name} {text}' for name, text in values['versions'].items())),
+    ]
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    """Return a table of names and values."""
+    lines = ''.join(
+        f'<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
+    return f'<table>{lines}</table>'
+
+
+def _queries(values: dict[str, Any]) -> str:
+    """Return the foldable table of all queries."""
+    entries = values['per_query']
+    rows = ''.join(map(_query_row, entries[:MAX_ROWS]))
+    more = '' if len(entries) <= MAX_ROWS else (
+        f'<p class="soft">The first {MAX_ROWS} of {len(entries)}; all are in report.json.</p>')
+    return (
+        '<details><summary>What was found for each query</summary>' + more +
+        '<div class="scroll"><table class="wide"><tr><th class="num">query</th><th>image</th>'
+        '<th class="num">most similar place</th><th class="num">similarity</th>'
+        f'<th>accepted</th></tr>{rows}</table></div></details>')
+
+
+def _query_row(entry: dict[str, Any]) -> str:
+    """Return one row of the table of queries."""
+    best = entry['candidates'][0] if entry['candidates'] else None
+    place, similarity = ('none', '') if best is None else (
+        str(best['reference']), f'{best["similarity"]:.3f}')
+    match = entry['match']
+    verdict = '<td class="soft">withheld</td>' if match is None else (
+        f'<td class="{"right" if match["correct"] else "wrong"}">place {match["reference"]}, '
+        f'{"right" if match["correct"] else "wrong"}, confidence {match["confidence"]:.2f}</td>')
+    return (
+        f'<tr><td class="num">{entry["index"]}</td><td>{escape(entry["name"])}</td>'
+        f'<td class="num">{place}</td><td class="num">{similarity}</td>{verdict}</tr>')

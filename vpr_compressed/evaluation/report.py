@@ -1,0 +1,95 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Write a report folder: ``report.json``, ``report.html`` and the plots, all or nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import shutil
+import tempfile
+
+from vpr_compressed.errors import VprError
+from vpr_compressed.evaluation.summary import FORMAT
+from vpr_compressed.evaluation.summary import Report
+from vpr_compressed.sources import ImageSource
+
+JSON_NAME = 'report.json'
+HTML_NAME = 'report.html'
+#: Prefix of the folder in which a report grows; a killed process may leave one behind.
+PART = '.part-'
+
+
+def check_folder(folder: Path) -> None:
+    """
+    Refuse a folder that must not be written into; called before the long work starts.
+
+    A missing or empty folder is fine, and so is one with an earlier report, which is replaced.
+
+    :raises VprError: anything else, or the folder cannot be made
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(PART)}
+    except OSError as error:
+        raise VprError(
+            f'cannot write a report into {folder}: {error.strerror}; choose another folder '
+            'with --out') from error
+    if names and not _is_report(folder / JSON_NAME):
+        raise VprError(
+            f'{folder} is not empty and holds no earlier report (e.g. {min(names)}); choose '
+            'another folder with --out, nothing was changed')
+
+
+def write_report(
+    report: Report, folder: Path, reference: ImageSource, query: ImageSource
+) -> Path:
+    """
+    Write the report; an earlier one is replaced only when the new one is complete.
+
+    :param reference: read again for the images of the pairs, likewise ``query``
+    :returns: path of ``report.html``
+    :raises VprError: the folder holds other files, or the disk is full
+    """
+    # Imported here: matplotlib must not count into the memory that was measured before.
+    from vpr_compressed.evaluation.gallery import draw
+    from vpr_compressed.evaluation.page import render
+
+    check_folder(folder)
+    plots = draw(report, reference, query)
+    content = {plot.name: plot.png(caption=True) for plot in plots}
+    content[HTML_NAME] = render(report, plots).encode()
+    # Last, because it marks the folder as a report.
+    content[JSON_NAME] = (json.dumps(report.to_json(), indent=1, allow_nan=False) + '\n').encode()
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as part:
+            for name, data in content.items():
+                (Path(part) / name).write_bytes(data)
+            for name in content:
+                shutil.move(Path(part) / name, folder / name)
+    except OSError as error:
+        raise VprError(f'cannot write the report into {folder}: {error.strerror}') from error
+    return folder / HTML_NAME
+
+
+def _is_report(path: Path) -> bool:
+    """Return whether a file is the ``report.json`` of an earlier evaluation."""
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get('format') == FORMAT
