@@ -1,0 +1,264 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Images in, matches out, over real DDS: the same answers as offline, whatever comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.qos import qos_profile_sensor_data
+from ros_harness import PixelExtractor
+from sensor_msgs.msg import Image
+
+from vpr_compressed.consistency import ConsistencyConfig
+from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.recognizer import Recognizer
+from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Pose
+from vpr_compressed.records import Recognition
+from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.frame_messages import image_message
+from vpr_compressed.runtime.extractor import load_extractor
+
+Stamp = Callable[[int], int]
+#: Two of five images agree, so that the answer to a walk of twelve has accepted places.
+VOTES = {'consistency__min_votes': 2, 'consistency__min_similarity': 0.0,
+         'recognizer__min_similarity': 0.0}
+
+
+def offline(
+    model: Path, place_map: PlaceMap, images: list[ImageArray], stamp: Stamp, *, mapping: bool
+) -> list[Recognition]:
+    """Return what the library says about a walk, without ROS."""
+    from vpr_compressed.recognizer import RecognizerConfig
+
+    recognizer = Recognizer(
+        load_extractor(model), place_map, RecognizerConfig(min_similarity=0.0),
+        ConsistencyConfig(min_votes=2, min_similarity=0.0))
+    recognizer.mapping, recognizer.localization = mapping, not mapping
+    return [
+        recognizer.process(image, stamp_ns=stamp(number), pose=Pose(
+            position_m=(1.5 * number, 0.0, 0.0)) if mapping else None)
+        for number, image in enumerate(images)]
+
+
+def test_the_node_agrees_with_the_library_frame_by_frame(
+    node_process: Any, peer: Any, tmp_path: Path, tiny_model_path: Path,
+    places: list[ImageArray], again: list[ImageArray], stamp: Stamp
+) -> None:
+    """Map a walk over DDS, localise on a second one: rows and poses equal the offline ones."""
+    common = {'map_path': tmp_path / 'dds.map', 'model_path': tiny_model_path, 'threads': 1,
+              'image_qos': 'reliable', **VOTES}
+    mapper = node_process(mode='mapping', pose_source='topic_pose', pose_wait_s=2.0, **common)
+    mapper.wait_until_active(peer)
+    for number, image in enumerate(places):
+        assert len(peer.ask(image, stamp(number), x_m=1.5 * number)) == 0
+    assert mapper.terminate() == 0, mapper.text
+
+    expected_map = PlaceMap.create(
+        tmp_path / 'library.map', descriptor_id=load_extractor(tiny_model_path).descriptor_id,
+        dimension=load_extractor(tiny_model_path).dimension)
+    offline(tiny_model_path, expected_map, places, stamp, mapping=True)
+    with PlaceMap.open(tmp_path / 'dds.map') as made:
+        ids = [keyframe.keyframe_id for keyframe in made.keyframes()]
+        np.testing.assert_array_equal(made.descriptors(ids), expected_map.descriptors(ids))
+        assert [k.pose for k in made.keyframes()] == [k.pose for k in expected_map.keyframes()]
+
+    peer.matches.clear()
+    peer._publishers_by_topic.clear()
+    assert peer.until(lambda: peer.count_subscribers('/image') == 0)
+    localizer = node_process(mode='localization', **common)
+    localizer.wait_until_active(peer)
+    expected = offline(tiny_model_path, expected_map, again, stamp, mapping=False)
+    assert sum(answer.match is not None for answer in expected) > 5, 'a test without matches'
+    for number, (image, answer) in enumerate(zip(again, expected)):
+        rows = peer.ask(image, stamp(number))
+        assert rows['keyframe_id'].tolist() == [
+            candidate.keyframe.keyframe_id for candidate in answer.candidates]
+        np.testing.assert_allclose(
+            rows['similarity'], [c.similarity for c in answer.candidates], rtol=0, atol=1e-6)
+        accepted = rows[rows['status'] == 1]
+        if answer.match is None:
+            assert len(accepted) == 0
+            continue
+        assert accepted['keyframe_id'].tolist() == [answer.match.keyframe.keyframe_id]
+        pose = peer.pose(stamp(number))
+        assert pose.pose.pose.position.x == answer.match.keyframe.pose.position_m[0]
+        assert pose.header.frame_id == 'map'
+    posed = {stamp(n) for n, answer in enumerate(expected) if answer.match is not None}
+    assert set(peer.poses) == posed, 'a pose without an accepted place'
+    maps = Path(f'/proc/{localizer.process.pid}/maps').read_text(encoding='utf-8')
+    assert 'onnxruntime' in maps
+    assert 'torch' not in maps, 'the node loads torch'
+    assert localizer.terminate() == 0, localizer.text
+    expected_map.close()
+
+
+def test_the_header_of_the_answer_is_that_of_the_image(
+    local_node: Any, peer: Any, places: list[ImageArray], stamp: Stamp
+) -> None:
+    """Consumers pair image and answer by it, to the nanosecond."""
+    local_node(mode='slam').start()
+    stamp_ns = stamp(3) + 123_456_789
+    peer.ask(places[0], stamp_ns)
+    header = peer.matches[stamp_ns].header
+    assert header == header_at(stamp_ns, 'camera')
+
+
+@pytest.mark.parametrize(('suffix', 'encoding'), [
+    ('.png', 'rgb8; png compressed bgr8'), ('.jpg', 'jpeg')])
+def test_compressed_images_are_recognised_too(
+    suffix: str, encoding: str, local_node: Any, peer: Any, walk_map: Path,
+    again: list[ImageArray], stamp: Stamp
+) -> None:
+    """Only the base topic is named; the suffix is added to it."""
+    node = local_node(
+        mode='localization', map_path=str(walk_map), image_transport='compressed').start()
+    data = cv2.imencode(suffix, cv2.cvtColor(again[5], cv2.COLOR_RGB2BGR))[1].tobytes()
+    peer.send_compressed(data, stamp(0), encoding)
+    assert peer.answer(stamp(0))['keyframe_id'][0] == 6
+    assert node.node.statistics.encoding == encoding
+
+
+def test_slam_adds_places_and_does_not_match_what_was_just_seen(
+    local_node: Any, peer: Any, places: list[ImageArray], again: list[ImageArray], stamp: Stamp
+) -> None:
+    """A loop is closed when the robot comes back, not while it drives on."""
+    node = local_node(mode='slam', recognizer__exclude_recent_s=30.0,
+                      consistency__min_votes=2).start()
+    for number, image in enumerate(places):
+        assert len(peer.ask(image, stamp(number))) == 0, 'recent places are no loop'
+    later = [peer.ask(image, stamp(100 + number)) for number, image in enumerate(again[:3])]
+    assert [rows['keyframe_id'][0] for rows in later] == [1, 2, 3]
+    assert [int(rows['status'][0]) for rows in later] == [0, 1, 1]
+    assert node.node.statistics.map_facts.places == 15
+
+
+def bad_images(image: ImageArray) -> dict[str, Image]:
+    """Return images a camera driver may send by mistake."""
+    good = image_message(image)
+    nan = np.full((96, 128), np.nan, np.float32)
+    depth = image_message(np.zeros((96, 128, 4), np.uint8)[..., :3])
+    depth.encoding, depth.step, depth.data = '32FC1', 512, type(good.data)('B', nan.tobytes())
+    short = image_message(image)
+    short.data = short.data[:-7]
+    unknown = image_message(image)
+    unknown.encoding = 'thermal12'
+    return {'depth with NaN': depth, 'too short': short, 'unknown encoding': unknown,
+            'empty': Image()}
+
+
+@pytest.mark.parametrize('kind', ['depth with NaN', 'too short', 'unknown encoding', 'empty'])
+def test_a_bad_image_costs_one_frame(
+    kind: str, local_node: Any, peer: Any, places: list[ImageArray], stamp: Stamp,
+    capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is warned about, counted, and the next image is answered as if nothing happened."""
+    node = local_node(mode='slam', recognizer__exclude_recent_s=0.0).start()
+    peer.ask(places[0], stamp(0))
+    message = bad_images(places[1])[kind]
+    message.header = header_at(stamp(1), 'camera')
+    peer.publisher(Image, '/image').publish(message)
+    assert peer.until(lambda: node.node.statistics.counts.bad == 1)
+    assert peer.ask(places[0], stamp(2))['keyframe_id'][0] == 1
+    assert stamp(1) not in peer.matches
+    said = capfd.readouterr().err
+    assert 'image skipped: ' in said
+    assert 'internal error' not in said
+    peer.diagnostics.clear()
+    assert peer.until(lambda: peer.status('input'))
+    assert peer.status('input').message.startswith('1 unusable images, last: ')
+
+
+def test_a_fault_in_the_library_costs_one_frame_too(
+    local_node: Any, peer: Any, places: list[ImageArray], stamp: Stamp,
+    capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The worker thread outlives whatever an engine throws; the log has the traceback."""
+    extractor = PixelExtractor()
+    node = local_node(extractor, mode='slam').start()
+    describe = extractor.describe
+
+    def fail(image: ImageArray) -> np.ndarray:
+        raise RuntimeError('engine on fire')
+
+    extractor.describe = fail
+    peer.send(places[0], stamp(0))
+    assert peer.until(lambda: node.node.statistics.counts.bad == 1)
+    extractor.describe = describe
+    peer.ask(places[0], stamp(1))
+    said = capfd.readouterr().err
+    assert 'engine on fire' in said
+    assert 'Traceback' in said
+
+
+def test_a_slow_engine_drops_old_images_instead_of_falling_behind(
+    local_node: Any, peer: Any, places: list[ImageArray], stamp: Stamp
+) -> None:
+    """Thirty images a second into an engine for five: every answer is about a fresh image."""
+    node = local_node(PixelExtractor(delay_s=0.2), mode='slam').start()
+    publisher = peer.publisher(Image, '/image', qos_profile_sensor_data)
+    sent_s: dict[int, float] = {}
+    answered_s: dict[int, float] = {}
+    for number in range(60):
+        message = image_message(places[number % 12])
+        message.header = header_at(stamp(number), 'camera')
+        sent_s[stamp(number)] = time.monotonic()
+        publisher.publish(message)
+        peer.until(lambda: False, 1 / 30)
+        for stamp_ns in peer.matches:
+            answered_s.setdefault(stamp_ns, time.monotonic())
+    assert peer.until(lambda: stamp(59) in peer.matches), 'the newest image is never dropped'
+    ages_s = [answered_s[stamp_ns] - sent_s[stamp_ns] for stamp_ns in answered_s]
+    counts = node.node.statistics.snapshot()
+    assert 3 <= len(peer.matches) <= 40
+    # a queue would make the last image wait for 12 s; the bound has room for a busy machine
+    assert max(ages_s) < 3.0, 'an answer waited behind older images'
+    assert counts.dropped == counts.received - counts.processed
+    assert counts.dropped >= 10
+    answer = peer.call('save_map')
+    assert 'memory only' in answer.message, 'services are answered meanwhile'
+
+
+def test_a_jump_back_in_time_forgets_the_earlier_frames(
+    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
+) -> None:
+    """A bag that starts again: the votes of its end do not count for its beginning."""
+    node = local_node(mode='localization', map_path=str(walk_map)).start()
+    status = [peer.ask(again[n], stamp(100 + n))['status'].max() for n in range(4)]
+    assert status == [0, 0, 1, 1]
+    status = [peer.ask(again[n], stamp(n))['status'].max() for n in range(4)]
+    assert status == [0, 0, 1, 1]
+    assert node.node.statistics.counts.time_jumps == 1
+
+
+def test_an_image_without_a_pose_is_not_added_to_a_map_with_poses(
+    local_node: Any, peer: Any, tmp_path: Path, places: list[ImageArray], stamp: Stamp
+) -> None:
+    """A keyframe nobody can drive to would hide one that has a pose."""
+    node = local_node(mode='mapping', map_path=str(tmp_path / 'walk.map'),
+                      pose_source='topic_pose', pose_wait_s=0.3).start()
+    peer.ask(places[0], stamp(0), x_m=1.0)
+    peer.ask(places[1], stamp(5))
+    peer.ask(places[2], stamp(9), x_m=3.0)
+    assert node.node.statistics.counts.without_pose == 1
+    poses = [keyframe.pose.position_m[0] for keyframe in node.node.pipeline.place_map.keyframes()]
+    assert poses == [1.0, 3.0]

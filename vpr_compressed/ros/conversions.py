@@ -1,0 +1,261 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Stamps, poses and matches to ROS messages and back; no node, no algorithm."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable
+from collections.abc import Mapping
+import math
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
+from geometry_msgs.msg import Pose as PoseMessage
+from geometry_msgs.msg import PoseWithCovarianceStamped
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import PointField
+from std_msgs.msg import Header
+
+from vpr_compressed.records import Candidate
+from vpr_compressed.records import Keyframe
+from vpr_compressed.records import Pose
+from vpr_compressed.records import Recognition
+
+#: Values of the column ``status`` of ``~/matches``.
+CANDIDATE = 0
+ACCEPTED = 1
+
+#: Nav2 refuses covariances above this.
+MAX_VARIANCE = 1e9
+_NS = 1_000_000_000
+_UINT32_MAX = (1 << 32) - 1
+_NAN = float('nan')
+
+#: One row of ``~/matches``. ``x`` to ``qw`` are the pose of the matched keyframe in the frame of
+#: the map (NaN: it has none), the stamp is the keyframe's, ``external_id`` its numeric key in
+#: another system (0: none or not a number; exact up to 2^53).
+MATCH_DTYPE = np.dtype([
+    ('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
+    ('qx', '<f4'), ('qy', '<f4'), ('qz', '<f4'), ('qw', '<f4'),
+    ('similarity', '<f4'), ('confidence', '<f4'),
+    ('keyframe_id', '<u4'), ('stamp_sec', '<i4'), ('stamp_nanosec', '<u4'),
+    ('external_id', '<f8'), ('session', '<u4'), ('status', 'u1'), ('padding', 'V3')])
+
+_POINT_TYPES = {
+    PointField.INT8: 'i1', PointField.UINT8: 'u1', PointField.INT16: 'i2',
+    PointField.UINT16: 'u2', PointField.INT32: 'i4', PointField.UINT32: 'u4',
+    PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
+_TYPE_CODES = {code: number for number, code in _POINT_TYPES.items()}
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """Return a ``builtin_interfaces/Time`` in nanoseconds."""
+    return int(stamp.sec) * _NS + int(stamp.nanosec)
+
+
+def stamp_from_ns(stamp_ns: int) -> Time:
+    """Return nanoseconds as ``builtin_interfaces/Time``."""
+    sec, nanosec = divmod(int(stamp_ns), _NS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def header_at(stamp_ns: int, frame_id: str) -> Header:
+    """Return a header with this stamp and frame."""
+    return Header(stamp=stamp_from_ns(stamp_ns), frame_id=frame_id)
+
+
+def pose_to_message(pose: Pose) -> PoseMessage:
+    """Return position and orientation as ``geometry_msgs/Pose``."""
+    message = PoseMessage()
+    message.position.x, message.position.y, message.position.z = map(float, pose.position_m)
+    message.orientation.x, message.orientation.y, message.orientation.z, message.orientation.w = (
+        normalised(pose.orientation_xyzw))
+    return message
+
+
+def pose_from_message(message: Any) -> tuple[int, Pose]:
+    """
+    Return stamp and pose of a PoseStamped, PoseWithCovarianceStamped or Odometry message.
+
+    :param message: any of the three
+    :returns: stamp in nanoseconds, pose in the frame of the message's header
+    :raises ValueError: the pose is not finite or its quaternion has no direction
+    """
+    plain = message.pose
+    covariance = (0.0,) * 6
+    if hasattr(plain, 'covariance'):
+        covariance = tuple(usable_variance(v) for v in plain.covariance[::7])
+        plain = plain.pose
+    position = (plain.position.x, plain.position.y, plain.position.z)
+    quaternion = (plain.orientation.x, plain.orientation.y, plain.orientation.z,
+                  plain.orientation.w)
+    if not all(map(math.isfinite, (*position, *quaternion))) or not any(quaternion):
+        raise ValueError(f'pose {position}, {quaternion} is not a pose; its source must publish '
+                         'finite numbers and a unit quaternion')
+    return stamp_to_ns(message.header.stamp), Pose(
+        position_m=position, orientation_xyzw=normalised(quaternion),
+        frame_id=message.header.frame_id or 'map', covariance_diagonal=covariance)
+
+
+def normalised(quaternion: Iterable[float]) -> tuple[float, float, float, float]:
+    """Return a quaternion of unit length; no rotation for one without direction."""
+    x, y, z, w = map(float, quaternion)
+    length = math.sqrt(x * x + y * y + z * z + w * w)
+    if not math.isfinite(length) or length == 0.0:
+        return 0.0, 0.0, 0.0, 1.0
+    return x / length, y / length, z / length, w / length
+
+
+def usable_variance(value: float) -> float:
+    """Return a variance every consumer accepts: finite, not negative, at most 1e9."""
+    value = float(value)
+    if math.isnan(value):
+        return MAX_VARIANCE
+    return min(max(value, 0.0), MAX_VARIANCE)
+
+
+def pose_with_covariance(
+    pose: Pose, stamp_ns: int, *, map_frame: str = 'map', position_std_m: float = 0.0,
+    yaw_std_rad: float = 0.0
+) -> PoseWithCovarianceStamped:
+    """
+    Return a pose with a diagonal covariance that Nav2 accepts.
+
+    :param pose: pose of the robot base; its own variances are kept and added to
+    :param stamp_ns: stamp of the query image in nanoseconds
+    :param map_frame: frame when the pose names none
+    :param position_std_m: standard deviation added to x, y, z in metres
+    :param yaw_std_rad: standard deviation added to roll, pitch, yaw in radians
+    """
+    message = PoseWithCovarianceStamped()
+    message.header = header_at(stamp_ns, pose.frame_id or map_frame)
+    message.pose.pose = pose_to_message(pose)
+    covariance = np.zeros((6, 6))
+    extra = (position_std_m ** 2,) * 3 + (yaw_std_rad ** 2,) * 3
+    np.fill_diagonal(covariance, [
+        usable_variance(own + more) for own, more in zip(pose.covariance_diagonal, extra)])
+    message.pose.covariance = covariance.ravel()
+    return message
+
+
+def match_rows(recognition: Recognition) -> NDArray[Any]:
+    """
+    Return the candidates of one image as rows of ``MATCH_DTYPE``, best first.
+
+    :param recognition: an accepted match is marked; it comes first when it is no candidate
+    """
+    rows = [(candidate, confidence, CANDIDATE) for candidate, confidence
+            in zip(recognition.candidates, recognition.confidences)]
+    match = recognition.match
+    if match is not None:
+        known = [c.keyframe.keyframe_id for c, _, _ in rows]
+        accepted = (Candidate(match.keyframe, match.similarity), match.confidence, ACCEPTED)
+        place = match.keyframe.keyframe_id
+        if place in known:
+            rows[known.index(place)] = accepted
+        else:
+            rows.insert(0, accepted)
+    table = np.zeros(len(rows), MATCH_DTYPE)
+    for row, (candidate, confidence, status) in zip(table, rows):
+        _fill_row(row, candidate, confidence, status)
+    return table
+
+
+def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
+    """
+    Return rows of ``MATCH_DTYPE`` as a PointCloud2 of height 1.
+
+    :param rows: ``(N,)``, N may be 0
+    :param header: header of the query image
+    """
+    cloud = PointCloud2(header=header, height=1, width=len(rows))
+    for name in MATCH_DTYPE.names or ():
+        if name != 'padding':
+            kind, offset = MATCH_DTYPE.fields[name][:2]  # type: ignore[index]
+            cloud.fields.append(PointField(
+                name=name, offset=offset, datatype=_TYPE_CODES[kind.str[1:]], count=1))
+    cloud.is_bigendian = False
+    cloud.point_step = MATCH_DTYPE.itemsize
+    cloud.row_step = MATCH_DTYPE.itemsize * len(rows)
+    cloud.data = bytes_for_message(rows.tobytes())
+    cloud.is_dense = bool(np.isfinite(rows['x']).all())
+    return cloud
+
+
+def matches_from_cloud(cloud: Any) -> NDArray[Any]:
+    """
+    Return a ``~/matches`` message as a NumPy structured array, one row per candidate.
+
+    :param cloud: PointCloud2 from rclpy or rosbags, of any field layout and byte order
+    :returns: ``(N,)``, a copy, with the message's fields; best candidate first
+    :raises ValueError: the data are shorter than the message says
+    """
+    order = '>' if cloud.is_bigendian else '<'
+    dtype = np.dtype({
+        'names': [field.name for field in cloud.fields],
+        'formats': [order + _POINT_TYPES[field.datatype] for field in cloud.fields],
+        'offsets': [field.offset for field in cloud.fields],
+        'itemsize': cloud.point_step})
+    count = int(cloud.width) * int(cloud.height)
+    if len(cloud.data) < count * cloud.point_step:
+        raise ValueError(f'PointCloud2 has {len(cloud.data)} bytes, its {count} points of '
+                         f'{cloud.point_step} bytes need {count * cloud.point_step}')
+    return np.frombuffer(cloud.data, dtype, count).copy() if count else np.zeros(0, dtype)
+
+
+def bytes_for_message(data: Any) -> array.array[int]:
+    """Return bytes as the one type that is fast for ``uint8[]`` fields in every ROS 2."""
+    buffer = array.array('B')
+    buffer.frombytes(data)
+    return buffer
+
+
+def numeric_external_id(text: str) -> float:
+    """Return an external id as a number, 0 when it is empty or not a non-negative number."""
+    try:
+        value = float(int(text))
+    except (ValueError, OverflowError):
+        return 0.0
+    return max(value, 0.0)
+
+
+def diagnostic_status(
+    name: str, level: bytes, message: str, values: Mapping[str, Any], hardware_id: str = ''
+) -> DiagnosticStatus:
+    """Return one entry of ``/diagnostics``; floats are rounded to 4 significant digits."""
+    return DiagnosticStatus(
+        name=name, level=level, message=message, hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=f'{value:.4g}' if isinstance(value, float)
+                         else str(value)) for key, value in values.items()])
+
+
+def _fill_row(row: Any, candidate: Candidate, confidence: float, status: int) -> None:
+    """Write one candidate into a row of ``MATCH_DTYPE``."""
+    keyframe: Keyframe = candidate.keyframe
+    pose = keyframe.pose
+    names = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
+    values = (_NAN,) * 7 if pose is None else (*pose.position_m, *pose.orientation_xyzw)
+    for name, value in zip(names, values):
+        row[name] = value
+    row['similarity'], row['confidence'] = candidate.similarity, confidence
+    row['keyframe_id'] = min(max(keyframe.keyframe_id, 0), _UINT32_MAX)
+    row['stamp_sec'], row['stamp_nanosec'] = divmod(keyframe.stamp_ns, _NS)
+    row['external_id'] = numeric_external_id(keyframe.external_id)
+    row['session'], row['status'] = keyframe.session, status

@@ -1,0 +1,202 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Make ROS parameters out of configuration dataclasses, once, with descriptions and ranges.
+
+The fields and their ``option()`` metadata are the only place where a parameter is described;
+``ros2 param describe`` shows the same words as the code. A wrong start value is not thrown out
+of the constructor, it is kept for ``configure``, where a lifecycle node can report it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vpr_compressed.config import check_range
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.config import suggest
+from vpr_compressed.errors import ConfigError
+
+ConfigT = TypeVar('ConfigT')
+
+#: Overrides that belong to rclpy itself, not to a configuration.
+_FOREIGN_PREFIXES = ('qos_overrides.',)
+_FOREIGN_NAMES = ('use_sim_time', 'start_type_description_service')
+_UNBOUNDED = float(1 << 62)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterGroup:
+    """
+    One configuration dataclass as a group of parameters.
+
+    :param config_type: frozen dataclass; every field has a default and ``metadata['doc']``
+    :param prefix: put before the field names, with its dot: ``'consistency.'``, or ``''``
+    :param changeable: whether fields may change while the node runs; ``metadata['runtime']``
+        of a field overrules it
+    """
+
+    config_type: type[Any]
+    prefix: str = ''
+    changeable: bool = False
+
+    def fields(self) -> dict[str, dataclasses.Field[Any]]:
+        """Return parameter name -> dataclass field."""
+        return {f'{self.prefix}{field.name}': field
+                for field in dataclasses.fields(self.config_type)}
+
+    def descriptor(self, field: dataclasses.Field[Any]) -> ParameterDescriptor:
+        """Return what ``ros2 param describe`` shows, ranges included."""
+        facts = field.metadata
+        descriptor = ParameterDescriptor(
+            description=str(facts.get('doc', '')),
+            read_only=not facts.get('runtime', self.changeable))
+        if facts.get('choices') is not None:
+            descriptor.additional_constraints = 'one of: ' + ', '.join(map(str, facts['choices']))
+        low, high = facts.get('minimum'), facts.get('maximum')
+        if low is not None or high is not None:
+            _add_range(descriptor, field.default, low, high)
+        return descriptor
+
+    def config(self, values: Mapping[str, Any]) -> Any:
+        """
+        Build the configuration from parameter values.
+
+        :param values: full parameter name -> value; names of other groups are ignored
+        :raises ConfigError: naming the parameter
+        """
+        names = self.fields()
+        own = {names[name].name: value for name, value in values.items() if name in names}
+        try:
+            return config_from_mapping(self.config_type, own)
+        except ConfigError as error:
+            raise ConfigError(f'parameters {self.prefix}*: {error}' if self.prefix
+                              else str(error)) from error
+
+
+class ParameterSet:
+    """All parameters of a node, declared once, read as configurations at every configure."""
+
+    def __init__(self, node: Node, groups: Sequence[ParameterGroup]) -> None:
+        """
+        Declare one parameter per field.
+
+        :param node: owner of the parameters; its overrides are read here
+        :param groups: the configurations; names must not collide
+        """
+        self._node = node
+        self._groups = tuple(groups)
+        # rclpy has no public way to see start values of parameters that nobody declared
+        self._overrides: dict[str, Parameter] = node._parameter_overrides  # noqa: SLF001
+        self._problems: list[str] = []
+        for group in self._groups:
+            for name, field in group.fields().items():
+                self._declare(group, name, field)
+
+    def _declare(self, group: ParameterGroup, name: str, field: dataclasses.Field[Any]) -> None:
+        """Declare a parameter with its override, or with its default when that is refused."""
+        value = _plain(field.default)
+        override = self._overrides.get(name)
+        if override is not None and override.type_ is not Parameter.Type.NOT_SET:
+            try:
+                value = _start_value(name, override.value, field)
+            except ConfigError as error:
+                self._problems.append(str(error))
+        self._node.declare_parameter(name, value, group.descriptor(field), ignore_override=True)
+
+    def names(self) -> set[str]:
+        """Return the names of all declared parameters of the groups."""
+        return {name for group in self._groups for name in group.fields()}
+
+    def values(self) -> dict[str, Any]:
+        """Return name -> present value."""
+        return {name: self._node.get_parameter(name).value for name in sorted(self.names())}
+
+    def configs(self) -> tuple[Any, ...]:
+        """
+        Return one configuration per group, in the order given.
+
+        :raises ConfigError: a start value was refused or an override has an unknown name
+        """
+        self._refuse_unknown_names()
+        if self._problems:
+            raise ConfigError('; '.join(self._problems))
+        values = self.values()
+        return tuple(group.config(values) for group in self._groups)
+
+    def changed(self, parameters: Sequence[Parameter]) -> tuple[Any, ...]:
+        """
+        Return the configurations as they would be after a change.
+
+        :param parameters: the requested change; parameters of others are ignored
+        :raises ConfigError: the change makes no sense
+        """
+        values = self.values()
+        values.update({p.name: p.value for p in parameters if p.name in values})
+        return tuple(group.config(values) for group in self._groups)
+
+    def summary(self) -> str:
+        """Return every parameter and its value, one per line, for the log."""
+        return '\n'.join(f'  {name}: {value!r}' for name, value in self.values().items())
+
+    def _refuse_unknown_names(self) -> None:
+        """Raise for an override from YAML or the command line that no parameter takes."""
+        known = self.names()
+        for name in self._overrides:
+            foreign = name in _FOREIGN_NAMES or name.startswith(_FOREIGN_PREFIXES)
+            if name not in known and not foreign and not self._node.has_parameter(name):
+                raise ConfigError(
+                    f'{self._node.get_name()} has no parameter {name!r}{suggest(name, known)}; '
+                    'correct the YAML file or the command line')
+
+
+def _start_value(name: str, value: Any, field: dataclasses.Field[Any]) -> Any:
+    """Return an override in the type of the default, or raise ConfigError."""
+    default = _plain(field.default)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)  # rclpy's own override would refuse "1" for a double
+    if type(value) is not type(default) and not isinstance(default, list):
+        raise ConfigError(f'parameter {name} must be {type(default).__name__}, got '
+                          f'{type(value).__name__} {value!r}')
+    check_range(f'parameter {name}', value, field.metadata)
+    return _plain(value)
+
+
+def _add_range(descriptor: ParameterDescriptor, default: Any, low: Any, high: Any) -> None:
+    """Add a range of the parameter's type; a missing end is left wide open."""
+    if isinstance(default, float):
+        descriptor.floating_point_range = [FloatingPointRange(
+            from_value=float(-_UNBOUNDED if low is None else low),
+            to_value=float(_UNBOUNDED if high is None else high))]
+    elif isinstance(default, int) and not isinstance(default, bool):
+        descriptor.integer_range = [IntegerRange(
+            from_value=int(-_UNBOUNDED if low is None else low),
+            to_value=int(_UNBOUNDED if high is None else high))]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value rclpy can store: tuples and arrays as lists."""
+    is_text = isinstance(value, (str, bytes))
+    return value if is_text or not isinstance(value, Sequence) else list(value)
