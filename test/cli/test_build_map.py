@@ -113,7 +113,7 @@ def test_interrupt_keeps_what_is_mapped(
     path = tmp_path / 'site.vprmap'
     assert build(walks / 'day', path, tiny_model_path) == 130
     output = capsys.readouterr().out
-    assert 'kept: 5 places' in output
+    assert 'kept the 5 places' in output
     assert '--append' in output
     assert len(names_in(path)) == 5
 

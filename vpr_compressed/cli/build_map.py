@@ -19,6 +19,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from argparse import Namespace
 from pathlib import Path
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,13 @@ def run(args: Namespace) -> int:
     finally:
         place_map.close()
     total = f', {known + added} in all' if known else ''
-    state = 'mapped' if finished else 'interrupted: mapped so far and kept:'
-    print(f'{state} {added} places from {source.describe()} in {seconds:.1f} s{total}')
+    places = f'mapped {added} places' if finished else (
+        f'interrupted; kept the {added} places mapped so far')
+    print(f'{places} from {source.describe()} in {seconds:.1f} s{total}')
     print(f'{args.out}: {options.human_bytes(args.out.stat().st_size)}')
     if not finished:
-        print(f'go on with another session: build-map {args.source} --out {args.out} --append')
+        command = shlex.join(['build-map', str(args.source), '--out', str(args.out), '--append'])
+        print(f'add another session with: vpr_compressed {command}')
     return 0 if finished else 130
 
 

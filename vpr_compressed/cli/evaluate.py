@@ -41,7 +41,8 @@ examples:
 The reference is mapped, then every query image is recognised by the code that runs in the ROS
 node. What counts as right is yours to say, with exactly one of
   --tolerance-frames N   two walks of one route, aligned image by image: index within N
-  --radius-m R           both recordings have positions (poses.csv or --pose-topic)
+  --radius-m R           both recordings have positions in one common frame (poses.csv or
+                         --pose-topic)
   --ground-truth FILE    JSON, {"query index": [reference indices]}, indices from 0
 The folder given with --out gets report.html (open it in a browser), report.json and the plots.
 An earlier report in it is replaced; a folder with anything else is refused."""
