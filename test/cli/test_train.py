@@ -45,6 +45,7 @@ pairs: 4
 warmup: 2
 mine_every: 8
 validate_every: 10
+more_runs: [{seed: 2, steps: 10}]
 """
 
 
@@ -79,7 +80,7 @@ def test_ctrl_c_and_the_same_command_again_end_with_a_model(data: Path) -> None:
     lines = []
     for line in run.stderr:
         lines.append(line)
-        if 'step 10' in line:
+        if 'step 10:' in line:
             run.send_signal(signal.SIGINT)
     assert run.wait(120) == 130, ''.join(lines)
     assert 'give the same command again' in ''.join(lines)
@@ -89,8 +90,9 @@ def test_ctrl_c_and_the_same_command_again_end_with_a_model(data: Path) -> None:
     extractor = load_extractor(data / 'out' / 'model.vpr')
     assert (extractor.dimension, extractor.precision) == (6, 'int8')
     assert extractor.provenance['validation_recall_at_1']['walk'] == 1.0
+    assert extractor.provenance['runs'] == [{'seed': 1, 'steps': 30}, {'seed': 2, 'steps': 10}]
     assert load_extractor(data / 'out' / 'model_fp32.vpr').precision == 'fp32'
-    assert (data / 'out' / 'training.png').read_bytes().startswith(b'\x89PNG')
+    assert (data / 'out' / 'run_1' / 'training.png').read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize(('more', 'message'), [

@@ -107,6 +107,18 @@ def progress(total: int, label: str) -> Iterator[Any]:
         yield bar
 
 
+def interval() -> float:
+    """Return the seconds between two updates of a bar: rare ones where it goes to a file."""
+    return 0.5 if sys.stderr.isatty() else 30.0
+
+
+def say(text: str) -> None:
+    """Print one line on stderr without breaking a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
 def human_bytes(count: float) -> str:
     """Return a number of bytes as people read it, in powers of 1000 as disks are sold."""
     size = float(count)

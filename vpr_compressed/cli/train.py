@@ -27,17 +27,16 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from vpr_compressed.cli.options import interval
+from vpr_compressed.cli.options import say
+
 if TYPE_CHECKING:
-    from vpr_compressed.compression.batches import ImageLoader
     from vpr_compressed.compression.finetune import Trainer
     from vpr_compressed.compression.finetune import TrainRecord
     from vpr_compressed.compression.train_config import TrainConfig
-    from vpr_compressed.compression.training_data import TrainingSet
-    from vpr_compressed.evaluation.validation import ValidationSet
-    from vpr_compressed.model.network import VprNetwork
-    from vpr_compressed.preprocessing import PreprocessingSpec
 
 NAME = 'train'
+INTERRUPTED = 130
 HELP = 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'
 EPILOG = """\
 examples:
@@ -50,7 +49,8 @@ examples:
   vpr_compressed train ... --set loss=multi_similarity --set steps=200 --out out/ms
 
 The folder --out receives model.vpr (the best weights, in the recipe's precision, with
-calibrated thresholds), model_fp32.vpr, training.png, log.jsonl and checkpoint.pt."""
+calibrated thresholds), model_fp32.vpr, and a folder per run with checkpoint.pt, log.jsonl and
+training.png."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -80,40 +80,29 @@ def run(args: Namespace) -> int:
         raise TrainingError(
             'training needs torch and torchvision, which are not installed; run '
             '"pip install vpr_compressed[train]" or "make setup"') from error
-    from vpr_compressed.compression.batches import ImageLoader
-    from vpr_compressed.compression.finetune import Trainer
+    from vpr_compressed.cli.train_session import TrainSession
     from vpr_compressed.compression.train_config import load_train_config
-    from vpr_compressed.compression.training_data import load_training_set
-    from vpr_compressed.evaluation.validation import check_disjoint
-    from vpr_compressed.evaluation.validation import measure
-    from vpr_compressed.preprocessing import PreprocessingSpec
+    from vpr_compressed.compression.train_config import run_configs
 
     if args.threads:
         torch.set_num_threads(args.threads)
     _keep_freed_memory()
     config = load_train_config(args.recipe, _parse_overrides(args.set))
-    data = load_training_set(args.data, config.data)
-    sets = _validation_sets(args.data, config)
-    check_disjoint(sets, data.paths)
-    preprocessing = PreprocessingSpec(width=config.width, height=config.height)
-    loader = ImageLoader(preprocessing)
-    args.out.mkdir(parents=True, exist_ok=True)
-    _say(f'{len(data)} training images, {len(sets)} validation sets, recipe {args.recipe}')
+    session = TrainSession(config, args.data, args.out, args.weights)
+    say(f'{session.describe()}, recipe {args.recipe}')
     try:
-        network = _starting_network(args, config, data, loader)
-        trainer = Trainer(network, data, loader, config, args.out,
-                          lambda describe: measure(sets, describe).recalls if sets else {})
-        if trainer.resume():
-            _say(f'resuming at step {trainer.step} of {config.steps}')
-        complete = _train(trainer, config)
-        if complete:
-            _export(args, config, trainer, preprocessing, sets)
+        for number, run_config in enumerate(run_configs(config), start=1):
+            trainer = session.start_run(run_config, number)
+            if trainer.step:
+                say(f'run {number}: resuming at step {trainer.step} of {run_config.steps}')
+            complete = _train(trainer, run_config, f'run {number}')
+            session.finish_run(trainer, number)
+            if not complete:
+                say(f'stopped at step {trainer.step}; give the same command again to go on')
+                return INTERRUPTED
+        session.export(args.recipe.name)
     finally:
-        loader.close()
-    _plot(args.out)
-    if not complete:
-        _say(f'stopped at step {trainer.step}; give the same command again to go on')
-        return 130
+        session.close()
     return 0
 
 
@@ -150,62 +139,12 @@ def _parse_overrides(pairs: list[str]) -> dict[str, object]:
     return values
 
 
-def _validation_sets(root: Path, config: TrainConfig) -> list[ValidationSet]:
-    """Read the validation images of the recipe."""
-    from vpr_compressed.compression.training_data import list_images
-    from vpr_compressed.evaluation.validation import positions_set
-    from vpr_compressed.evaluation.validation import walks_set
-
-    sets = []
-    for item in config.validation:
-        if item.kind == 'positions':
-            sets.append(positions_set(item.name, list_images(root / item.folder),
-                                      root / item.table, item.split, item.radius_m, item.dark))
-        else:
-            sets.append(walks_set(item.name, list_images(root / item.query),
-                                  list_images(root / item.reference), root / item.ground_truth,
-                                  item.dark))
-    return sets
-
-
-def _starting_network(
-    args: Namespace, config: TrainConfig, data: TrainingSet, loader: ImageLoader
-) -> VprNetwork:
-    """Return the initial network; it is kept in the folder so that resuming is quick."""
-    from tqdm import tqdm
-
-    from vpr_compressed.compression.initial_network import initial_network
-    from vpr_compressed.model.network import VprNetwork
-    from vpr_compressed.model_file import Model
-    from vpr_compressed.model_file import read_model
-    from vpr_compressed.model_file import write_model
-    from vpr_compressed.preprocessing import PreprocessingSpec
-
-    path = args.out / 'initial.vpr'
-    if path.exists() and (args.out / 'checkpoint.pt').exists():
-        stored = read_model(path)
-        network = VprNetwork(stored.spec)
-        network.load_tensors({name: stored.float_tensor(name) for name in stored.tensors})
-        return network
-    with tqdm(desc='initialise', unit='image', dynamic_ncols=True, mininterval=_interval()) as bar:
-        def progress(stage: str, done: int, total: int) -> None:
-            bar.set_description(f'initialise: {stage}', refresh=False)
-            bar.total = total
-            bar.update(done - bar.n)
-        network = initial_network(config, data, loader, args.weights, progress)
-    write_model(path, Model(
-        spec=network.spec, preprocessing=PreprocessingSpec(
-            width=config.width, height=config.height),
-        tensors=network.tensors(), provenance={'stage': 'before training'}), overwrite=True)
-    return network
-
-
-def _train(trainer: Trainer, config: TrainConfig) -> bool:
+def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
     """Run the loop under a progress bar; ctrl-C finishes the step and saves."""
     from tqdm import tqdm
 
-    with tqdm(total=config.steps, initial=trainer.step, unit='step', desc='train',
-              dynamic_ncols=True, mininterval=_interval()) as bar, _graceful(trainer.stop):
+    with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=label,
+              dynamic_ncols=True, mininterval=interval()) as bar, _graceful(trainer.stop):
         def report(record: TrainRecord) -> None:
             bar.update(record.step - bar.n)
             if not math.isnan(record.loss):
@@ -225,7 +164,7 @@ def _graceful(stop: Callable[[], None]) -> Iterator[None]:
     def handle(_number: int, _frame: object) -> None:
         stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _say('finishing this step; once more to stop at once')
+        say('finishing this step; once more to stop at once')
 
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, handle)
@@ -234,70 +173,3 @@ def _graceful(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _export(
-    args: Namespace, config: TrainConfig, trainer: Trainer, preprocessing: PreprocessingSpec,
-    sets: list[ValidationSet]
-) -> None:
-    """Calibrate the best weights in their final precision and write the model files."""
-    from vpr_compressed import __version__
-    from vpr_compressed.calibration import fit_calibration
-    from vpr_compressed.calibration import SimilarityCalibration
-    from vpr_compressed.evaluation.validation import measure
-    from vpr_compressed.model_file import Model
-    from vpr_compressed.model_file import write_model
-
-    for name, precision in (('model_fp32.vpr', 'fp32'), ('model.vpr', config.export)):
-        model = Model(
-            spec=trainer.network.spec, preprocessing=preprocessing, tensors=trainer.best,
-        ).with_precision(precision)
-        trainer.set_average({key: model.float_tensor(key) for key in model.tensors})
-        recalls, calibration = {}, SimilarityCalibration()
-        if sets:
-            measured = measure(sets, trainer.describe)
-            recalls = measured.recalls
-            calibration = fit_calibration(measured.similarities, measured.correct)
-        provenance = {
-            'made_by': f'vpr_compressed {__version__} train', 'recipe': args.recipe.name,
-            'steps': config.steps, 'seed': config.seed, 'validation_recall_at_1': recalls,
-            'threshold_precision': 0.99, **_provenance(args, config)}
-        path = args.out / name
-        write_model(path, Model(
-            spec=model.spec, preprocessing=preprocessing, tensors=model.tensors,
-            calibration=calibration, provenance=provenance), overwrite=True)
-        _say(f'wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {precision}), validation '
-             + ', '.join(f'{key} {value:.3f}' for key, value in recalls.items()))
-
-
-def _provenance(args: Namespace, config: TrainConfig) -> dict[str, object]:
-    """Return what the weights were made from, with the attribution stored beside them."""
-    described: dict[str, object] = {'data': [
-        source.folder or list(source.walks) for source in config.data]}
-    if args.weights is not None:
-        from safetensors import safe_open
-        with safe_open(str(args.weights), 'np') as stream:
-            described['trunk_weights'] = {
-                **(stream.metadata() or {}), 'file': args.weights.name}
-    return described
-
-
-def _plot(folder: Path) -> None:
-    """Draw loss and validation recall over the steps, if there is a log."""
-    from vpr_compressed.evaluation.training_plot import plot_training
-
-    log = folder / 'log.jsonl'
-    if log.exists():
-        plot_training(log, folder / 'training.png')
-
-
-def _interval() -> float:
-    """Return the seconds between two updates of a bar: rare ones where it goes to a file."""
-    return 0.5 if sys.stderr.isatty() else 30.0
-
-
-def _say(text: str) -> None:
-    """Print one line beside the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from dataclasses import dataclass
 import json
@@ -101,14 +102,6 @@ class Trainer:
         """The network in training."""
         return self._network
 
-    def set_average(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Replace the averaged weights, to measure other ones with :meth:`describe`."""
-        trained = {name: value.detach().clone() for name, value in _state(self._network).items()}
-        self._network.load_tensors(tensors)
-        self._average = {
-            name: value.detach().clone() for name, value in _state(self._network).items()}
-        _set_state(self._network, trained)
-
     def stop(self) -> None:
         """Ask :meth:`run` to finish the current step, save and return."""
         self._stop = True
@@ -145,7 +138,7 @@ class Trainer:
         trained = {name: value.detach().clone() for name, value in _state(self._network).items()}
         _set_state(self._network, self._average)
         try:
-            return self._describe(paths, change)
+            return describe_images(self._network, self._loader, paths, change)
         finally:
             _set_state(self._network, trained)
 
@@ -191,7 +184,7 @@ class Trainer:
     def _learn(self, batch: Batch) -> float:
         """Take one optimiser step and return the loss."""
         _set_learning_rates(self._optimizer, self.step, self._config)
-        descriptors = self._forward(torch.from_numpy(batch.images))
+        descriptors = _forward(self._network, torch.from_numpy(batch.images), exact=False)
         loss = LOSSES[self._config.loss](
             descriptors @ descriptors.T, torch.from_numpy(batch.same).to(self._device),
             torch.from_numpy(batch.different).to(self._device))
@@ -210,25 +203,12 @@ class Trainer:
                 self._average[name].lerp_(weight, 1.0 - decay)
         return value
 
-    def _forward(self, images: Tensor) -> Tensor:
-        """Run the trunk in bfloat16 where that is fast, the rest in float32."""
-        images = images.to(self._device, memory_format=torch.channels_last)
-        with fast_convolutions(self._device):
-            features = self._network.features(images)
-        return self._network.head(features.float())
-
-    def _describe(self, paths: Sequence[Path], change: str = '') -> DescriptorArray:
-        """Return descriptors of image files with the weights as they are."""
-        with torch.inference_mode():
-            parts = [self._forward(torch.from_numpy(images)).cpu().numpy()
-                     for images in self._loader.batches(paths, change=change)]
-        return np.concatenate(parts).astype(np.float32)
-
     def _mine(self) -> None:
         """Search the hard negatives of every image whose places do not look alike."""
         for images in self._sampler.mined_sources():
             paths = [self._data.paths[index] for index in images]
-            self._sampler.set_hard(images, self._describe(paths))
+            self._sampler.set_hard(
+                images, describe_images(self._network, self._loader, paths))
 
     def _checkpoint(self, loss: float) -> TrainRecord:
         """Validate, keep the best, save, and return the log line."""
@@ -258,6 +238,32 @@ class Trainer:
             'hard': torch.from_numpy(self._sampler.hard),
             'best': {name: torch.from_numpy(value) for name, value in self.best.items()}}, part)
         part.replace(self._folder / 'checkpoint.pt')
+
+
+def describe_images(
+    network: VprNetwork, loader: ImageLoader, paths: Sequence[Path], change: str = '', *,
+    exact: bool = False
+) -> DescriptorArray:
+    """
+    Return descriptors of image files.
+
+    :param change: '' for the images as they are, ``augment`` or ``dark``
+    :param exact: compute in float32 as the run-time engines do, not in bfloat16
+    :returns: float32 ``(N, D)``, unit norm
+    """
+    with torch.inference_mode():
+        parts = [_forward(network, torch.from_numpy(images), exact=exact).cpu().numpy()
+                 for images in loader.batches(paths, change=change)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _forward(network: VprNetwork, images: Tensor, *, exact: bool) -> Tensor:
+    """Run the trunk in bfloat16 where that is fast unless ``exact``, the rest in float32."""
+    device = network.projection.weight.device
+    images = images.to(device, memory_format=torch.channels_last)
+    with nullcontext() if exact else fast_convolutions(device):
+        features = network.features(images)
+    return network.head(features.float())
 
 
 def _layer_number(network: VprNetwork, name: str) -> int:

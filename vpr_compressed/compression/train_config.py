@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,17 @@ class ValidationConfig:
     reference: str = option('', 'reference folder (kind walks)')
     ground_truth: str = option('', 'JSON: query index -> reference indices (kind walks)')
     dark: bool = option(False, 'make the queries dark, as by night')
+    near: float = option(50.0, 'metres, or frames, within which a wrong answer is too near to '
+                         'count against a threshold', minimum=0.0)
+    calibrate: bool = option(True, 'fit the similarity thresholds on this set')
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A further run from the same starting network."""
+
+    seed: int = option(2, 'seed of its batches and augmentation', minimum=0)
+    steps: int = option(500, 'optimiser steps', minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +92,17 @@ class TrainConfig:
     mine_every: int = option(200, 'steps between searches for hard negatives', minimum=1)
     validate_every: int = option(100, 'steps between validations and checkpoints', minimum=1)
     seed: int = option(1, 'seed of everything random', minimum=0)
+    more_runs: tuple[RunConfig, ...] = option(
+        (), 'further runs whose best weights are averaged with those of the first, where '
+        'validation agrees (model soup, Wortsman et al., ICML 2022)')
     export: str = option('int8', 'precision of the final model file',
                          choices=('int8', 'fp16', 'fp32'))
+
+
+def run_configs(config: TrainConfig) -> list[TrainConfig]:
+    """Return the recipe of every run: the first one and those of ``more_runs``."""
+    return [config, *(dataclasses.replace(config, seed=run.seed, steps=run.steps)
+                      for run in config.more_runs)]
 
 
 def load_train_config(path: Path, overrides: Mapping[str, object] | None = None) -> TrainConfig:
@@ -95,8 +116,8 @@ def load_train_config(path: Path, overrides: Mapping[str, object] | None = None)
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f'{path} must hold a mapping of options, got {type(values).__name__}')
-    for key in ('data', 'validation'):
-        section = SourceConfig if key == 'data' else ValidationConfig
+    sections = {'data': SourceConfig, 'validation': ValidationConfig, 'more_runs': RunConfig}
+    for key, section in sections.items():
         entries = values.get(key, [])
         if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
             raise ConfigError(f'{path}: {key!r} must be a list of mappings')

@@ -45,16 +45,20 @@ class ValidationSet:
     Queries, references and which of them belong together.
 
     :param right: bool ``(Q, R)``, the answers that count as correct
+    :param near: bool ``(Q, R)``, answers too near to be called wrong; includes the right ones
     :param barred: bool ``(Q, R)``, references a query may not see (itself)
     :param dark: whether the queries are darkened
+    :param calibrate: whether thresholds are fitted on this set
     """
 
     name: str
     queries: tuple[Path, ...]
     references: tuple[Path, ...]
     right: NDArray[np.bool_]
+    near: NDArray[np.bool_]
     barred: NDArray[np.bool_]
-    dark: bool
+    dark: bool = False
+    calibrate: bool = True
 
     def similarities(self, describe: Describe) -> NDArray[np.float32]:
         """Return cosines, ``(Q, R)``, -2 where barred."""
@@ -68,8 +72,10 @@ class Measurement:
     """
     What validation images say about a network.
 
-    Every query is asked twice for a decision: with all references, and with the right ones
-    taken away, as on a robot that is somewhere its map does not know.
+    Every query is asked twice for a decision: with all references, and with those near it
+    taken away, as on a robot that is somewhere its map does not know. An answer that is near
+    but not right says nothing about a threshold and is left out: two street views 15 m apart
+    show the same street.
 
     :param recalls: name of the set -> share of answerable queries whose most similar
         reference is right
@@ -105,19 +111,26 @@ def measure(sets: Sequence[ValidationSet], describe: Describe) -> Measurement:
         rows, best = np.arange(len(similarity)), similarity.argmax(axis=1)
         hits = item.right[rows, best]
         recalls[item.name] = float(hits[item.right.any(axis=1)].mean())
-        unknown = np.where(item.right, np.float32(-2.0), similarity).max(axis=1)
-        similarities += [similarity[rows, best], unknown]
-        correct += [hits, np.zeros(len(rows), bool)]
-    return Measurement(recalls, np.concatenate(similarities), np.concatenate(correct))
+        if item.calibrate:
+            clear = hits | ~item.near[rows, best]
+            elsewhere = ~item.near.all(axis=1)
+            unknown = np.where(item.near, np.float32(-2.0), similarity)[elsewhere].max(axis=1)
+            similarities += [similarity[rows, best][clear], unknown]
+            correct += [hits[clear], np.zeros(len(unknown), bool)]
+    none = np.zeros(0, np.float32)
+    return Measurement(recalls, np.concatenate([none, *similarities]),
+                       np.concatenate([none.astype(bool), *correct]))
 
 
 def positions_set(
-    name: str, images: Sequence[Path], table: Path, split: str, radius_m: float, dark: bool
+    images: Sequence[Path], table: Path, *, name: str, split: str, radius_m: float, near_m: float
 ) -> ValidationSet:
     """
     Match every image against all others by position; names are ``<pano>_<heading>``.
 
     :param table: CSV with columns pano, x_m, y_m and split
+    :param radius_m: another image at the same heading within this distance is right
+    :param near_m: any image within this distance is too near to be called wrong
     :raises GroundTruthError: if the table is missing or places no image
     """
     try:
@@ -132,18 +145,20 @@ def positions_set(
         raise GroundTruthError(f'{table} places none of the images with split {split!r}')
     places = np.array([where[path.stem.rpartition('_')[0]] for path in chosen])
     heading = np.array([path.stem.rpartition('_')[2] for path in chosen])
-    near = np.linalg.norm(places[:, None] - places[None], axis=2) <= radius_m
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
     itself = np.eye(len(chosen), dtype=bool)
-    right = near & (heading[:, None] == heading[None]) & ~itself
-    return ValidationSet(name, chosen, chosen, right, itself, dark)
+    right = (distance <= radius_m) & (heading[:, None] == heading[None]) & ~itself
+    return ValidationSet(name, chosen, chosen, right, right | (distance <= near_m), itself)
 
 
 def walks_set(
-    name: str, queries: Sequence[Path], references: Sequence[Path], ground_truth: Path, dark: bool
+    queries: Sequence[Path], references: Sequence[Path], ground_truth: Path, *, name: str,
+    near_frames: float
 ) -> ValidationSet:
     """
     Match one walk against another by a JSON file: query index -> reference indices.
 
+    :param near_frames: references so near a right one are not called wrong
     :raises GroundTruthError: if the file does not fit the images
     """
     right = np.zeros((len(queries), len(references)), bool)
@@ -152,8 +167,12 @@ def walks_set(
             right[int(query), answers] = True
     except (OSError, ValueError, IndexError, AttributeError) as error:
         raise GroundTruthError(f'{ground_truth} does not fit the images: {error!r}') from error
-    return ValidationSet(
-        name, tuple(queries), tuple(references), right, np.zeros_like(right), dark)
+    near = right.copy()
+    for query, answers in enumerate(right):
+        for answer in np.flatnonzero(answers):
+            near[query] |= np.abs(np.arange(len(references)) - answer) <= near_frames
+    return ValidationSet(name, tuple(queries), tuple(references), right, near,
+                         np.zeros_like(right))
 
 
 def check_disjoint(sets: Sequence[ValidationSet], training: Sequence[Path]) -> None:
