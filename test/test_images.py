@@ -58,7 +58,7 @@ class Raw:
 class Compressed:
     """A stand-in with the fields of ``sensor_msgs/CompressedImage``."""
 
-    format: str
+    format: str  # noqa: A003
     data: object
 
 

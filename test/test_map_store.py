@@ -49,6 +49,11 @@ def unit(rng: np.random.Generator, count: int, dimension: int = DIMENSION) -> De
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def names(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, in order."""
+    return sorted(file.name for file in folder.iterdir())
+
+
 def new_map(path: Path | None, dtype: str = 'int8', *, overwrite: bool = False) -> PlaceMap:
     """Return an empty map open for writing."""
     return PlaceMap.create(
@@ -215,7 +220,7 @@ def test_a_map_of_another_model_is_refused_with_the_remedy(
     for read_only in (True, False):
         with pytest.raises(MapFileError, match=r'model-a \(tiny\).*model-b.*build-map'):
             PlaceMap.open(tmp_path / 'map', descriptor_id='model-b', read_only=read_only)
-    assert os.listdir(tmp_path) == ['map']
+    assert names(tmp_path) == ['map']
 
 
 def set_pragma(pragma: str) -> Callable[[Path], None]:
@@ -286,7 +291,7 @@ def test_a_damaged_file_is_refused_and_left_alone(
     # a descriptor is looked at last, when the file has been put into writing mode and back
     if before is not None and (read_only or damage is not change_descriptor):
         assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ([] if name == 'missing' else ['map'])
+    assert names(tmp_path) == ([] if name == 'missing' else ['map'])
 
 
 def test_an_existing_file_is_overwritten_only_on_request(
@@ -317,25 +322,24 @@ def test_files_appear_and_go_as_described(tmp_path: Path, rng: np.random.Generat
     path = tmp_path / 'map'
     with new_map(path) as place_map:
         place_map.add(unit(rng, 1)[0], stamp_ns=0)
-        assert 'map.lock' in os.listdir(tmp_path)
-    assert os.listdir(tmp_path) == ['map']
+        assert 'map.lock' in names(tmp_path)
+    assert names(tmp_path) == ['map']
     with PlaceMap.open(path) as place_map:
-        assert (len(place_map), os.listdir(tmp_path)) == (1, ['map'])
+        assert (len(place_map), names(tmp_path)) == (1, ['map'])
     place_map.close()
-    assert os.listdir(tmp_path) == ['map']
+    assert names(tmp_path) == ['map']
 
 
 def test_a_saved_map_is_complete_as_one_file(tmp_path: Path, rng: np.random.Generator) -> None:
     """A copy made while the map is still open holds everything saved."""
     path = tmp_path / 'map'
     with new_map(path) as place_map:
-        for row in unit(rng, 20):
-            place_map.add(row, stamp_ns=0)
+        add_all(place_map, unit(rng, 20))
         place_map.save()
         (tmp_path / 'copy').write_bytes(path.read_bytes())
     with PlaceMap.open(tmp_path / 'copy') as copy:
         assert len(copy) == 20
-    assert sorted(os.listdir(tmp_path)) == ['copy', 'map']
+    assert names(tmp_path) == ['copy', 'map']
 
 
 def test_a_map_in_memory_cannot_be_saved_to_a_file() -> None:
@@ -434,7 +438,7 @@ def test_a_map_in_a_folder_that_cannot_be_written_can_be_read(
         else:
             kill_while_adding(path, after=60)
             (folder / 'map.lock').unlink()
-        before = sorted(os.listdir(folder))
+        before = names(folder)
         for file in folder.iterdir():
             file.chmod(0o444)
         folder.chmod(0o555)
@@ -485,9 +489,15 @@ def test_a_killed_writer_loses_at_most_the_last_keyframe(
         assert stored <= len(place_map) <= stored + 1
         ids = [k.keyframe_id for k in place_map.keyframes()]
         assert ids == list(range(1, len(ids) + 1))
-    assert os.listdir(tmp_path) == ['map']
+    assert names(tmp_path) == ['map']
     with PlaceMap.open(path, read_only=False) as place_map:
         assert place_map.add(np.ones(32), stamp_ns=0).keyframe_id == len(ids) + 1
+
+
+def add_all(place_map: PlaceMap, rows: DescriptorArray) -> None:
+    """Add rows until one cannot be stored."""
+    for row in rows:
+        place_map.add(row, stamp_ns=0)
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -498,12 +508,10 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, rng: np.random.Generator) -> 
         connection = place_map._file.connection
         pages = connection.execute('PRAGMA page_count').fetchone()[0]
         connection.execute(f'PRAGMA max_page_count = {pages + 5}')
-        stored = 0
         with pytest.raises(MapFileError, match='disk is full; free some space'):
-            for row in rows:
-                place_map.add(row, stamp_ns=stored)
-                stored += 1
-        assert 0 < stored == len(place_map) == len(place_map.keyframes())
+            add_all(place_map, rows)
+        stored = len(place_map)
+        assert 0 < stored == len(place_map.keyframes())
         assert len(place_map.search(rows[0], 1000)) == stored
         connection.execute('PRAGMA max_page_count = 100000')
         place_map.add(rows[-1], stamp_ns=0)
@@ -543,8 +551,7 @@ def test_a_large_map_is_searched_by_sign_bits(
     rows = unit(rng, 120)
     path = tmp_path / 'map'
     with new_map(path) as place_map:
-        for row in rows:
-            place_map.add(row, stamp_ns=0)
+        add_all(place_map, rows)
         grown = [place_map.search(row, 5) for row in rows[:10]]
         assert place_map.index_kind == 'compact'
     with PlaceMap.open(path) as place_map:

@@ -206,7 +206,8 @@ def test_reset_forgets_the_votes() -> None:
     assert recognizer.process(image_of(5, 9), stamp_ns=4).match is None
 
 
-@pytest.mark.parametrize(('min_similarity', 'accepted'), [(-1.0, True), (0.6, True), (0.99, False)])
+@pytest.mark.parametrize(('min_similarity', 'accepted'), [
+    (-1.0, True), (0.6, True), (0.99, False)])
 def test_the_similarity_a_match_needs_is_the_calibrated_one_unless_given(
     min_similarity: float, accepted: bool
 ) -> None:

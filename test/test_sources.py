@@ -437,3 +437,18 @@ def test_sources_describe_themselves(tmp_path: Path) -> None:
     bag = open_source(write_bag(tmp_path / 'bag'))
     assert folder.describe() == f'folder {tmp_path / "images"} (3 images)'
     assert bag.describe() == f'bag {tmp_path / "bag"} (3 images on {COMPRESSED})'
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(('bag', 'folder'), [
+    ('gpw_day_left_sqlite3', 'day_left'), ('gpw_night_right_mcap', 'night_right')])
+def test_recorded_walk_is_the_same_from_folder_and_bag(
+    bag: str, folder: str, data_dir: Path
+) -> None:
+    """Real JPEG files and the bags made of them: the same pixels, frame by frame."""
+    one = open_source(data_dir / 'gardens_point' / folder)
+    other = open_source(data_dir / 'bags' / bag)
+    assert len(one) == len(other) == 200
+    for frame, message in zip(one, other):
+        if frame.index % 20 == 0:
+            np.testing.assert_array_equal(frame.load(), message.load())

@@ -73,7 +73,7 @@ class CompressedImageMessage(Protocol):
     """
 
     @property
-    def format(self) -> str: ...
+    def format(self) -> str: ...  # noqa: A003
     @property
     def data(self) -> Any: ...
 

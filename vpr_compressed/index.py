@@ -99,10 +99,10 @@ class PlaceIndex:
         self._auto = kind == 'auto' and fetch is not None
         self._fetch = fetch
         self._use_faiss = faiss_available() if use_faiss is None else use_faiss
-        self._ids = GrowingRows((), np.int64)
+        self._ids = GrowingRows((), np.int64, expected)
         self._dead = 0
         compact = kind == 'compact' or (self._auto and expected > COMPACT_ABOVE)
-        self._signs = self._new_signs() if compact else None
+        self._signs = self._new_signs(expected) if compact else None
         self._halves: HalfRows | None = None if compact else self._new_halves()
 
     def __len__(self) -> int:
@@ -137,7 +137,9 @@ class PlaceIndex:
         if not np.isfinite(rows).all():
             raise ValueError('descriptors hold values that are not finite')
         self._check_new(new_ids)
-        (self._halves if self._signs is None else self._signs).append(rows)  # type: ignore[union-attr]
+        for store in (self._halves, self._signs):  # one of the two
+            if store is not None:
+                store.append(rows)
         self._ids.append(new_ids)
         if self._auto and self._signs is None and len(self) > COMPACT_ABOVE:
             self._become_compact()
@@ -235,9 +237,9 @@ class PlaceIndex:
     def _repack(self) -> None:
         """Drop the tombstones; the order of rows stays."""
         alive = self._ids.values >= 0
-        for rows in (self._halves, self._signs):
-            if rows is not None:
-                rows.keep(alive)
+        for store in (self._halves, self._signs):
+            if store is not None:
+                store.keep(alive)
         self._ids.keep(alive)
         self._dead = 0
 
@@ -246,7 +248,7 @@ class PlaceIndex:
         if self._fetch is None:
             return
         self._repack()
-        signs = self._new_signs()
+        signs = self._new_signs(len(self._ids))
         for start in range(0, len(self._ids), BLOCK):
             signs.append(self._fetch(self._ids.values[start:start + BLOCK]))
         self._signs, self._halves = signs, None
@@ -255,9 +257,9 @@ class PlaceIndex:
         """Return empty half-precision rows."""
         return _FaissHalfRows(self.dimension) if self._use_faiss else NumpyHalfRows(self.dimension)
 
-    def _new_signs(self) -> SignRows:
+    def _new_signs(self, room: int) -> SignRows:
         """Return empty sign bit rows."""
-        return SignRows(self.dimension, _scan_with_faiss if self._use_faiss else scan_codes)
+        return SignRows(self.dimension, _scan_with_faiss if self._use_faiss else scan_codes, room)
 
 
 class _FaissHalfRows:

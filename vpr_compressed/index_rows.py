@@ -21,6 +21,7 @@ Plain NumPy. ``index`` puts ids, removal and FAISS on top.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from typing import Protocol
 
@@ -41,13 +42,22 @@ class HalfRows(Protocol):
     """Half-precision rows that can be scanned."""
 
     @property
-    def nbytes(self) -> int: ...
-    def append(self, rows: DescriptorArray) -> None: ...
-    def keep(self, alive: NDArray[np.bool_]) -> None: ...
+    def nbytes(self) -> int:
+        """Return the bytes of all rows."""
+
+    def append(self, rows: DescriptorArray) -> None:
+        """Add float32 rows."""
+
+    def keep(self, alive: NDArray[np.bool_]) -> None:
+        """Keep some rows."""
+
     def nearest(
         self, query: DescriptorArray, count: int
-    ) -> tuple[IdArray, NDArray[np.float32]]: ...
-    def values(self, rows: IdArray) -> DescriptorArray: ...
+    ) -> tuple[IdArray, NDArray[np.float32]]:
+        """Return the rows of the largest inner products, and these."""
+
+    def values(self, rows: IdArray) -> DescriptorArray:
+        """Return rows as float32."""
 
 
 class NumpyHalfRows:
@@ -92,12 +102,13 @@ class SignRows:
 
     :param dimension: values per descriptor
     :param scan: finds the nearest codes, ``scan_codes`` or something faster
+    :param room: rows to make room for at once
     """
 
-    def __init__(self, dimension: int, scan: Scan) -> None:
+    def __init__(self, dimension: int, scan: Scan, room: int = 0) -> None:
         self._bits = -(-dimension // 8) * 8
         self._scan = scan
-        self._rows = GrowingRows((self._bits // 8,), np.uint8)
+        self._rows = GrowingRows((self._bits // 8,), np.uint8, room)
         padded = 1 << max(3, (self._bits - 1).bit_length())
         flips = np.random.default_rng(20260101).integers(0, 2, (2, padded))
         self._flips = (2 * flips - 1).astype(np.float32)
@@ -145,8 +156,8 @@ class SignRows:
 class GrowingRows:
     """An array that grows at its end by an eighth, so memory stays close to its content."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self._array: NDArray[Any] = np.empty((0, *shape), dtype)
+    def __init__(self, shape: tuple[int, ...], dtype: Any, room: int = 0) -> None:
+        self._array: NDArray[Any] = np.empty((room, *shape), dtype)
         self._size = 0
 
     def __len__(self) -> int:
@@ -179,15 +190,25 @@ class GrowingRows:
 
 
 def hadamard(rows: DescriptorArray) -> DescriptorArray:
-    """Return the orthonormal Walsh-Hadamard transform of each row, length a power of two."""
+    """
+    Return the orthonormal Walsh-Hadamard transform of each row, length a power of two.
+
+    The matrix is the Kronecker product of two small ones: two products with them are done in a
+    tenth of the time of the butterfly in NumPy. The outputs come in another, fixed order.
+    """
     count, size = rows.shape
-    half = 1
-    while half < size:
-        pairs = rows.reshape(count, size // (2 * half), 2, half)
-        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
-        half *= 2
-    scaled: DescriptorArray = rows.reshape(count, size) / np.float32(np.sqrt(size))
-    return scaled
+    one = 1 << (size.bit_length() // 2)
+    other = size // one
+    half_way = rows.reshape(count * one, other) @ _hadamard_matrix(other)
+    turned = half_way.reshape(count, one, other).transpose(0, 2, 1).reshape(count * other, one)
+    return np.asarray(turned @ _hadamard_matrix(one)).reshape(count, size)
+
+
+@lru_cache(maxsize=8)
+def _hadamard_matrix(size: int) -> DescriptorArray:
+    """Return the orthonormal Hadamard matrix, symmetric, ``(size, size)``."""
+    parity = np.array([[(i & j).bit_count() % 2 for j in range(size)] for i in range(size)])
+    return np.asarray((1 - 2 * parity) / np.sqrt(size), np.float32)
 
 
 def hamming(codes: NDArray[np.uint8], code: NDArray[np.uint8]) -> NDArray[np.int64]:

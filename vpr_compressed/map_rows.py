@@ -199,8 +199,7 @@ def descriptor_rows(
     connection: sqlite3.Connection, ids: Sequence[int]
 ) -> list[tuple[int, bytes, float, int]]:
     """Return the rows of ``DESCRIPTOR_COLUMNS`` that exist among some ids, in no order."""
-    return [(row[0], row[1], row[2], row[3])
-            for row in _rows_by_id(connection, DESCRIPTOR_COLUMNS, ids)]
+    return list(_rows_by_id(connection, DESCRIPTOR_COLUMNS, ids))
 
 
 def descriptor_blocks(
@@ -214,7 +213,7 @@ def descriptor_blocks(
 
 def _rows_by_id(
     connection: sqlite3.Connection, columns: str, ids: Sequence[int]
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[Any]:
     """Yield the rows that exist among some keyframe ids, in no order."""
     for start in range(0, len(ids), _IDS_PER_QUERY):
         some = ids[start:start + _IDS_PER_QUERY]

@@ -36,6 +36,7 @@ from vpr_compressed.evaluation.demo.outcome import truth_from_frames
 from vpr_compressed.evaluation.demo.outcome import truth_from_positions
 from vpr_compressed.evaluation.demo.picture import draw_order
 from vpr_compressed.evaluation.demo.picture import draw_route
+from vpr_compressed.evaluation.demo.picture import examples
 from vpr_compressed.evaluation.demo.picture import MARKS
 from vpr_compressed.evaluation.demo.picture import montage
 
@@ -103,7 +104,7 @@ def test_demo_fails_for_each_reason_in_words(outcome: Outcome) -> None:
     assert outcome.failures() == [
         'precision 0.500 of the accepted matches is below 0.95']
     silent = replace(outcome, answers=replace(ANSWERS, accepted=np.zeros(6, bool)))
-    assert any('0% of the known places' in problem for problem in silent.failures())
+    assert silent.failures() == ['only 0% of the known places were recognised, 40% are wanted']
     deaf = replace(outcome, answers=replace(ANSWERS, answered=np.zeros(6, bool)))
     assert '6 images got no answer' in deaf.failures()
 
@@ -186,6 +187,14 @@ def test_order_is_drawn_with_and_without_a_truth(outcome: Outcome, tmp_path: Pat
         pictures.append(cv2.imread(str(path)))
     assert pictures[0].shape[1] == pictures[1].shape[1] == 1080
     assert pictures[0].shape != pictures[1].shape or (pictures[0] != pictures[1]).any()
+
+
+def test_examples_are_right_matches(outcome: Outcome) -> None:
+    """Only what was accepted and right is shown, each match once."""
+    assert set(examples(outcome, 4)) <= {(0, 0), (2, 1)}
+    assert examples(outcome, 4)
+    none = replace(outcome, answers=replace(ANSWERS, accepted=np.zeros(6, bool)))
+    assert examples(none, 4) == []
 
 
 def test_montage_puts_the_second_run_below_the_first(tmp_path: Path) -> None:

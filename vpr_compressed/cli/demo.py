@@ -20,6 +20,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from argparse import Namespace
 from dataclasses import dataclass
+import math
 from pathlib import Path
 import sys
 import time
@@ -287,6 +288,11 @@ def draw(args: Namespace, measured: Measured, *, made_up: bool) -> Path:
         picture.draw_route(outcome, path, title=measured.headline, town=made_up)
     else:
         picture.draw_order(outcome, path, title=measured.headline)
+    pairs = picture.examples(outcome, 4) if made_up else []
+    if pairs:
+        files = [sorted((args.out / name).glob('*.jpg')) for name in ('reference', 'query')]
+        picture.montage([files[0][mapped] for mapped, _ in pairs],
+                        [files[1][seen] for _, seen in pairs], args.out / 'demo_frames.jpg')
     return path
 
 
@@ -305,8 +311,8 @@ def print_table(measured: Measured, out: Path, picture: Path, seconds: float) ->
             ('withheld', f'{outcome.count("missed")} of {known} places in the map'),
             ('withheld, unknown', f'{outcome.count("unknown")} of {len(outcome.query) - known} '
              'places the map does not have'),
-            ('precision', f'{outcome.precision:.1%}'), ('recall', f'{outcome.recall:.1%}'),
-            ('recall@1', f'{outcome.first_right:.1%} before agreement over time')]
+            ('precision', percent(outcome.precision)), ('recall', percent(outcome.recall)),
+            ('recall@1', f'{percent(outcome.first_right)} before agreement over time')]
     rows += [
         ('latency', f'p50 {outcome.latency_ms(50):.0f} ms, p95 {outcome.latency_ms(95):.0f} ms, '
          'from publishing an image to its answer'),
@@ -319,6 +325,11 @@ def print_table(measured: Measured, out: Path, picture: Path, seconds: float) ->
     for name, value in rows:
         print(f'{name:<19}{value}')
     print()
+
+
+def percent(share: float) -> str:
+    """Return a share for people; NaN is one of nothing."""
+    return 'none' if math.isnan(share) else f'{share:.1%}'
 
 
 def say(text: str) -> None:

@@ -107,7 +107,7 @@ def fetch(
         answer = None if choice.answer is None else places[choice.answer]
         pairs.append(plots.Pair(
             queries[choice.query], places[choice.found], answer, choice.right,
-            f'query {choice.query}: {_short(measured.queries[choice.query].name)}',
+            _label(choice.query, measured.queries[choice.query].name),
             f'found {choice.found}, {verdict}, {similarity:.3f}',
             '' if choice.answer is None else f'right would be {choice.answer}'))
     return pairs
@@ -146,6 +146,8 @@ def _small(image: ImageArray) -> ImageArray:
     return resize(image, WIDTH, max(1, round(height * WIDTH / width)))
 
 
-def _short(name: str) -> str:
-    """Return the end of a long name."""
-    return name if len(name) <= 28 else f'...{name[-25:]}'
+def _label(query: int, name: str) -> str:
+    """Return what to write above a query; a topic's name would say nothing new."""
+    if name.endswith(f'[{query}]'):
+        return f'query {query}'
+    return f'query {query}: {name if len(name) <= 28 else f"...{name[-25:]}"}'

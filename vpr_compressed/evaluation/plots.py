@@ -172,7 +172,7 @@ def similarity_plot(report: Report) -> Plot:
         handles=_match_legend(), loc='upper center', bbox_to_anchor=(0.5, -0.14 * 5 / height),
         ncol=3, frameon=False, fontsize=9)
     accepted = report.accepted
-    title = (
+    title = 'Similarity matrix: no match accepted' if not accepted.accepted else (
         f'Similarity matrix: {accepted.accepted} matches accepted, '
         f'{accepted.accepted - accepted.correct} wrong')
     _title(axes, title)
@@ -212,13 +212,14 @@ def latency_plot(report: Report) -> Plot:
             bbox={'facecolor': 'white', 'alpha': 0.8, 'linewidth': 0, 'pad': 1.5})
     top = 1.6 * report.latency_ms['p95']
     axes.set(xlabel='query: index', ylabel='time  [ms]', ylim=(0, top))
-    axes.legend(loc='upper left', frameon=False, fontsize=9, ncol=2)
+    axes.legend(
+        loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none', borderpad=0.2)
     title = f'Time from decoded image to answer: half within {report.latency_ms["p50"]:.1f} ms'
     _title(axes, title)
     return _finish('latency.png', title, (
         f'Wall time of each query on {report.setting["machine"]["processor"]} '
         f'({report.setting["engine"]}). The axis ends at 1.6 times the 95th percentile; spikes '
-        'beyond it are other programs on this computer.'), figure)
+        'beyond it are mostly other programs on this computer.'), figure)
 
 
 def pairs_plot(name: str, title: str, caption: str, pairs: list[Pair]) -> Plot:

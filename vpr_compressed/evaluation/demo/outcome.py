@@ -153,7 +153,7 @@ class Outcome:
         unanswered = int((~self.answers.answered).sum())
         if unanswered:
             problems.append(f'{unanswered} images got no answer')
-        if not self.precision >= MIN_PRECISION:
+        if self.answers.accepted.any() and not self.precision >= MIN_PRECISION:
             problems.append(
                 f'precision {self.precision:.3f} of the accepted matches is below {MIN_PRECISION}')
         if not self.recall >= MIN_RECALL:

@@ -118,6 +118,19 @@ def montage(first: Sequence[Path], second: Sequence[Path], path: Path, width: in
     cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
+def examples(outcome: Outcome, count: int) -> list[tuple[int, int]]:
+    """
+    Return matches to show: right ones, evenly spread over the run.
+
+    :returns: at most ``count`` pairs of reference index and query index
+    """
+    right = np.flatnonzero(outcome.mask('right'))
+    if not len(right):
+        return []
+    chosen = np.unique(right[np.linspace(0, len(right) - 1, count + 2).astype(int)[1:-1]])
+    return [(int(outcome.answers.best[query]), int(query)) for query in chosen]
+
+
 def _thumbnail(file: Path, width: int) -> ImageArray:
     """Return an image file, BGR, ``width`` pixels wide, 4:3, with a thin white frame."""
     image = cv2.imread(str(file))
