@@ -24,6 +24,7 @@ QUERY ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
+DEMO_SOURCES = $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(QUERY),--query '$(QUERY)')
 BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.run-ready
 TEST_READY := $(VENV)/.test-ready
@@ -45,8 +46,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUN_READY) ## map one walk, localise on another; REFERENCE=path QUERY=path for own images
-	$(BIN)/python -m vpr_compressed demo \
-		$(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(QUERY),--query '$(QUERY)') $(DEMO_ARGS)
+	$(strip $(BIN)/python -m vpr_compressed demo $(DEMO_SOURCES) $(DEMO_ARGS))
 
 setup: $(RUN_READY) $(TEST_READY) ## install all that run time, training and tests need
 

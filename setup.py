@@ -101,6 +101,7 @@ setup(
             'vpr_compressed = vpr_compressed.cli.main:main',
             'place_recognition = vpr_compressed.ros.place_recognition_node:main',
             'player = vpr_compressed.ros.player_node:main',
+            'relocalizer = vpr_compressed.ros.relocalizer_node:main',
         ],
     },
 )
