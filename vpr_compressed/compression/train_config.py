@@ -56,6 +56,8 @@ class RunConfig:
 
     seed: int = option(2, 'seed of its batches and augmentation', minimum=0)
     steps: int = option(500, 'optimiser steps', minimum=0)
+    mine_every: int = option(250, 'steps between searches for hard negatives', minimum=1)
+    validate_every: int = option(250, 'steps between validations and checkpoints', minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class TrainConfig:
 
 def run_configs(config: TrainConfig) -> list[TrainConfig]:
     """Return the recipe of every run: the first one and those of ``more_runs``."""
-    return [config, *(dataclasses.replace(config, seed=run.seed, steps=run.steps)
+    return [config, *(dataclasses.replace(config, **dataclasses.asdict(run))
                       for run in config.more_runs)]
 
 
