@@ -23,11 +23,11 @@ from pathlib import Path
 os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
-import numpy as np
-import pytest
-from tiny_model import make_tiny_model
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from tiny_model import make_tiny_model  # noqa: E402
 
-from vpr_compressed.model_file import write_model
+from vpr_compressed.model_file import write_model  # noqa: E402
 
 
 @pytest.fixture

@@ -64,7 +64,8 @@ def config_from_mapping(config_type: type[ConfigT], values: Mapping[str, object]
     :returns: the configuration
     :raises ConfigError: with a suggestion for a misspelt key
     """
-    fields = {field.name: field for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
+    described: Any = config_type  # any dataclass type; typeshed wants an instance's
+    fields = {field.name: field for field in dataclasses.fields(described)}
     hints = typing.get_type_hints(config_type)
     checked: dict[str, Any] = {}
     for key, value in values.items():

@@ -110,7 +110,7 @@ class PlaceMap:
         return cls(create_file(path and Path(path), header, overwrite=overwrite))
 
     @classmethod
-    def open(
+    def open(  # noqa: A003
         cls, path: Path, *, descriptor_id: str | None = None, read_only: bool = True
     ) -> PlaceMap:
         """

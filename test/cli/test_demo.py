@@ -209,7 +209,9 @@ def test_interrupted_demo_leaves_no_process_behind(
     process = subprocess.Popen(
         [sys.executable, '-m', 'vpr_compressed', 'demo', '--reference', str(many), '--query',
          str(many), '--out', str(tmp_path), '--model', str(tiny_model_path), '--domain-id',
-         DOMAIN], cwd=Path(demo.__file__).parents[2], stderr=subprocess.PIPE)
+         DOMAIN], cwd=Path(demo.__file__).parents[2], stderr=subprocess.PIPE,
+        # A CI that runs as a background job ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # noqa: PLW1509
     log = tmp_path / 'mapping_player.log'
     end_s = time.monotonic() + LIMIT_S
     while not (log.exists() and 'playing' in log.read_text(encoding='utf-8')):

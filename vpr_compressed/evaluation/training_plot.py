@@ -22,7 +22,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use('Agg')
-from matplotlib import pyplot
+from matplotlib import pyplot  # noqa: E402
 
 
 def plot_training(log: Path, picture: Path) -> None:

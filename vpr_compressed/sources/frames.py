@@ -37,7 +37,7 @@ class EncodedImage:
     """
 
     data: bytes
-    format: str
+    format: str  # noqa: A003
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,9 +72,11 @@ def draw_backdrop(camera: Camera, backdrop: Backdrop) -> tuple[ImageArray, Float
     east, north, up = (across * basis[0, i] + along * basis[1, i] + basis[2, i] for i in range(3))
     image = np.empty((camera.height, camera.width, 3), np.uint8)
     inverse_depth = np.zeros((camera.height, camera.width), np.float32)
-    sky_rows = slice(0, int(np.flatnonzero((up > 0).any(axis=1)).max(initial=0)) + 1)
-    image[sky_rows] = _sky(east[sky_rows], north[sky_rows], up[sky_rows], backdrop.sky)
     first = int(np.flatnonzero((up < -0.004).any(axis=1)).min(initial=camera.height))
+    # Down to the first row that is ground all over: a pixel at the horizon is sky or ground.
+    last = int(np.flatnonzero((up >= -0.004).any(axis=1)).max(initial=0)) + 1
+    sky_rows = slice(0, last)
+    image[sky_rows] = _sky(east[sky_rows], north[sky_rows], up[sky_rows], backdrop.sky)
     for top, bottom in _ground_bands(first, camera.height):
         rows = slice(top, bottom)
         nearness = np.maximum(-up[rows] / camera.position_m[2], 1e-6)
