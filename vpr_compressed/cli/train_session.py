@@ -115,12 +115,14 @@ class TrainSession:
         :param recipe: its name, for the provenance
         """
         network = self._starting_network()
-        candidates = {f'run {number}': tensors
-                      for number, tensors in enumerate(self._results, start=1)}
+        candidates: dict[str, Tensors] = {}
+        # First, so that it wins a tie: averages hold better on other data than what they mix.
         if len(self._results) > 1:
             candidates['the average of all runs'] = {
                 name: np.mean([tensors[name] for tensors in self._results], axis=0)
                 for name in self._results[0]}
+        candidates |= {f'run {number}': tensors
+                       for number, tensors in enumerate(self._results, start=1)}
         best: tuple[float, str, Measurement | None] = (-1.0, next(iter(candidates)), None)
         if self._sets:
             for name, tensors in candidates.items():
