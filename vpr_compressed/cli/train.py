@@ -40,7 +40,7 @@ INTERRUPTED = 130
 HELP = 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'
 EPILOG = """\
 examples:
-  # the packaged default model, from ImageNet weights (about an hour on 2 cores)
+  # the packaged default model, from ImageNet weights (an hour and a half on 2 cores)
   vpr_compressed train --recipe config/recipes/train_default.yaml --data DATA \\
       --weights DATA/weights/mobilenet_v2_imagenet.safetensors --out out/train
 
@@ -65,7 +65,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                              'without it the trunk starts random (only useful for tests)')
     parser.add_argument('--out', type=Path, default=Path('out/train'),
                         help='folder for checkpoints and models')
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+    parser.add_argument('--set', action='append', metavar='KEY=VALUE',
                         help='replace one value of the recipe; may be repeated')
     parser.add_argument('--threads', type=int, default=0,
                         help='CPU threads, 0 for all cores')
@@ -87,7 +87,7 @@ def run(args: Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     _keep_freed_memory()
-    config = load_train_config(args.recipe, _parse_overrides(args.set))
+    config = load_train_config(args.recipe, _parse_overrides(args.set or []))
     session = TrainSession(config, args.data, args.out, args.weights)
     say(f'{session.describe()}, recipe {args.recipe}')
     try:
