@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 # Before any message class is imported: wrong field types must fail, as they do on Humble.
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
+# Above 101 the ports of DDS lie among those Linux hands out to anybody: answers get lost.
+os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 sys.path.insert(0, str(Path(__file__).parent))
 
 NS = 1_000_000_000
