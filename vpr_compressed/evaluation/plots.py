@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-The pictures of a report; the only module that imports matplotlib.
+The pictures of an evaluation report.
 
 Every plot has axes, units, a title and a caption that says what to see. Figures are made without
 pyplot: no window, no global state, safe in any thread.

@@ -86,11 +86,6 @@ class VprNetwork(nn.Module):
                     values.pop(name, None)
         return values[self.spec.layers[-1].name]
 
-    def aggregate(self, images: Tensor) -> Tensor:
-        """Return the VLAD vectors before projection, ``(B, K * C)``, cluster-major, unit norm."""
-        vectors: Tensor = self.netvlad(self.features(images))
-        return vectors
-
     def forward(self, images: Tensor) -> Tensor:
         """
         Describe images.
