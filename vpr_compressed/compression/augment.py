@@ -37,9 +37,10 @@ def augment(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     :returns: uint8 RGB, same shape
     """
     warped = _change_viewpoint(image, rng)
-    if rng.random() < 0.45:
-        return _make_night(warped, rng)
-    return _change_light(warped, rng)
+    if rng.random() >= 0.45:
+        return _change_light(warped, rng)
+    night = _make_night(warped, rng)
+    return _map_tones(night, rng) if rng.random() < 0.3 else night
 
 
 def darken(image: ImageArray, rng: np.random.Generator) -> ImageArray:
@@ -102,6 +103,14 @@ def _make_night(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     exposure = rng.uniform(0.08, 0.4) / max(float(pixels.mean()), 0.02)
     pixels = pixels * np.float32(min(exposure, 8.0))
     return _sensor(pixels, rng, noise=0.07)
+
+
+def _map_tones(image: ImageArray, rng: np.random.Generator) -> ImageArray:
+    """Spread the contrast locally, noise included, as cameras with wide dynamic range do."""
+    equalise = cv2.createCLAHE(clipLimit=rng.uniform(1.0, 6.0), tileGridSize=(4, 4))
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = equalise.apply(lab[..., 0])
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
 
 
 def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -52,12 +52,14 @@ class ValidationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A further run from the same starting network."""
+    """A further run from the same starting network; what is not given is as in the first."""
 
     seed: int = option(2, 'seed of its batches and augmentation', minimum=0)
     steps: int = option(500, 'optimiser steps', minimum=0)
     mine_every: int = option(250, 'steps between searches for hard negatives', minimum=1)
     validate_every: int = option(250, 'steps between validations and checkpoints', minimum=1)
+    loss: str | None = option(None, 'metric-learning loss', choices=(None, *LOSSES))
+    hard_share: float | None = option(None, 'share of mined anchors', minimum=0.0, maximum=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +98,18 @@ class TrainConfig:
     seed: int = option(1, 'seed of everything random', minimum=0)
     more_runs: tuple[RunConfig, ...] = option(
         (), 'further runs whose best weights are averaged with those of the first, where '
-        'validation agrees (model soup, Wortsman et al., ICML 2022)')
+        'validation agrees (model soup, Wortsman et al., ICML 2022); runs of different losses '
+        'make an average that holds better elsewhere (Rame et al., NeurIPS 2022)')
     export: str = option('int8', 'precision of the final model file',
                          choices=('int8', 'fp16', 'fp32'))
 
 
 def run_configs(config: TrainConfig) -> list[TrainConfig]:
     """Return the recipe of every run: the first one and those of ``more_runs``."""
-    return [config, *(dataclasses.replace(config, **dataclasses.asdict(run))
-                      for run in config.more_runs)]
+    return [config, *(
+        dataclasses.replace(config, **{
+            name: value for name, value in dataclasses.asdict(run).items() if value is not None})
+        for run in config.more_runs)]
 
 
 def load_train_config(path: Path, overrides: Mapping[str, object] | None = None) -> TrainConfig:
