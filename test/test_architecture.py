@@ -36,8 +36,8 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 LEVELS = {
     'errors': 0, 'records': 0,
     'config': 1,
-    'calibration': 2, 'consistency': 2, 'images': 2, 'index_rows': 2, 'map_lock': 2, 'map_rows': 2,
-    'model.spec': 2, 'preprocessing': 2,
+    'calibration': 2, 'consistency': 2, 'entropy': 2, 'images': 2, 'index_rows': 2,
+    'map_lock': 2, 'map_rows': 2, 'model.spec': 2, 'preprocessing': 2, 'tensors': 2,
     'index': 3, 'map_file': 3, 'model_file': 3,
     'map_store': 4, 'model': 4, 'runtime': 4, 'sources': 4,
     'runtime.torch_engine': 5,

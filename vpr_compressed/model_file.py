@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from dataclasses import field
 import hashlib
@@ -52,6 +53,11 @@ from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
 from vpr_compressed.model.spec import NetworkSpec
 from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.tensors import ActivationRange
+from vpr_compressed.tensors import CodebookTensor
+from vpr_compressed.tensors import quantize
+from vpr_compressed.tensors import QuantizedTensor
+from vpr_compressed.tensors import Tensor
 
 MAGIC = b'\x89VPR\r\n\x1a\n'
 VERSION = 1
@@ -63,27 +69,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
-@dataclass(frozen=True)
-class QuantizedTensor:
-    """
-    Weights on an int8 grid.
-
-    :param values: int8, output channels first
-    :param scale: float32 ``(O,)``; weight = scale * value
-    """
-
-    values: NDArray[np.int8]
-    scale: NDArray[np.float32]
-
-    def dequantize(self) -> NDArray[np.float32]:
-        """Return the float32 weights, same shape as ``values``."""
-        scale = self.scale.reshape(-1, *(1,) * (self.values.ndim - 1))
-        return self.values.astype(np.float32) * scale
-
-
-Tensor = NDArray[np.float32] | NDArray[np.float16] | QuantizedTensor
-
-
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """
@@ -92,6 +77,10 @@ class Model:
     :param tensors: name -> weights; names and shapes are those of the specification
     :param calibration: how similarities of this model turn into decisions
     :param provenance: where it comes from: data, command, licence, measured accuracy
+    :param activations: name of a layer, or ``image`` for the network input -> range in which
+        its output is quantised; empty for float activations
+    :param reference: descriptors of the reference images of ``runtime.parity``, float16
+        ``(n, D)``; None if nobody has computed them
     """
 
     spec: NetworkSpec
@@ -99,6 +88,8 @@ class Model:
     tensors: Mapping[str, Tensor]
     calibration: SimilarityCalibration = field(default_factory=SimilarityCalibration)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    activations: Mapping[str, ActivationRange] = field(default_factory=dict)
+    reference: NDArray[np.float16] | None = None
 
     @property
     def descriptor_id(self) -> str:
@@ -113,16 +104,18 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """One of ``fp32``, ``fp16``, ``int8``: the storage of the largest tensor."""
+        """One of ``fp32``, ``fp16``, ``int8``, ``codebook``: the storage of the largest tensor."""
         tensor = self.tensors['projection.weight']
         if isinstance(tensor, QuantizedTensor):
             return 'int8'
+        if isinstance(tensor, CodebookTensor):
+            return 'codebook'
         return 'fp16' if tensor.dtype == np.float16 else 'fp32'
 
     def float_tensor(self, name: str) -> NDArray[np.float32]:
         """Return one tensor as float32."""
         tensor = self.tensors[name]
-        if isinstance(tensor, QuantizedTensor):
+        if isinstance(tensor, QuantizedTensor | CodebookTensor):
             return tensor.dequantize()
         return np.asarray(tensor, np.float32)
 
@@ -148,22 +141,7 @@ class Model:
                 tensors[name] = quantize(values)
             else:
                 tensors[name] = values.astype(np.float16)
-        return Model(
-            spec=self.spec, preprocessing=self.preprocessing, tensors=tensors,
-            calibration=self.calibration, provenance=self.provenance)
-
-
-def quantize(values: NDArray[np.float32]) -> QuantizedTensor:
-    """
-    Round weights to the int8 grid, symmetric, one scale per output channel.
-
-    :param values: float32, output channels first
-    :returns: values in [-127, 127] and their scales; ``|w - scale * q| <= scale / 2``
-    """
-    peak = np.abs(values).reshape(len(values), -1).max(axis=1)
-    scale = (np.where(peak > 0, peak, 1.0) / 127.0).astype(np.float32)
-    shaped = scale.reshape(-1, *(1,) * (values.ndim - 1))
-    return QuantizedTensor(np.clip(np.rint(values / shaped), -127, 127).astype(np.int8), scale)
+        return dataclasses.replace(self, tensors=tensors, reference=None)
 
 
 def default_model_path() -> Path:

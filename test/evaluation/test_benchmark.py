@@ -26,6 +26,7 @@ import pytest
 from vpr_compressed.calibration import SimilarityCalibration
 from vpr_compressed.errors import SourceError
 from vpr_compressed.evaluation import benchmark
+from vpr_compressed.evaluation.model_cost import load_measured
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime.extractor import load_extractor
@@ -119,7 +120,7 @@ def test_source_that_ends_early_is_refused(tmp_path: Path, images: list[ImageArr
 
 def test_loading_a_model_is_measured(tiny_model_path: Path) -> None:
     """Loaded, run once, and ready."""
-    loaded = benchmark.load_measured(tiny_model_path, engine='onnxruntime', threads=1)
+    loaded = load_measured(tiny_model_path, engine='onnxruntime', threads=1)
     assert loaded.load_s > 0
     assert loaded.resident_bytes >= 0
     expected = load_extractor(tiny_model_path, threads=1)

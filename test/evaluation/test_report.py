@@ -29,11 +29,11 @@ import pytest
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation import gallery
 from vpr_compressed.evaluation import plots
-from vpr_compressed.evaluation.benchmark import LoadedExtractor
 from vpr_compressed.evaluation.benchmark import Measurement
 from vpr_compressed.evaluation.benchmark import QueryResult
 from vpr_compressed.evaluation.ground_truth import from_tolerance
 from vpr_compressed.evaluation.ground_truth import GroundTruth
+from vpr_compressed.evaluation.model_cost import LoadedExtractor
 from vpr_compressed.evaluation.page import render
 from vpr_compressed.evaluation.report import check_folder
 from vpr_compressed.evaluation.report import write_report

@@ -77,8 +77,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Write the report and print its headline."""
-    from vpr_compressed.evaluation.benchmark import load_measured
     from vpr_compressed.evaluation.benchmark import measure
+    from vpr_compressed.evaluation.model_cost import load_measured
     from vpr_compressed.evaluation.report import check_folder
     from vpr_compressed.evaluation.report import write_report
     from vpr_compressed.evaluation.summary import describe_setting

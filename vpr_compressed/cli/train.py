@@ -24,11 +24,9 @@ from contextlib import contextmanager
 import math
 from pathlib import Path
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 from vpr_compressed.cli.options import interval
-from vpr_compressed.cli.options import say
 
 if TYPE_CHECKING:
     from vpr_compressed.compression.finetune import Trainer
@@ -47,6 +45,9 @@ examples:
   # stop with ctrl-C and give the same command again: it goes on where it was
   # try another loss for a few steps
   vpr_compressed train ... --set loss=multi_similarity --set steps=200 --out out/ms
+
+  # on two processes (or GPUs, or machines) that share each batch; the result is the same
+  torchrun --nproc-per-node 2 -m vpr_compressed train ... --threads 4
 
 The folder --out receives model.vpr (the best weights, in the recipe's precision, with
 calibrated thresholds), model_fp32.vpr, and a folder per run with checkpoint.pt, log.jsonl and
@@ -68,7 +69,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--set', action='append', metavar='KEY=VALUE',
                         help='replace one value of the recipe; may be repeated')
     parser.add_argument('--threads', type=int, default=0,
-                        help='CPU threads, 0 for all cores')
+                        help='CPU threads of a process, 0 for all cores (one under torchrun)')
 
 
 def run(args: Namespace) -> int:
@@ -80,25 +81,34 @@ def run(args: Namespace) -> int:
         raise TrainingError(
             'training needs torch and torchvision, which are not installed; run '
             '"pip install vpr_compressed[train]" or "make setup"') from error
-    from vpr_compressed.cli.train_session import TrainSession
-    from vpr_compressed.compression.train_config import load_train_config
-    from vpr_compressed.compression.train_config import run_configs
+    from vpr_compressed.compression import parallel
 
     if args.threads:
         torch.set_num_threads(args.threads)
     _keep_freed_memory()
+    with parallel.joined():
+        return _run_all(args)
+
+
+def _run_all(args: Namespace) -> int:
+    """Do every run of the recipe, then choose and write; in every process of ``torchrun``."""
+    from vpr_compressed.cli.train_session import tell
+    from vpr_compressed.cli.train_session import TrainSession
+    from vpr_compressed.compression.train_config import load_train_config
+    from vpr_compressed.compression.train_config import run_configs
+
     config = load_train_config(args.recipe, _parse_overrides(args.set or []))
     session = TrainSession(config, args.data, args.out, args.weights)
-    say(f'{session.describe()}, recipe {args.recipe}')
+    tell(f'{session.describe()}, recipe {args.recipe}')
     try:
         for number, run_config in enumerate(run_configs(config), start=1):
             trainer = session.start_run(run_config, number)
             if trainer.step:
-                say(f'run {number}: resuming at step {trainer.step} of {run_config.steps}')
+                tell(f'run {number}: resuming at step {trainer.step} of {run_config.steps}')
             complete = _train(trainer, run_config, f'run {number}')
             session.finish_run(trainer, number)
             if not complete:
-                say(f'stopped at step {trainer.step}; give the same command again to go on')
+                tell(f'stopped at step {trainer.step}; give the same command again to go on')
                 return INTERRUPTED
         session.export(args.recipe.name)
     finally:
@@ -143,8 +153,12 @@ def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
     """Run the loop under a progress bar; ctrl-C finishes the step and saves."""
     from tqdm import tqdm
 
+    from vpr_compressed.cli.train_session import tell
+    from vpr_compressed.compression import parallel
+
     with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=label,
-              dynamic_ncols=True, mininterval=interval()) as bar, _graceful(trainer.stop):
+              dynamic_ncols=True, mininterval=interval(), disable=not parallel.is_main(),
+              ) as bar, _graceful(trainer.stop, tell):
         def report(record: TrainRecord) -> None:
             bar.update(record.step - bar.n)
             if not math.isnan(record.loss):
@@ -152,19 +166,19 @@ def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
             if record.recalls:
                 recalls = ', '.join(f'{key} {value:.3f}' for key, value in record.recalls.items())
                 best = ' (best so far)' if record.is_best else ''
-                tqdm.write(f'step {record.step}: recall@1 {recalls}{best}', file=sys.stderr)
+                tell(f'step {record.step}: recall@1 {recalls}{best}')
         return trainer.run(report)
 
 
 @contextmanager
-def _graceful(stop: Callable[[], None]) -> Iterator[None]:
+def _graceful(stop: Callable[[], None], tell: Callable[[str], None]) -> Iterator[None]:
     """Call ``stop`` at the first ctrl-C or SIGTERM; a second ctrl-C interrupts at once."""
     previous = {}
 
     def handle(_number: int, _frame: object) -> None:
         stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        say('finishing this step; once more to stop at once')
+        tell('finishing this step; once more to stop at once')
 
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, handle)

@@ -30,8 +30,9 @@ from vpr_compressed.calibration import fit_calibration
 from vpr_compressed.calibration import SimilarityCalibration
 from vpr_compressed.cli.options import interval
 from vpr_compressed.cli.options import say
+from vpr_compressed.compression import parallel
 from vpr_compressed.compression.batches import ImageLoader
-from vpr_compressed.compression.finetune import describe_images
+from vpr_compressed.compression.describe import describe_images
 from vpr_compressed.compression.finetune import Trainer
 from vpr_compressed.compression.initial_network import initial_network
 from vpr_compressed.compression.train_config import run_configs
@@ -47,6 +48,7 @@ from vpr_compressed.evaluation.validation import positions_set
 from vpr_compressed.evaluation.validation import ValidationSet
 from vpr_compressed.evaluation.validation import walks_set
 from vpr_compressed.model.network import VprNetwork
+from vpr_compressed.model.spec import NetworkSpec
 from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import read_model
 from vpr_compressed.model_file import write_model
@@ -59,7 +61,7 @@ THRESHOLD_PRECISION = 0.99
 
 class TrainSession:
     """
-    One recipe at work in one folder.
+    One recipe at work in one folder, in every process; the main one alone writes there.
 
     :param config: recipe
     :param data: folder its paths are relative to
@@ -78,7 +80,8 @@ class TrainSession:
         self._preprocessing = PreprocessingSpec(width=config.width, height=config.height)
         self._loader = ImageLoader(self._preprocessing)
         self._results: list[Tensors] = []
-        out.mkdir(parents=True, exist_ok=True)
+        if parallel.is_main():
+            out.mkdir(parents=True, exist_ok=True)
 
     def describe(self) -> str:
         """Return what the session works on, in words."""
@@ -94,7 +97,8 @@ class TrainSession:
         """
         network = self._starting_network()
         folder = self._out / f'run_{number}'
-        folder.mkdir(exist_ok=True)
+        if parallel.is_main():
+            folder.mkdir(exist_ok=True)
         trainer = Trainer(
             network, self._data, self._loader, config, folder,
             lambda describe: measure(self._sets, describe).recalls if self._sets else {})
@@ -105,8 +109,9 @@ class TrainSession:
         """Keep the best weights of a run and draw how it went."""
         self._results.append(trainer.best)
         log = self._out / f'run_{number}' / 'log.jsonl'
-        if log.exists():
+        if parallel.is_main() and log.exists():
             plot_training(log, log.with_name('training.png'))
+        parallel.barrier()  # who ends early after ctrl-C has torchrun end the others
 
     def export(self, recipe: str) -> None:
         """
@@ -128,11 +133,12 @@ class TrainSession:
             for name, tensors in candidates.items():
                 measured = self._measure(network, tensors)
                 score = float(np.mean(list(measured.recalls.values())))
-                say(f'{name}: recall@1 ' + _in_words(measured.recalls))
+                tell(f'{name}: recall@1 ' + _in_words(measured.recalls))
                 best = max(best, (score, name, measured), key=lambda item: item[0])
         _, name, chosen = best
-        say(f'keeping {name}')
-        self._write(network, candidates[name], chosen, {'recipe': recipe, 'weights': name})
+        tell(f'keeping {name}')
+        if parallel.is_main():
+            self._write(network, candidates[name], chosen, {'recipe': recipe, 'weights': name})
 
     def close(self) -> None:
         """Stop the threads that read images."""
@@ -140,12 +146,16 @@ class TrainSession:
 
     def _starting_network(self) -> VprNetwork:
         """Return the initial network; all runs share the one kept in the folder."""
-        path = self._out / 'initial.vpr'
-        if not path.exists():
-            self._make_initial(path)
-        stored = read_model(path)
-        network = VprNetwork(stored.spec)
-        network.load_tensors({name: stored.float_tensor(name) for name in stored.tensors})
+        def stored() -> tuple[NetworkSpec, Tensors]:
+            path = self._out / 'initial.vpr'
+            if not path.exists():
+                self._make_initial(path)
+            model = read_model(path)
+            return model.spec, {name: model.float_tensor(name) for name in model.tensors}
+
+        spec, tensors = parallel.from_main(stored)
+        network = VprNetwork(spec)
+        network.load_tensors(tensors)
         return network
 
     def _make_initial(self, path: Path) -> None:
@@ -199,6 +209,12 @@ class TrainSession:
                 spec=stored.spec, preprocessing=stored.preprocessing, tensors=stored.tensors,
                 calibration=calibration, provenance=facts), overwrite=True)
             say(f'wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {precision})')
+
+
+def tell(text: str) -> None:
+    """Print one line on stderr, once for all processes."""
+    if parallel.is_main():
+        say(text)
 
 
 def _validation_set(root: Path, item: ValidationConfig) -> ValidationSet:

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,7 @@ class Batch:
     """
     Pairs of images of one optimiser step; row ``i`` and ``i + P`` are a pair.
 
-    :param images: normalised float32, ``(2 P, 3, h, w)``
+    :param images: normalised float32, ``(2 P, 3, h, w)``; of several processes, own rows only
     :param same: bool ``(2 P, 2 P)``, pairs that show the same place
     :param different: bool ``(2 P, 2 P)``, pairs that surely do not
     """
@@ -81,12 +82,14 @@ class ImageLoader:
         return resize(image, self._spec.width, self._spec.height)
 
     def batches(
-        self, paths: Sequence[Path], size: int = 32, *, change: str = '', seed: int = 0
+        self, paths: Sequence[Path], size: int = 32, *, change: str = '', seed: int = 0,
+        starts: Iterable[int] | None = None
     ) -> Iterator[NDArray[np.float32]]:
         """
         Yield normalised images in order.
 
         :param change: '' for the images as they are, ``augment`` or ``dark``
+        :param starts: first images of the batches wanted, None for all
         :returns: float32 arrays ``(<= size, 3, h, w)``
         """
         functions = {'augment': augment, 'dark': darken}
@@ -97,21 +100,25 @@ class ImageLoader:
                 image = functions[change](image, np.random.default_rng([seed, number]))
             return image
 
-        for start in range(0, len(paths), size):
+        for start in range(0, len(paths), size) if starts is None else starts:
             numbers = range(start, min(start + size, len(paths)))
             yield normalise(np.stack(list(self._pool.map(one, numbers))), self._spec)
 
     def pairs(
-        self, paths: Sequence[tuple[Path, Path]], seed: Sequence[int]
+        self, paths: Sequence[tuple[Path, Path]], seed: Sequence[int],
+        rows: Sequence[int] | None = None
     ) -> NDArray[np.float32]:
         """
         Load anchors (half of them augmented) and positives (all augmented).
 
         :param seed: numbers that make the randomness of this batch repeatable
-        :returns: float32 ``(2 P, 3, h, w)``, anchors first
+        :param rows: which of the 2 P images to load, None for all; each looks the same either way
+        :returns: float32 ``(2 P, 3, h, w)``, anchors first, or ``(len(rows), 3, h, w)``
         """
         jobs = [(pair[0], index, index % 2 == 1) for index, pair in enumerate(paths)]
         jobs += [(pair[1], len(paths) + index, True) for index, pair in enumerate(paths)]
+        if rows is not None:
+            jobs = [jobs[row] for row in rows]
 
         def one(job: tuple[Path, int, bool]) -> ImageArray:
             path, number, changed = job

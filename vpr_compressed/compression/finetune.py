@@ -16,7 +16,8 @@
 Fine-tuning of a network on labelled images: resumable, repeatable, safe to interrupt.
 
 The loop knows no dataset and no metric: pairs come from a :class:`BatchSampler`, and what is
-good is decided by a ``validate`` function the caller passes in.
+good is decided by a ``validate`` function the caller passes in. Under ``torchrun`` all processes
+run this loop in step: each loads and runs its share of a batch, the first one alone writes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict
 from dataclasses import dataclass
 import json
@@ -39,15 +39,17 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from vpr_compressed.compression import parallel
 from vpr_compressed.compression.batches import Batch
 from vpr_compressed.compression.batches import BatchSampler
 from vpr_compressed.compression.batches import ImageLoader
+from vpr_compressed.compression.describe import describe_images
+from vpr_compressed.compression.describe import Describer
 from vpr_compressed.compression.losses import LOSSES
 from vpr_compressed.compression.train_config import TrainConfig
 from vpr_compressed.compression.training_data import TrainingSet
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
-from vpr_compressed.model.network import fast_convolutions
 from vpr_compressed.model.network import VprNetwork
 from vpr_compressed.records import DescriptorArray
 
@@ -77,7 +79,8 @@ class Trainer:
     :param loader: reads and augments them
     :param config: recipe
     :param folder: where ``checkpoint.pt`` and ``log.jsonl`` live
-    :param validate: compares checkpoints
+    :param validate: compares checkpoints; called in every process, as describing is shared work
+    :raises TrainingError: if there are more processes than pairs in a batch
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Trainer:
         self._folder, self._validate = folder, validate
         self._sampler = BatchSampler(data, config)
         network.freeze_layers(_layer_number(network, config.freeze_until))
+        self._rows = parallel.pair_rows(config.pairs)
+        self._describer = parallel.wrap(Describer(network))
         self._average = {name: value.detach().clone() for name, value in _state(network).items()}
         self._optimizer = torch.optim.Adam(_parameter_groups(network, config))
         self.step = 0
@@ -110,7 +115,7 @@ class Trainer:
         """
         Train until the last step of the recipe or :meth:`stop`.
 
-        :param report: called after every step
+        :param report: called after every step, in every process
         :returns: whether the run is complete
         :raises TrainingError: if the loss is not finite; the last checkpoint stays
         """
@@ -118,7 +123,7 @@ class Trainer:
             if self.step == 0 and self.best_score == -math.inf:
                 report(self._checkpoint(math.nan))
             coming = self._request(pool)
-            while coming is not None and not self._stop:
+            while coming is not None and not parallel.any_true(flag=self._stop):
                 loss = self._learn(coming.result())
                 self.step += 1
                 if self.step % self._config.mine_every == 0:
@@ -149,11 +154,24 @@ class Trainer:
         :returns: whether there was one
         :raises TrainingError: if it is damaged or belongs to another recipe
         """
+        state = parallel.from_main(self._stored)
+        if state is None:
+            return False
+        _set_state(self._network, state['network'])
+        self._average = {name: value.to(self._device) for name, value in state['average'].items()}
+        self._optimizer.load_state_dict(state['optimizer'])
+        self._sampler.hard = state['hard'].cpu().numpy()
+        self.step, self.best_score = state['step'], state['best_score']
+        self.best = {name: value.cpu().numpy() for name, value in state['best'].items()}
+        return True
+
+    def _stored(self) -> dict[str, Any] | None:
+        """Return the content of ``checkpoint.pt``, on the CPU, or None."""
         path = self._folder / 'checkpoint.pt'
         if not path.exists():
-            return False
+            return None
         try:
-            state = torch.load(path, map_location=self._device, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
             same = state['recipe'] == _fingerprint(self._config)
         except Exception as error:  # torch raises half a dozen types for damaged files
             raise TrainingError(
@@ -161,13 +179,7 @@ class Trainer:
         if not same:
             raise TrainingError(
                 f'{path} was made with another recipe; use another --out or remove it')
-        _set_state(self._network, state['network'])
-        self._average = state['average']
-        self._optimizer.load_state_dict(state['optimizer'])
-        self._sampler.hard = state['hard'].cpu().numpy()
-        self.step, self.best_score = state['step'], state['best_score']
-        self.best = {name: value.cpu().numpy() for name, value in state['best'].items()}
-        return True
+        return state
 
     def _request(self, pool: ThreadPoolExecutor) -> Future[Batch] | None:
         """Start loading the batch of the current step, or return None after the last."""
@@ -179,17 +191,19 @@ class Trainer:
     def _load(self, pairs: list[tuple[int, int]], seed: list[int]) -> Batch:
         """Load one batch; runs beside the training of the one before."""
         paths = [(self._data.paths[a], self._data.paths[b]) for a, b in pairs]
-        return Batch(self._loader.pairs(paths, seed), *self._sampler.masks(pairs))
+        images = self._loader.pairs(paths, seed, self._rows)
+        return Batch(images, *self._sampler.masks(pairs))
 
     def _learn(self, batch: Batch) -> float:
         """Take one optimiser step and return the loss."""
         _set_learning_rates(self._optimizer, self.step, self._config)
-        descriptors = _forward(self._network, torch.from_numpy(batch.images), exact=False)
+        descriptors = parallel.gather(
+            self._describer(torch.from_numpy(batch.images)), self._rows, len(batch.same))
         loss = LOSSES[self._config.loss](
             descriptors @ descriptors.T, torch.from_numpy(batch.same).to(self._device),
             torch.from_numpy(batch.different).to(self._device))
         value = float(loss.detach())
-        if not math.isfinite(value):
+        if parallel.any_true(flag=not math.isfinite(value)):
             raise TrainingError(
                 f'the loss became {value} at step {self.step}; the last good checkpoint is kept '
                 f'in {self._folder}: resume with a smaller learning rate')
@@ -209,10 +223,13 @@ class Trainer:
             paths = [self._data.paths[index] for index in images]
             self._sampler.set_hard(
                 images, describe_images(self._network, self._loader, paths))
+        # Every process chooses the pairs of a batch by this table: it must be one table.
+        self._sampler.hard = parallel.from_main(lambda: self._sampler.hard)
 
     def _checkpoint(self, loss: float) -> TrainRecord:
         """Validate, keep the best, save, and return the log line."""
-        recalls = dict(self._validate(self.describe))
+        found = dict(self._validate(self.describe))
+        recalls = parallel.from_main(lambda: found)
         score = float(np.mean(list(recalls.values()))) if recalls else float(self.step)
         is_best = score > self.best_score
         if is_best:
@@ -224,46 +241,24 @@ class Trainer:
             _set_state(self._network, trained)
         self._save()
         record = TrainRecord(self.step, loss, recalls, self.best_score, is_best)
-        with (self._folder / 'log.jsonl').open('a', encoding='utf-8') as stream:
-            stream.write(json.dumps(asdict(record)) + '\n')
+        if parallel.is_main():
+            with (self._folder / 'log.jsonl').open('a', encoding='utf-8') as stream:
+                stream.write(json.dumps(asdict(record)) + '\n')
         return record
 
     def _save(self) -> None:
         """Write ``checkpoint.pt``; a crash leaves the one before."""
-        part = self._folder / 'checkpoint.pt.part'
-        torch.save({
-            'recipe': _fingerprint(self._config), 'step': self.step,
-            'best_score': self.best_score, 'network': _state(self._network),
-            'average': self._average, 'optimizer': self._optimizer.state_dict(),
-            'hard': torch.from_numpy(self._sampler.hard),
-            'best': {name: torch.from_numpy(value) for name, value in self.best.items()}}, part)
-        part.replace(self._folder / 'checkpoint.pt')
-
-
-def describe_images(
-    network: VprNetwork, loader: ImageLoader, paths: Sequence[Path], change: str = '', *,
-    exact: bool = False
-) -> DescriptorArray:
-    """
-    Return descriptors of image files.
-
-    :param change: '' for the images as they are, ``augment`` or ``dark``
-    :param exact: compute in float32 as the run-time engines do, not in bfloat16
-    :returns: float32 ``(N, D)``, unit norm
-    """
-    with torch.inference_mode():
-        parts = [_forward(network, torch.from_numpy(images), exact=exact).cpu().numpy()
-                 for images in loader.batches(paths, change=change)]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _forward(network: VprNetwork, images: Tensor, *, exact: bool) -> Tensor:
-    """Run the trunk in bfloat16 where that is fast unless ``exact``, the rest in float32."""
-    device = network.projection.weight.device
-    images = images.to(device, memory_format=torch.channels_last)
-    with nullcontext() if exact else fast_convolutions(device):
-        features = network.features(images)
-    return network.head(features.float())
+        if parallel.is_main():
+            part = self._folder / 'checkpoint.pt.part'
+            torch.save({
+                'recipe': _fingerprint(self._config), 'step': self.step,
+                'best_score': self.best_score, 'network': _state(self._network),
+                'average': self._average, 'optimizer': self._optimizer.state_dict(),
+                'hard': torch.from_numpy(self._sampler.hard),
+                'best': {name: torch.from_numpy(value) for name, value in self.best.items()},
+            }, part)
+            part.replace(self._folder / 'checkpoint.pt')
+        parallel.barrier()  # a process that ended early would have torchrun end this one
 
 
 def _layer_number(network: VprNetwork, name: str) -> int:

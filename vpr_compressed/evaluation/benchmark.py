@@ -25,8 +25,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 import hashlib
-from pathlib import Path
-import time
 
 import numpy as np
 import psutil
@@ -40,7 +38,6 @@ from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
-from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources import ImageSource
 
@@ -49,21 +46,6 @@ MAX_SIMILARITIES = 4_000_000
 MIN_DEPTH = 100
 #: Called after each image with the phase (``map`` or ``query``).
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedExtractor:
-    """
-    A model ready to run, and what it cost.
-
-    :param resident_bytes: memory the process gained by loading the model and by running it
-        once, the inference engine included if nothing had loaded it before
-    :param load_s: seconds from the file to the first descriptor
-    """
-
-    extractor: Extractor
-    resident_bytes: int
-    load_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,24 +91,6 @@ class Measurement:
     query_sha256: str
     bytes_per_place: float
     resident_bytes: int
-
-
-def load_measured(model: Path | None, *, engine: str, threads: int) -> LoadedExtractor:
-    """
-    Load a model, run it once and measure what that costs.
-
-    :param model: model file, None for the packaged one
-    :raises ModelFileError: no or damaged model
-    :raises EngineError: engine not installed or unknown
-    """
-    process = psutil.Process()
-    before, start = process.memory_info().rss, time.perf_counter()
-    extractor = load_extractor(model, engine=engine, threads=threads)
-    extractor.describe(np.full((240, 320, 3), 127, np.uint8))
-    load_s = time.perf_counter() - start
-    return LoadedExtractor(
-        extractor=extractor, load_s=load_s,
-        resident_bytes=max(0, process.memory_info().rss - before))
 
 
 def measure(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -65,6 +66,22 @@ details summary { cursor: pointer; padding: 8px 0; }
 """
 
 
+def document(title: str, body: str) -> str:
+    """
+    Return a whole page in the common style.
+
+    :param title: plain text
+    :param body: HTML of the content
+    """
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>
+{body}
+</main></body></html>
+"""
+
+
 def render(report: Report, plots: Iterable[Plot]) -> str:
     """
     Return the whole page.
@@ -74,22 +91,16 @@ def render(report: Report, plots: Iterable[Plot]) -> str:
     values = report.to_json()
     measured = report.measurement
     title = f'{values["model"]["name"] or "model"}: recall@1 {report.recall[1]:.1%}'
-    figures = ''.join(map(_figure, plots))
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>
-<h1>Place recognition report</h1>
+    figures = ''.join(map(figure, plots))
+    return document(title, f"""<h1>Place recognition report</h1>
 <p class="soft">{len(measured.queries)} queries against {len(measured.reference_names)} places;
 right means: {escape(report.truth.description)}.</p>
-<div class="cards">{''.join(_card(*card) for card in _cards(report))}</div>
+<div class="cards">{''.join(card(*card) for card in _cards(report))}</div>
 <h2>Pictures</h2><div class="plots">{figures}</div>
-<h2>Numbers</h2><div class="scroll">{_table(_numbers(report))}</div>
+<h2>Numbers</h2><div class="scroll">{table(_numbers(report))}</div>
 <h2>How it was made</h2><pre>{escape(values["command"])}</pre>
-<div class="scroll space">{_table(_setting(values))}</div>
-<h2>Queries</h2>{_queries(values)}
-</main></body></html>
-"""
+<div class="scroll space">{table(_setting(values))}</div>
+<h2>Queries</h2>{_queries(values)}""")
 
 
 def _cards(report: Report) -> list[tuple[str, str]]:
@@ -102,23 +113,23 @@ def _cards(report: Report) -> list[tuple[str, str]]:
         (precision, f'of {accepted.accepted} accepted matches are right'),
         (f'{report.curve.max_recall_at_full_precision:.1%}', 'recall without one error'),
         (f'{report.latency_ms["p50"]:.1f} ms', 'from image to answer, median'),
-        (_size(report.model_bytes), f'model file ({report.setting["precision"]})'),
-        (_size(report.model_resident_bytes), 'memory of model and engine'),
+        (size_text(report.model_bytes), f'model file ({report.setting["precision"]})'),
+        (size_text(report.model_resident_bytes), 'memory of model and engine'),
         (f'{report.measurement.bytes_per_place:.0f} B', 'per place of the map'),
     ]
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     """Return a number of bytes with three digits."""
     return f'{count / 1e6:.3g} MB' if count >= 1e6 else f'{count / 1e3:.3g} kB'
 
 
-def _card(value: str, meaning: str) -> str:
+def card(value: str, meaning: str) -> str:
     """Return one headline number."""
     return f'<div class="card"><b>{escape(value)}</b><span>{escape(meaning)}</span></div>'
 
 
-def _figure(plot: Plot) -> str:
+def figure(plot: Plot) -> str:
     """Return one plot with its caption as text, so that it wraps on a phone."""
     data = base64.b64encode(plot.png(caption=False)).decode()
     return (
@@ -155,7 +166,6 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
 
 def _setting(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what is needed to repeat the evaluation."""
-    machine = values['machine']
     return [
         ('made', values['created']),
         ('reference', values['reference']['description']),
@@ -166,13 +176,24 @@ def _setting(values: dict[str, Any]) -> list[tuple[str, str]]:
         ('model file', f'SHA-256 {values["model"]["sha256"]}'),
         ('descriptor', f'{values["dimension"]}-D, id {values["descriptor_id"]}'),
         ('engine', f'{values["engine"]}, {values["threads"] or "default number of"} threads'),
-        ('machine', f'{machine["processor"]}, {machine["cores"]} cores, '
-         f'{machine["memory_bytes"] / 1e9:.1f} GB, {machine["system"]}'),
-        ('versions', ', '.join(f'{name} {text}' for name, text in values['versions'].items())),
+        *environment(values),
     ]
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
+def environment(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """
+    Return the computer and the versions that decide the numbers.
+
+    :param values: with ``machine`` and ``versions``, as :mod:`.summary` gives them
+    """
+    machine = values['machine']
+    return [
+        ('machine', f'{machine["processor"]}, {machine["cores"]} cores, '
+         f'{machine["memory_bytes"] / 1e9:.1f} GB, {machine["system"]}'),
+        ('versions', ', '.join(f'{name} {text}' for name, text in values['versions'].items()))]
+
+
+def table(rows: list[tuple[str, str]]) -> str:
     """Return a table of names and values."""
     lines = ''.join(
         f'<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)

@@ -42,8 +42,8 @@ from vpr_compressed.records import ImageArray
 
 # Blue and orange differ for every common kind of colour vision; green and red do not.
 RIGHT, WRONG, WITHHELD, INK = '#0b66c3', '#e2570e', '#8b95a1', '#1f2933'
-_HEAT = LinearSegmentedColormap.from_list('heat', ['#ffffff', '#c9d3dd', '#5f6f80', '#141b22'])
-_WIDTH_IN = 6.2
+HEAT = LinearSegmentedColormap.from_list('heat', ['#ffffff', '#c9d3dd', '#5f6f80', '#141b22'])
+WIDTH_IN = 6.2
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Pair:
 
 def recall_plot(report: Report) -> Plot:
     """Draw recall@N."""
-    figure, axes = _axes(3.6)
+    figure, axes = new_axes(3.6)
     cutoffs = list(report.recall_curve)
     values = [100 * report.recall_curve[n] for n in cutoffs]
     axes.plot(cutoffs, values, color=RIGHT, marker='o', markersize=4, linewidth=2)
@@ -108,8 +108,8 @@ def recall_plot(report: Report) -> Plot:
         xlim=(0.5, max(cutoffs) + 0.5), xticks=[1, 5, 10, 15, 20, 25],
         ylim=(min(50.0, 10 * np.floor(min(values) / 10)), 102))
     title = f'Recall@N: {report.recall[1]:.1%} of the queries have a right place first'
-    _title(axes, title)
-    return _finish('recall.png', title, (
+    set_title(axes, title)
+    return finish('recall.png', title, (
         f'Share of the {report.truth.answerable} queries with a right answer '
         f'({report.truth.description}) that have one among the N most similar of '
         f'{len(report.measurement.reference_names)} places. A line that starts high needs no '
@@ -118,7 +118,7 @@ def recall_plot(report: Report) -> Plot:
 
 def precision_recall_plot(report: Report) -> Plot:
     """Draw precision over recall with the point where the recogniser works."""
-    figure, axes = _axes(4.6)
+    figure, axes = new_axes(4.6)
     curve, accepted = report.curve, report.accepted
     recall = 100 * np.append(0.0, curve.recall)
     precision = 100 * np.append(curve.precision[:1], curve.precision)
@@ -142,8 +142,8 @@ def precision_recall_plot(report: Report) -> Plot:
     axes.legend(
         loc='upper left', bbox_to_anchor=(0.0, -0.15), frameon=False, fontsize=9.5)
     title = f'Precision and recall: area {curve.area:.3f}'
-    _title(axes, title)
-    return _finish('precision_recall.png', title, (
+    set_title(axes, title)
+    return finish('precision_recall.png', title, (
         'Lowering the threshold accepts more answers (to the right) and more wrong ones (down). '
         + ('With its own threshold, the recogniser accepted nothing.'
            if accepted.precision is None else
@@ -156,11 +156,11 @@ def similarity_plot(report: Report) -> Plot:
     """Draw all similarities with the right answers and the accepted matches."""
     matrix = similarity_matrix(report)
     queries, places = matrix.shape
-    height = float(np.clip(_WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
-    figure, axes = _axes(height)
+    height = float(np.clip(WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
+    figure, axes = new_axes(height)
     low, high = np.nanpercentile(matrix, [2, 99.8])
     shown = axes.imshow(
-        matrix, cmap=_HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
+        matrix, cmap=HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
         interpolation='nearest', extent=(-0.5, places - 0.5, queries - 0.5, -0.5))
     truth = report.truth.matrix()
     axes.contour(truth.astype(float), levels=[0.5], colors=['#2aa198'], linewidths=0.9)
@@ -175,8 +175,8 @@ def similarity_plot(report: Report) -> Plot:
     title = 'Similarity matrix: no match accepted' if not accepted.accepted else (
         f'Similarity matrix: {accepted.accepted} matches accepted, '
         f'{accepted.accepted - accepted.correct} wrong')
-    _title(axes, title)
-    return _finish('similarity.png', title, (
+    set_title(axes, title)
+    return finish('similarity.png', title, (
         'Dark is similar. A dark line inside the outlined band of right answers is a route that '
         'is recognised; dark patches elsewhere are places that look alike. Dots are the answers '
         'the recogniser accepted; a query without a dot was withheld.'), figure)
@@ -194,7 +194,7 @@ def similarity_matrix(report: Report) -> FloatArray:
 
 def latency_plot(report: Report) -> Plot:
     """Draw how long the queries took."""
-    figure, axes = _axes(3.2)
+    figure, axes = new_axes(3.2)
     queries = report.measurement.queries
     inference = np.array([query.inference_ms for query in queries])
     search = np.array([query.search_ms for query in queries])
@@ -215,8 +215,8 @@ def latency_plot(report: Report) -> Plot:
     axes.legend(
         loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none', borderpad=0.2)
     title = f'Time from decoded image to answer: half within {report.latency_ms["p50"]:.1f} ms'
-    _title(axes, title)
-    return _finish('latency.png', title, (
+    set_title(axes, title)
+    return finish('latency.png', title, (
         f'Wall time of each query on {report.setting["machine"]["processor"]} '
         f'({report.setting["engine"]}). The axis ends at 1.6 times the 95th percentile; spikes '
         'beyond it are mostly other programs on this computer.'), figure)
@@ -225,10 +225,10 @@ def latency_plot(report: Report) -> Plot:
 def pairs_plot(name: str, title: str, caption: str, pairs: list[Pair]) -> Plot:
     """Draw queries beside what was found for them."""
     columns = 3 if any(pair.answer is not None for pair in pairs) else 2
-    cell = _WIDTH_IN / columns
+    cell = WIDTH_IN / columns
     shape = pairs[0].query.shape if pairs else (3, 4)
     height = max(1, len(pairs)) * (0.95 * cell * shape[0] / shape[1] + 0.26) + 0.45
-    figure = Figure(figsize=(_WIDTH_IN, height))
+    figure = Figure(figsize=(WIDTH_IN, height))
     figure.suptitle(title, x=0.012, ha='left', fontsize=12, weight='bold', color=INK)
     if not pairs:
         figure.text(0.5, 0.4, 'none', ha='center', fontsize=12, color=WITHHELD)
@@ -242,7 +242,7 @@ def pairs_plot(name: str, title: str, caption: str, pairs: list[Pair]) -> Plot:
             _image(figure, (len(pairs), columns, 3 + number * columns), pair.answer,
                    pair.answer_text, '#2aa198')
     # Photographs need fewer pixels than lines.
-    return _finish(name, title, caption, figure, dpi=120, head_in=0.16)
+    return finish(name, title, caption, figure, dpi=120, head_in=0.16)
 
 
 def _image(
@@ -278,7 +278,7 @@ def _match_legend() -> list[Line2D | Patch]:
         Patch(facecolor='none', edgecolor='#2aa198', label='right answers')]
 
 
-def _finish(
+def finish(
     name: str, title: str, caption: str, figure: Figure, dpi: int = 160, head_in: float = 0.0
 ) -> Plot:
     """
@@ -302,9 +302,9 @@ def _finish(
     return Plot(name, title, caption, pixels, round(caption_in * dpi))
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
+def new_axes(height: float) -> tuple[Figure, Axes]:
     """Return an empty figure of the common width, in inches."""
-    figure = Figure(figsize=(_WIDTH_IN, height))
+    figure = Figure(figsize=(WIDTH_IN, height))
     axes = figure.add_subplot()
     axes.spines[['top', 'right']].set_visible(False)
     axes.spines[['left', 'bottom']].set_color('#9aa5b1')
@@ -316,7 +316,7 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _title(axes: Axes, text: str) -> None:
+def set_title(axes: Axes, text: str) -> None:
     """Set a left-aligned title that wraps at the width of the figure."""
     axes.set_title(
         textwrap.fill(text, 58), loc='left', fontsize=12, weight='bold', color=INK, pad=10)

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import json
 from pathlib import Path
 import shutil
@@ -75,6 +76,17 @@ def write_report(
     content[HTML_NAME] = render(report, plots).encode()
     # Last, because it marks the folder as a report.
     content[JSON_NAME] = (json.dumps(report.to_json(), indent=1, allow_nan=False) + '\n').encode()
+    write_files(folder, content)
+    return folder / HTML_NAME
+
+
+def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
+    """
+    Write files into a folder; earlier ones are replaced only when all new ones are complete.
+
+    :param content: file name -> bytes, in the order in which they appear
+    :raises VprError: if the disk is full
+    """
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as part:
             for name, data in content.items():
@@ -83,7 +95,6 @@ def write_report(
                 shutil.move(Path(part) / name, folder / name)
     except OSError as error:
         raise VprError(f'cannot write the report into {folder}: {error.strerror}') from error
-    return folder / HTML_NAME
 
 
 def _is_report(path: Path) -> bool:

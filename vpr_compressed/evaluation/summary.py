@@ -35,9 +35,9 @@ import psutil
 
 from vpr_compressed.evaluation import metrics
 from vpr_compressed.evaluation.benchmark import latencies_ms
-from vpr_compressed.evaluation.benchmark import LoadedExtractor
 from vpr_compressed.evaluation.benchmark import Measurement
 from vpr_compressed.evaluation.ground_truth import GroundTruth
+from vpr_compressed.evaluation.model_cost import LoadedExtractor
 from vpr_compressed.sources import ImageSource
 
 FORMAT = 'vpr_compressed report'

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Validation during training: recall@1 on labelled image folders, and similarity decisions.
+Labelled image folders: recall@1 and similarity decisions in training, all scores of a model.
 
 Works on descriptors of image files that a callable provides, so it measures a network in
 training as well as a finished model file.
@@ -22,19 +22,24 @@ training as well as a finished model file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import csv
 from dataclasses import dataclass
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import VprError
+from vpr_compressed.evaluation import metrics
 from vpr_compressed.records import DescriptorArray
 
+RECALL_AT = (1, 5, 10)
+PRECISION_AT = (1, 5, 10, 30)
 #: Image files, and '' or 'dark' for their lighting -> descriptors ``(N, D)``.
 Describe = Callable[[Sequence[Path], str], DescriptorArray]
 
@@ -86,6 +91,63 @@ class Measurement:
     recalls: dict[str, float]
     similarities: NDArray[np.float32]
     correct: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetScores:
+    """
+    How well one validation set is ranked; all numbers as :mod:`.metrics` defines them.
+
+    :param answerable: queries that have a right answer; only they count
+    :param recall: N -> recall@N in [0, 1]
+    :param precision: N -> precision@N in [0, 1]
+    :param mean_average_precision: in [0, 1]
+    """
+
+    answerable: int
+    recall: Mapping[int, float]
+    precision: Mapping[int, float]
+    mean_average_precision: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the keys of a JSON object are text."""
+        return {
+            'answerable': self.answerable,
+            'recall': {str(n): value for n, value in self.recall.items()},
+            'precision': {str(n): value for n, value in self.precision.items()},
+            'map': self.mean_average_precision}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SetScores:
+        """
+        Read back what :meth:`to_json` gave.
+
+        :raises KeyError: for a missing entry, likewise TypeError and ValueError for wrong ones
+        """
+        return cls(
+            answerable=int(values['answerable']),
+            recall={int(n): float(value) for n, value in values['recall'].items()},
+            precision={int(n): float(value) for n, value in values['precision'].items()},
+            mean_average_precision=float(values['map']))
+
+
+def score(item: ValidationSet, similarity: NDArray[np.float32]) -> SetScores:
+    """
+    Score one set; references a query may not see are taken out of its ranking.
+
+    :param similarity: cosines, float32 ``(Q, R)``, as :meth:`ValidationSet.similarities` gives
+    :raises GroundTruthError: if no query has a right answer
+    """
+    order = np.argsort(-similarity, axis=1, kind='stable')
+    # What is barred has -2, less than any cosine, and so is last: the other ranks have no gaps.
+    rankings = np.where(np.take_along_axis(item.barred, order, axis=1), -1, order)
+    rankings = rankings[:, :int((~item.barred).sum(axis=1).max(initial=0))]
+    positives = [frozenset(np.flatnonzero(row).tolist()) for row in item.right & ~item.barred]
+    return SetScores(
+        answerable=int(metrics.answerable(positives).sum()),
+        recall=metrics.recall_at(rankings, positives, RECALL_AT),
+        precision=metrics.precision_at(rankings, positives, PRECISION_AT),
+        mean_average_precision=metrics.mean_average_precision(rankings, positives))
 
 
 def measure(sets: Sequence[ValidationSet], describe: Describe) -> Measurement:

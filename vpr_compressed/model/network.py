@@ -31,6 +31,7 @@ from vpr_compressed.model.netvlad import NetVlad
 from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model.spec import Layer
 from vpr_compressed.model.spec import NetworkSpec
+from vpr_compressed.tensors import ActivationRange
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     'none': lambda x: x, 'relu': functional.relu, 'relu6': functional.relu6}
@@ -41,6 +42,9 @@ class VprNetwork(nn.Module):
     Trunk, NetVLAD and projection.
 
     Weights start random; :meth:`load_tensors` fills them.
+
+    ``activations`` maps the name of a layer, or ``image``, to the range its output is rounded to,
+    as an int8 engine does; the gradient passes where the value lies within. Empty at first.
 
     :param spec: what to build
     """
@@ -60,6 +64,7 @@ class VprNetwork(nn.Module):
         self._last_use = {name: index for index, layer in enumerate(spec.layers)
                           for name in layer.inputs}
         self._frozen = 0
+        self.activations: dict[str, ActivationRange] = {}
 
     def freeze_layers(self, count: int) -> None:
         """Exclude the first ``count`` layers of the trunk from training and from backward."""
@@ -76,11 +81,11 @@ class VprNetwork(nn.Module):
         :param images: normalised, float, ``(B, 3, h, w)``
         :returns: local features, ``(B, C, H, W)``
         """
-        values = {INPUT: images}
+        values = {INPUT: self._rounded(INPUT, images)}
         for index, layer in enumerate(self.spec.layers):
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= self._frozen):
                 inputs = [values[name] for name in layer.inputs]
-                values[layer.name] = self._run(layer, inputs)
+                values[layer.name] = self._rounded(layer.name, self._run(layer, inputs))
             for name in layer.inputs:  # free what no later layer reads
                 if self._last_use[name] == index:
                     values.pop(name, None)
@@ -102,7 +107,7 @@ class VprNetwork(nn.Module):
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of the weights under the names of the specification."""
         return {name: parameter.detach().cpu().to(torch.float32).numpy().copy()
-                for name, parameter in self._named().items()}
+                for name, parameter in self.named_tensors().items()}
 
     def load_tensors(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """
@@ -110,7 +115,7 @@ class VprNetwork(nn.Module):
 
         :param tensors: names of the specification -> float32 arrays of the right shapes
         """
-        named = self._named()
+        named = self.named_tensors()
         with torch.no_grad():
             for name, values in tensors.items():
                 named[name].copy_(torch.from_numpy(np.array(values, np.float32)))
@@ -125,7 +130,16 @@ class VprNetwork(nn.Module):
             value = functional.max_pool2d(inputs[0], layer.kernel, layer.stride, layer.padding)
         return _ACTIVATIONS[layer.activation](value)
 
-    def _named(self) -> dict[str, nn.Parameter]:
+    def _rounded(self, name: str, value: Tensor) -> Tensor:
+        """Return an output as uint8 activations give it, its gradient passed through."""
+        if name not in self.activations:
+            return value
+        found = self.activations[name]
+        with torch.autocast(value.device.type, enabled=False):
+            return torch.fake_quantize_per_tensor_affine(
+                value.float(), found.scale, found.zero_point, 0, 255)
+
+    def named_tensors(self) -> dict[str, nn.Parameter]:
         """Return the parameters under the names of the specification."""
         named: dict[str, nn.Parameter] = {}
         for layer in self.spec.layers:

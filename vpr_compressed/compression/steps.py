@@ -1,0 +1,283 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What each step of a recipe does to a student; one :class:`Handler` per step, found by its type.
+
+``begin`` changes the network once, ``prepare`` runs before every optimiser step, ``end`` after
+the last one. Whatever a later call needs goes into ``Work.notes``, which is checkpointed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vpr_compressed.compression import recipe
+from vpr_compressed.compression import reduction
+from vpr_compressed.compression import sparsify
+from vpr_compressed.compression.activations import calibrate
+from vpr_compressed.compression.codebook import fit_codebook
+from vpr_compressed.compression.describe import Describer
+from vpr_compressed.compression.distill import distill
+from vpr_compressed.compression.distill import targets
+from vpr_compressed.compression.student import Student
+from vpr_compressed.compression.tuning import describe_views
+from vpr_compressed.compression.tuning import Material
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.model.initialise import sample_features
+from vpr_compressed.model.network import VprNetwork
+
+#: Optimiser steps between two looks at which weights to prune.
+PRUNE_EVERY = 10
+_BATCH = 32
+
+
+@dataclass
+class Work:
+    """
+    What a handler works on.
+
+    :param seed: numbers that are this step's own
+    :param progress: called with what is being done, done and in all; may raise to cancel
+    :param notes: plain values kept in the checkpoint of this step
+    """
+
+    student: Student
+    material: Material
+    seed: tuple[int, ...]
+    progress: Callable[[str, int, int], None]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, count: int) -> np.ndarray:
+        """Return random views, the same for the same seed."""
+        total = len(self.material.views)
+        chosen = np.random.default_rng(self.seed).permutation(total)[:min(count, total)]
+        return np.sort(chosen)
+
+    def batches(self, count: int, stage: str) -> Iterator[Tensor]:
+        """Yield random views as network input, on the network's device."""
+        device = self.student.network.projection.weight.device
+        rows = self.rows(count)
+        for start in range(0, len(rows), _BATCH):
+            yield torch.from_numpy(self.material.views.batch(rows[start:start + _BATCH])).to(
+                device, memory_format=torch.channels_last)
+            self.progress(stage, min(start + _BATCH, len(rows)), len(rows))
+
+
+class Handler:
+    """Does nothing around the training of a step; the base of those that do."""
+
+    def begin(self, work: Work, step: Any) -> None:
+        """Change the network before the step trains."""
+
+    def prepare(self, work: Work, step: Any, number: int) -> None:
+        """Act before optimiser step ``number``, from 0."""
+
+    def end(self, work: Work, step: Any) -> None:
+        """Act after the last optimiser step, or at once if the step does not train."""
+
+
+class _Truncate(Handler):
+    def begin(self, work: Work, step: recipe.TruncateWhitening) -> None:
+        student = work.student
+        student.reshape(*reduction.truncate_whitening(
+            student.spec, student.network.tensors(), step.dimension))
+
+
+class _Reduce(Handler):
+    def begin(self, work: Work, step: recipe.ReduceChannels) -> None:
+        student = work.student
+        features = sample_features(
+            student.network, work.batches(step.images, 'local features'), seed=work.seed[0])
+        tensors = student.network.tensors()
+        basis, energy = reduction.residual_basis(
+            features.cpu().numpy(), tensors['netvlad.assignment.weight'],
+            tensors['netvlad.assignment.bias'], tensors['netvlad.centers'], step.channels)
+        work.notes['kept_energy'] = energy
+        student.reshape(*reduction.reduce_channels(
+            student.spec, tensors, basis, kept_energy=energy))
+
+
+class _PruneChannels(Handler):
+    def begin(self, work: Work, step: recipe.PruneChannels) -> None:
+        from vpr_compressed.compression import structure
+        from vpr_compressed.compression import structure_plan
+
+        student = work.student
+        spec, tensors = student.spec, student.network.tensors()
+        groups = [group for group in structure.channel_groups(spec)
+                  if not (step.keep_features and group.is_feature)]
+        scores = _channel_scores(work, step, groups)
+        size = student.preprocessing
+        share = {step.of: 1.0 - step.ratio}
+        target = structure_plan.Target(**share, width=size.width, height=size.height)
+        grain = structure_plan.Grain(minimum=step.multiple_of, multiple_of=step.multiple_of)
+        if step.scope == 'layer':
+            keep = structure_plan.keep_per_layer(spec, scores, 1.0 - step.ratio, grain=grain)
+        elif step.scope == 'global':
+            keep = structure_plan.keep_globally(
+                spec, scores, target, grain=grain, normalise=step.criterion != 'taylor')
+        else:
+            table = structure_plan.sensitivity(
+                spec, tensors, scores, (0.75, 0.5, 0.25), _masked_agreement(work, step.images),
+                grain=grain, progress=lambda done, total: work.progress(
+                    'sensitivity of channels', done, total))
+            work.notes['sensitivity'] = [
+                [name, 1.0 - kept, value] for name, row in table.items()
+                for kept, value in row.items()]
+            keep = structure_plan.keep_by_sensitivity(spec, scores, table, target, grain=grain)
+        work.notes['kept'] = {name: len(kept) for name, kept in keep.items()}
+        student.reshape(*structure.remove_channels(spec, tensors, keep))
+
+
+class _Sparsify(Handler):
+    def begin(self, work: Work, step: recipe.Sparsify) -> None:
+        named = work.student.network.named_tensors()
+        names = recipe.select(list(named), step.tensors)
+        shares = dict.fromkeys(names, step.sparsity)
+        if step.method == 'sensitivity':
+            rows = work.rows(step.images)
+            table = sparsify.scan(
+                {name: named[name] for name in names}, lambda: agreement(work, rows),
+                report=lambda done, total: work.progress('sensitivity of tensors', done, total))
+            shares = sparsify.allocate(
+                table, {name: named[name].numel() for name in names}, step.sparsity)
+            work.notes['sensitivity'] = [
+                [name, level, loss] for name, found in table.items() for level, loss in found]
+        work.notes['shares'] = shares
+
+    def prepare(self, work: Work, step: recipe.Sparsify, number: int) -> None:
+        if number % PRUNE_EVERY == 0:
+            self._prune(work, step, number)
+
+    def end(self, work: Work, step: recipe.Sparsify) -> None:
+        self._prune(work, step, step.steps)
+        work.student.write()
+
+    @staticmethod
+    def _prune(work: Work, step: recipe.Sparsify, number: int) -> None:
+        """Extend the masks to what they should be at an optimiser step."""
+        named, constraints = work.student.network.named_tensors(), work.student.constraints
+        for name, share in work.notes['shares'].items():
+            weights = named[name]
+            if step.method == 'threshold':
+                constraints.prune(name, sparsify.below(weights, step.threshold))
+            else:
+                now = sparsify.gradual(share, number, step.steps) if step.steps else share
+                constraints.prune(name, sparsify.smallest(weights, now))
+
+
+class _Quantize(Handler):
+    def begin(self, work: Work, step: recipe.Quantize) -> None:
+        student = work.student
+        named, constraints = student.network.named_tensors(), student.constraints
+        names = recipe.select(list(named), step.tensors)
+        shared = [name for name in names if name in constraints.codebooks]
+        names = [name for name in names if name not in shared]
+        if not names:
+            raise ConfigError(
+                f'all tensors of this quantize step are shared already: {", ".join(shared[:3])}')
+        if step.reassign:
+            constraints.begin_moving(named, names)
+        for number, name in enumerate(names):
+            book = fit_codebook(named[name], step.bits, step.grid, constraints.zeros(name))
+            constraints.codebooks[name] = book.to(named[name].device)
+            work.progress('k-means', number + 1, len(names))
+        student.write()
+
+    def end(self, work: Work, step: recipe.Quantize) -> None:
+        del step  # the same for all options
+        work.student.write()
+        work.student.constraints.end_moving()
+
+
+class _QuantizeActivations(Handler):
+    def begin(self, work: Work, step: recipe.QuantizeActivations) -> None:
+        student = work.student
+        books = student.constraints.codebooks
+        for layer in student.spec.layers:
+            book = books.get(f'{layer.name}.weight')
+            if layer.op == 'conv' and (book is None or book.grid != 'int8'):
+                raise ConfigError(
+                    f'quantize_activations needs int8 weights in every convolution, '
+                    f'{layer.name!r} has none; quantize the whole trunk with grid int8 first')
+        student.network.activations = calibrate(
+            student, work.batches(step.images, 'activation ranges'), step.percentile)
+
+
+class _Finetune(Handler):
+    pass
+
+
+HANDLERS: dict[type[Any], Handler] = {
+    recipe.TruncateWhitening: _Truncate(), recipe.ReduceChannels: _Reduce(),
+    recipe.PruneChannels: _PruneChannels(), recipe.Sparsify: _Sparsify(),
+    recipe.Quantize: _Quantize(), recipe.QuantizeActivations: _QuantizeActivations(),
+    recipe.Finetune: _Finetune()}
+
+
+def agreement(work: Work, rows: np.ndarray) -> float:
+    """Return the mean cosine between the student's and the parent's descriptors of views."""
+    found = describe_views(work.student, work.material.views, rows)
+    wanted = targets(work.material.views.parent[rows], found.shape[1])
+    return float((found * wanted).sum(axis=1).mean())
+
+
+def _masked_agreement(work: Work, images: int) -> Callable[[Any], float]:
+    """Return a function that rates weights of the student's shape."""
+    rows = work.rows(images)
+    kept = work.student.network.tensors()
+
+    def evaluate(tensors: Any) -> float:
+        work.student.network.load_tensors(tensors)
+        try:
+            return agreement(work, rows)
+        finally:
+            work.student.network.load_tensors(kept)
+    return evaluate
+
+
+def _channel_scores(work: Work, step: recipe.PruneChannels, groups: Any) -> Any:
+    """Return the importance of every channel by the criterion of the step."""
+    from vpr_compressed.compression import structure_scores
+
+    student, views = work.student, work.material.views
+    measured = None
+    if step.criterion == 'activation':
+        measured = structure_scores.mean_activations(
+            student.network, work.batches(step.images, 'channel activity'))
+    elif step.criterion == 'taylor':
+        rows = work.rows(step.images)
+        bank = torch.from_numpy(targets(views.bank, student.spec.dimension))
+
+        def loss(network: VprNetwork, chosen: np.ndarray) -> Tensor:
+            found = Describer(network)(torch.from_numpy(views.batch(chosen)))
+            work.progress('channel importance', int(np.searchsorted(rows, chosen[-1])) + 1,
+                          len(rows))
+            wanted = torch.from_numpy(targets(views.parent[chosen], student.spec.dimension))
+            return distill(found, wanted.to(found.device), bank.to(found.device))
+
+        student.network.freeze_layers(0)
+        measured = structure_scores.taylor_scores(
+            student.network, np.array_split(rows, max(1, len(rows) // 16)), loss)
+    return structure_scores.importances(
+        student.spec, student.network.tensors(), groups, step.criterion, measured)

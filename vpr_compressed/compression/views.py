@@ -1,0 +1,190 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The pictures a compression trains on: at network size on disk, with the parent's descriptors.
+
+Images are streamed once from files or a bag into memory-mapped arrays, so neither a long bag
+nor a large data set has to fit into memory, and a batch costs no decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.compression.augment import augment
+from vpr_compressed.compression.batches import ImageLoader
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.errors import VprError
+from vpr_compressed.preprocessing import normalise
+from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.preprocessing import resize
+from vpr_compressed.records import DescriptorArray
+from vpr_compressed.records import ImageArray
+from vpr_compressed.sources import ImageSource
+
+#: Stage, images done, images in all.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """
+    Images that can be read once, one after the other.
+
+    :param name: what they are, for messages and for the cache
+    :param count: how many there will be
+    :param read: yields uint8 RGB ``(H, W, 3)``, any size
+    """
+
+    name: str
+    count: int
+    read: Callable[[], Iterator[ImageArray]]
+
+
+class Views:
+    """
+    Pictures at network size, and every one of them in another light if asked.
+
+    :param images: memory-mapped uint8 ``(M, h, w, 3)``; rows from ``count`` on are the changed
+        views of the first ``count``, in order
+    :param count: number N of images; M is N or 2 N
+    """
+
+    def __init__(
+        self, images: NDArray[np.uint8], count: int, preprocessing: PreprocessingSpec
+    ) -> None:
+        self.images = images
+        self.count = count
+        self._preprocessing = preprocessing
+        #: The parent's descriptors of all rows, float32 ``(M, D)``; empty until they are known.
+        self.parent: DescriptorArray = np.zeros((0, 0), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def bank(self) -> DescriptorArray:
+        """Return the parent's descriptors of the unchanged images, ``(N, D)``."""
+        return self.parent[:self.count]
+
+    def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return rows as network input, float32 ``(B, 3, h, w)``."""
+        return normalise(np.ascontiguousarray(self.images[np.asarray(rows)]), self._preprocessing)
+
+
+def files(paths: Sequence[Path], spec: PreprocessingSpec) -> ImageList:
+    """Return image files as a list to read, decoded on two threads' worth of look-ahead."""
+    def read() -> Iterator[ImageArray]:
+        loader = ImageLoader(spec)
+        try:
+            for path in paths:
+                yield loader.load(path)
+        finally:
+            loader.close()
+    digest = hashlib.sha256('\n'.join(map(str, paths)).encode()).hexdigest()[:16]
+    return ImageList(f'{len(paths)} files {digest}', len(paths), read)
+
+
+def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageList:
+    """
+    Return a stretch of a folder or bag, evenly thinned to at most ``limit`` images.
+
+    :param first: index of the first frame, inclusive
+    :param last: index behind the last frame
+    """
+    chosen = {int(index) for index in np.unique(np.linspace(
+        first, last - 1, min(limit, last - first)).round())} if last > first else set()
+
+    def read() -> Iterator[ImageArray]:
+        for frame in source:
+            if frame.index in chosen:
+                yield frame.load()
+            if frame.index >= last - 1:
+                return
+    return ImageList(f'{source.describe()} [{first}:{last}]', len(chosen), read)
+
+
+def build_views(
+    folder: Path, images: ImageList, preprocessing: PreprocessingSpec, *, changed: bool,
+    seed: int, progress: Progress, cancelled: Callable[[], bool]
+) -> Views:
+    """
+    Bring images to network size on disk, or take those that lie there from before.
+
+    :param folder: cache; receives ``<key>.npy``
+    :param changed: add one view of every image in another light
+    :raises TrainingError: if there are no images, the disk is full, or it was cancelled
+    """
+    if images.count == 0:
+        raise TrainingError(f'no images to train on in {images.name}; give a longer recording')
+    key = hashlib.sha256(json.dumps(
+        [images.name, images.count, preprocessing.width, preprocessing.height, changed, seed]
+    ).encode()).hexdigest()[:20]
+    path = folder / f'{key}.npy'
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix('.part')
+        try:
+            _fill(part, images, preprocessing, changed, seed, progress, cancelled)
+            part.replace(path)
+        except (OSError, VprError) as error:
+            part.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise TrainingError(
+                    f'cannot write images to {folder}: {error.strerror}; free space there or '
+                    'lower max_images') from error
+            raise
+    return Views(np.load(path, mmap_mode='r'), images.count, preprocessing)
+
+
+def _fill(
+    path: Path, images: ImageList, preprocessing: PreprocessingSpec, changed: bool, seed: int,
+    progress: Progress, cancelled: Callable[[], bool]
+) -> None:
+    """Write all views to one file."""
+    height, width, count = preprocessing.height, preprocessing.width, images.count
+    shape = (count * (2 if changed else 1), height, width, 3)
+    with path.open('wb') as stream:
+        # A full disk behind a memory map is a SIGBUS; written as a stream it is an error.
+        np.lib.format.write_array_header_1_0(
+            stream, {'descr': '|u1', 'fortran_order': False, 'shape': shape})
+        start, size = stream.tell(), height * width * 3
+        done = 0
+        for image in images.read():
+            if cancelled():
+                raise TrainingError('cancelled while reading images')
+            small = resize(image, width, height)
+            stream.seek(start + done * size)
+            stream.write(small.tobytes())
+            if changed:
+                stream.seek(start + (count + done) * size)
+                stream.write(augment(small, np.random.default_rng([seed, done])).tobytes())
+            done += 1
+            progress('reading images', done, count)
+        if done != count:
+            raise TrainingError(
+                f'{images.name} gave {done} images instead of {count}; is it being written?')
+        stream.seek(0, 2)
+        if stream.tell() != start + shape[0] * size:
+            raise TrainingError(f'{path} is incomplete')

@@ -1,0 +1,248 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Measure a model file as a robot would run it: in a process of its own, without torch.
+
+The child does the describing (:mod:`.model_worker`); accuracy is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from queue import Empty
+from queue import SimpleQueue
+import re
+import subprocess
+import sys
+import tempfile
+from threading import Thread
+from typing import IO
+
+import numpy as np
+
+from vpr_compressed.errors import VprError
+from vpr_compressed.evaluation.model_worker import FACTS_NAME
+from vpr_compressed.evaluation.model_worker import ImageFiles
+from vpr_compressed.evaluation.model_worker import ImageRows
+from vpr_compressed.evaluation.model_worker import ModelFacts
+from vpr_compressed.evaluation.model_worker import WorkerJob
+from vpr_compressed.evaluation.validation import measure
+from vpr_compressed.evaluation.validation import Measurement
+from vpr_compressed.evaluation.validation import score
+from vpr_compressed.evaluation.validation import SetScores
+from vpr_compressed.evaluation.validation import ValidationSet
+from vpr_compressed.model_file import read_model
+from vpr_compressed.records import DescriptorArray
+
+MODULE = 'vpr_compressed.evaluation.model_worker'
+#: Images done, images in all.
+Progress = Callable[[int, int], None]
+_LINE = re.compile(r'done (\d+) of (\d+)')
+_POLL_S = 0.2
+_STOP_LIMIT_S = 5.0
+
+
+class MeasurementCancelledError(VprError):
+    """The caller wanted a measurement to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """
+    What a child found out.
+
+    :param descriptors: one array per list of images, float32 ``(N, D)``
+    """
+
+    descriptors: tuple[DescriptorArray, ...]
+    facts: ModelFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMeasurement:
+    """
+    All of one model on labelled images.
+
+    :param scores: name of the set -> how well it is ranked
+    :param decisions: similarities and whether answering would be right, for the calibration
+    :param facts: bytes, memory and time
+    :param images: every unchanged image of the sets, once, sorted
+    :param descriptors: of ``images``, float32 ``(N, D)``, to compare two models by
+    """
+
+    scores: dict[str, SetScores]
+    decisions: Measurement
+    facts: ModelFacts
+    images: tuple[Path, ...]
+    descriptors: DescriptorArray
+
+
+def never() -> bool:
+    """Return False: nobody wants to cancel."""
+    return False
+
+
+def silent(done: int, total: int) -> None:
+    """Report nothing."""
+    del done, total
+
+
+def describe_in_child(
+    model_path: Path, jobs: Sequence[ImageFiles | ImageRows], *, threads: int = 0,
+    engine: str = 'onnxruntime', cancelled: Callable[[], bool] = never,
+    progress: Progress = silent
+) -> Described:
+    """
+    Describe lists of images in a child process and measure what the model costs there.
+
+    :param jobs: lists of image files or of rows of an array file; at least one image in all
+    :param threads: CPU threads of the engine, 0 for all cores
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param cancelled: asked several times a second; the child ends when it says so
+    :raises MeasurementCancelledError: if it was cancelled
+    :raises VprError: the text of the child, or how it ended
+    """
+    if not sum(map(len, jobs)):
+        raise VprError(f'there are no images to measure {model_path} on; give at least one')
+    size = None
+    if any(isinstance(item, ImageFiles) and item.change for item in jobs):
+        spec = read_model(model_path).preprocessing
+        size = (spec.width, spec.height)
+    try:
+        with tempfile.TemporaryDirectory(prefix='vpr_compressed-measure-') as name:
+            folder = Path(name)
+            job = WorkerJob(
+                model=model_path, engine=engine, threads=threads, size=size, lists=tuple(jobs),
+                out=folder)
+            _run_child(job, folder, cancelled, progress)
+            facts = ModelFacts.from_json(json.loads((folder / FACTS_NAME).read_bytes()))
+            found = tuple(np.load(folder / f'{number}.npy') for number in range(len(jobs)))
+    except OSError as error:
+        raise VprError(
+            f'cannot measure {model_path} in a process of its own: {error}; is the disk of '
+            f'{tempfile.gettempdir()} full?') from error
+    return Described(descriptors=found, facts=facts)
+
+
+def measure_model(
+    path: Path, sets: Sequence[ValidationSet], *, threads: int = 0,
+    engine: str = 'onnxruntime', cancelled: Callable[[], bool] = never,
+    progress: Progress = silent
+) -> ModelMeasurement:
+    """
+    Measure a model file on labelled sets; an image that several sets share is described once.
+
+    :param sets: at least one; each with a query that has a right answer
+    :param cancelled: as for :func:`describe_in_child`, likewise the others
+    :raises MeasurementCancelledError: if it was cancelled
+    :raises GroundTruthError: if a set has no query with a right answer
+    :raises VprError: if the model or an image is broken or missing
+    """
+    # What darkness does to an image depends on its place in the list: such lists stay whole.
+    dark = list(dict.fromkeys(item.queries for item in sets if item.dark))
+    plain = {path for item in sets for path in item.references}
+    plain |= {path for item in sets if not item.dark for path in item.queries}
+    images = tuple(sorted(plain))
+    described = describe_in_child(
+        path, [ImageFiles(paths=images), *(
+            ImageFiles(paths=paths, change='dark') for paths in dark)],
+        threads=threads, engine=engine, cancelled=cancelled, progress=progress)
+    row_of = {image: row for row, image in enumerate(images)}
+
+    def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
+        if change:
+            return described.descriptors[1 + dark.index(tuple(paths))]
+        return described.descriptors[0][[row_of[image] for image in paths]]
+
+    scores = {item.name: score(item, item.similarities(describe)) for item in sets}
+    return ModelMeasurement(
+        scores=scores, decisions=measure(sets, describe), facts=described.facts, images=images,
+        descriptors=described.descriptors[0])
+
+
+def _run_child(
+    job: WorkerJob, folder: Path, cancelled: Callable[[], bool], progress: Progress
+) -> None:
+    """Start the worker, follow it, and make sure that it is gone afterwards."""
+    path = folder / 'job.json'
+    path.write_text(json.dumps(job.to_json()), encoding='utf-8')
+    command = [sys.executable, '-m', MODULE, str(path)]
+    # Into a file: a pipe that nobody reads would block a child with much to complain about.
+    with (folder / 'stderr').open('w+b') as errors:
+        with subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                text=True) as child:
+            try:
+                status = _follow(child, cancelled, progress)
+            finally:
+                _stop(child)
+        if status:
+            errors.seek(0)
+            raise VprError(_reason(status, errors.read().decode(errors='replace'), job.model))
+
+
+def _follow(
+    child: subprocess.Popen[str], cancelled: Callable[[], bool], progress: Progress
+) -> int:
+    """Pass on the progress of a child until it ends; return its exit status."""
+    lines: SimpleQueue[str | None] = SimpleQueue()
+    assert child.stdout is not None  # noqa: S101  (it was started with a pipe)
+    Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
+    while True:
+        if cancelled():
+            raise MeasurementCancelledError('the measurement was cancelled')
+        try:
+            line = lines.get(timeout=_POLL_S)
+        except Empty:
+            continue
+        if line is None:
+            return child.wait()
+        if found := _LINE.match(line):
+            progress(int(found[1]), int(found[2]))
+
+
+def _read(stream: IO[str], lines: SimpleQueue[str | None]) -> None:
+    """Put the lines of a child into a queue, and None behind the last."""
+    try:
+        for line in stream:
+            lines.put(line)
+    finally:
+        lines.put(None)
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    """End a child that still runs, at first politely."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _reason(status: int, text: str, model: Path) -> str:
+    """Return why a child failed: its own words, or how it ended."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if status == 1 and lines:
+        return lines[-1]
+    said = f'; it said: {lines[-1]}' if lines else ''
+    if status < 0:
+        return (f'the process that measured {model} was ended by signal {-status}{said}; is '
+                'there too little memory?')
+    return f'the process that measured {model} ended with status {status}{said}'
