@@ -28,8 +28,8 @@ import pytest
 from tiny_model import make_tiny_model
 
 from vpr_compressed.errors import ModelFileError
-from vpr_compressed.model_file import quantize
-from vpr_compressed.model_file import QuantizedTensor
+from vpr_compressed.tensors import quantize
+from vpr_compressed.tensors import QuantizedTensor
 from vpr_compressed.model_file import read_model
 from vpr_compressed.model_file import write_model
 

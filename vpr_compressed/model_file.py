@@ -15,34 +15,19 @@
 """
 Read and write ``.vpr`` model files; needs neither torch nor an inference engine.
 
-Layout, little-endian::
-
-    8 bytes   magic  89 56 50 52 0D 0A 1A 0A   (broken by text-mode transfers, as in PNG)
-    4 bytes   format version (uint32)
-    4 bytes   length of the header (uint32)
-    header    UTF-8 JSON, padded with spaces so that the payload starts at a multiple of 64
-    payload   the tensors, each at a multiple of 64 from the start of the payload
-    32 bytes  SHA-256 of everything before it
-
-Versions:
-
-1. Every tensor is stored as it is (``coding: raw``) in float32, float16, or int8 with one
-   float32 scale per output channel (``value = scale * q``). The per-tensor ``coding`` field
-   leaves room for entropy-coded symbols; a reader refuses a coding it does not know.
+:mod:`vpr_compressed.model_container` has the layout and the history of the format,
+:mod:`vpr_compressed.model_pack` the tensors in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-import contextlib
 import dataclasses
 from dataclasses import dataclass
 from dataclasses import field
 import hashlib
-import json
-import os
+import math
 from pathlib import Path
-import struct
 from typing import Any
 
 import numpy as np
@@ -51,21 +36,26 @@ from numpy.typing import NDArray
 from vpr_compressed.calibration import SimilarityCalibration
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
+from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model.spec import NetworkSpec
+from vpr_compressed.model_container import canonical_json
+from vpr_compressed.model_container import read_container
+from vpr_compressed.model_container import write_container
+from vpr_compressed.model_pack import fault
+from vpr_compressed.model_pack import Packer
+from vpr_compressed.model_pack import stored_bytes
+from vpr_compressed.model_pack import unpack
+from vpr_compressed.model_pack import update_digest
 from vpr_compressed.preprocessing import PreprocessingSpec
 from vpr_compressed.tensors import ActivationRange
 from vpr_compressed.tensors import CodebookTensor
+from vpr_compressed.tensors import entropy_bits
 from vpr_compressed.tensors import quantize
 from vpr_compressed.tensors import QuantizedTensor
+from vpr_compressed.tensors import symbol_counts
 from vpr_compressed.tensors import Tensor
+from vpr_compressed.tensors import zero_share
 
-MAGIC = b'\x89VPR\r\n\x1a\n'
-VERSION = 1
-ALIGNMENT = 64
-_PREFIX = struct.Struct('<8sII')
-_HASH_BYTES = 32
-_DTYPES: dict[str, np.dtype[Any]] = {
-    'float32': np.dtype('<f4'), 'float16': np.dtype('<f2'), 'int8': np.dtype('i1')}
 PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
@@ -93,13 +83,17 @@ class Model:
 
     @property
     def descriptor_id(self) -> str:
-        """Sixteen hex digits; two models with equal ids give comparable descriptors."""
-        digest = hashlib.sha256(_canonical(
-            {'spec': self.spec.to_json(), 'preprocessing': self.preprocessing.to_json()}))
+        """
+        Sixteen hex digits; two models with equal ids give comparable descriptors.
+
+        How the tensors are coded in a file does not count, their values do.
+        """
+        described = {'spec': self.spec.to_json(), 'preprocessing': self.preprocessing.to_json()}
+        if self.activations:  # models without keep the id they had before there were any
+            described['activations'] = _ranges_to_json(self.activations)
+        digest = hashlib.sha256(canonical_json(described))
         for name in self.spec.tensor_shapes():
-            tensor = self.tensors[name]
-            for part in _parts(tensor):
-                digest.update(np.ascontiguousarray(part).data)
+            update_digest(digest, self.tensors[name])
         return digest.hexdigest()[:16]
 
     @property
@@ -155,30 +149,17 @@ def write_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
 
     :raises ModelFileError: if ``path`` exists, or cannot be written
     """
-    if path.exists() and not overwrite:
-        raise ModelFileError(f'{path} exists already; choose another name or remove it first')
-    _check_tensors(model, path)
-    entries, payload = _pack(model)
-    header = _canonical({
+    _check(model, path)
+    packer = Packer()
+    header = {
         'format': 'vpr_compressed model', 'spec': model.spec.to_json(),
         'preprocessing': model.preprocessing.to_json(), 'calibration': model.calibration.to_json(),
         'descriptor_id': model.descriptor_id, 'provenance': dict(model.provenance),
-        'tensors': entries})
-    header += b' ' * (-(_PREFIX.size + len(header)) % ALIGNMENT)
-    data = _PREFIX.pack(MAGIC, VERSION, len(header)) + header + payload
-    part = path.with_name(f'{path.name}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open('wb') as stream:
-            stream.write(data)
-            stream.write(hashlib.sha256(data).digest())
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise ModelFileError(f'cannot write {path}: {error.strerror}') from error
+        'activations': _ranges_to_json(model.activations),
+        'tensors': [packer.add(name, model.tensors[name]) for name in model.spec.tensor_shapes()],
+        'reference': None if model.reference is None else packer.add(
+            'reference', np.asarray(model.reference, np.float16))}
+    write_container(path, header, packer.payload, overwrite=overwrite)
 
 
 def read_model(path: Path) -> Model:
@@ -188,61 +169,105 @@ def read_model(path: Path) -> Model:
     :returns: the model; its tensors are read-only views of one buffer
     :raises ModelFileError: missing, not a model, truncated, damaged, or of a newer version
     """
-    data = _read_bytes(path)
-    header, payload = _split(data, path)
+    return _model(*read_container(path), path)
+
+
+def _model(header: Mapping[str, Any], payload: memoryview, path: Path) -> Model:
+    """Build the model that header and payload describe."""
     try:
-        spec = NetworkSpec.from_json(header['spec'])
+        reference = header.get('reference')
         model = Model(
-            spec=spec, preprocessing=PreprocessingSpec.from_json(header['preprocessing']),
-            tensors={entry['name']: _unpack(entry, payload) for entry in header['tensors']},
+            spec=NetworkSpec.from_json(header['spec']),
+            preprocessing=PreprocessingSpec.from_json(header['preprocessing']),
+            tensors={entry['name']: unpack(entry, payload) for entry in header['tensors']},
             calibration=SimilarityCalibration.from_json(header['calibration']),
-            provenance=header['provenance'])
+            provenance=header['provenance'],
+            activations={name: ActivationRange(float(scale), int(zero)) for name, (scale, zero)
+                         in header.get('activations', {}).items()},
+            reference=None if reference is None else _descriptors(reference, payload))
         stored_id = header['descriptor_id']
+    except ModelFileError as error:  # coded symbols are damaged
+        raise ModelFileError(f'{path}: {error}') from error
     except (KeyError, TypeError, ValueError, VprError) as error:
         raise ModelFileError(
             f'{path} has a header this version cannot use ({error!r}); it was probably written '
             'by a newer version: update vpr_compressed or export the model again') from error
-    _check_tensors(model, path)
+    _check(model, path)
     if model.descriptor_id != stored_id:
         raise ModelFileError(f'{path}: weights do not belong to descriptor {stored_id}')
     return model
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Return the file's bytes or say how to get one."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f'no model file at {path}; give the path of a .vpr file, or leave the model out to '
-            'use the packaged one') from error
-    except OSError as error:
-        raise ModelFileError(f'cannot read model file {path}: {error.strerror}') from error
+@dataclass(frozen=True, kw_only=True)
+class TensorReport:
+    """
+    What one tensor takes in a file.
+
+    :param coding: ``raw`` or ``huffman``
+    :param dtype: ``float32``, ``float16``, ``int8 grid`` or ``codebook``
+    :param distinct: number of distinct symbols; None for floats
+    :param zeros: share of its weights that are 0, in [0, 1]
+    :param stored_bytes: with scales or codebook
+    :param bound_bytes: symbols at their order-0 entropy, with scales or codebook as stored;
+        floats as stored
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    coding: str
+    dtype: str
+    distinct: int | None
+    zeros: float
+    stored_bytes: int
+    bound_bytes: float
 
 
-def _split(data: bytes, path: Path) -> tuple[dict[str, Any], memoryview]:
-    """Check magic, version, length and hash; return header and payload."""
-    if len(data) < _PREFIX.size + _HASH_BYTES or not data.startswith(MAGIC):
-        what = 'is empty' if not data else 'is no .vpr model (wrong first bytes)'
-        if data.startswith(MAGIC[:len(data)]) and data:
-            what = 'is truncated'
-        raise ModelFileError(f'{path} {what}; expected a file written by vpr_compressed')
-    _, version, length = _PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise ModelFileError(
-            f'{path} has format version {version}, this build reads {VERSION}; update '
-            'vpr_compressed or export the model again')
-    if hashlib.sha256(memoryview(data)[:-_HASH_BYTES]).digest() != data[-_HASH_BYTES:]:
-        raise ModelFileError(
-            f'{path} is truncated or damaged (SHA-256 differs, {len(data)} bytes); copy it again')
-    start = _PREFIX.size + length
-    header = json.loads(data[_PREFIX.size:start])
-    return header, memoryview(data)[start:-_HASH_BYTES]
+@dataclass(frozen=True, kw_only=True)
+class FileReport:
+    """
+    What a model file consists of.
+
+    :param file_bytes: the whole file
+    :param tensor_bytes: its tensors
+    :param bound_bytes: sum of the tensors' bounds
+    :param symbol_bound_bytes: the order-0 entropy of all symbols, without scales, codebooks
+        and whatever is stored as floats
+    """
+
+    tensors: tuple[TensorReport, ...]
+    file_bytes: int
+    tensor_bytes: int
+    bound_bytes: float
+    symbol_bound_bytes: float
 
 
-def _canonical(value: object) -> bytes:
-    """Return JSON that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(',', ':')).encode()
+def file_report(path: Path) -> FileReport:
+    """
+    Return what each tensor of a file takes, and how far that is from its entropy bound.
+
+    :raises ModelFileError: as :func:`read_model`
+    """
+    header, payload = read_container(path)
+    model = _model(header, payload, path)
+    rows = []
+    symbol_bound = 0.0
+    for entry in header['tensors']:
+        tensor = model.tensors[entry['name']]
+        stored = stored_bytes(entry)
+        bound, distinct, dtype = float(stored), None, entry['dtype']
+        if isinstance(tensor, QuantizedTensor | CodebookTensor):
+            symbols = entropy_bits(tensor) / 8
+            symbol_bound += symbols
+            bound = stored - entry['data'][1] + symbols
+            distinct = int(np.count_nonzero(symbol_counts(tensor)))
+            dtype = 'int8 grid' if isinstance(tensor, QuantizedTensor) else 'codebook'
+        rows.append(TensorReport(
+            name=entry['name'], shape=tuple(entry['shape']), coding=entry['coding'], dtype=dtype,
+            distinct=distinct, zeros=zero_share(tensor), stored_bytes=stored, bound_bytes=bound))
+    return FileReport(
+        tensors=tuple(rows), file_bytes=path.stat().st_size,
+        tensor_bytes=sum(row.stored_bytes for row in rows),
+        bound_bytes=sum(row.bound_bytes for row in rows), symbol_bound_bytes=symbol_bound)
 
 
 def _is_compressible(name: str) -> bool:
@@ -250,62 +275,40 @@ def _is_compressible(name: str) -> bool:
     return name.endswith('.weight') and not name.startswith('netvlad.')
 
 
-def _parts(tensor: Tensor) -> list[NDArray[Any]]:
-    """Return the arrays a tensor is stored as."""
-    if isinstance(tensor, QuantizedTensor):
-        return [tensor.values, tensor.scale]
-    return [tensor]
+def _ranges_to_json(activations: Mapping[str, ActivationRange]) -> dict[str, Any]:
+    """Return name -> [scale, zero point]."""
+    return {name: [found.scale, found.zero_point] for name, found in activations.items()}
 
 
-def _pack(model: Model) -> tuple[list[dict[str, Any]], bytes]:
-    """Return the tensor table and the payload it describes."""
-    payload = bytearray()
-    entries = []
-    for name in model.spec.tensor_shapes():
-        sections = []
-        parts = _parts(model.tensors[name])
-        for part in parts:
-            payload += b'\0' * (-len(payload) % ALIGNMENT)
-            stored = np.ascontiguousarray(part, part.dtype.newbyteorder('<'))
-            sections.append([len(payload), stored.nbytes])
-            payload += stored.tobytes()
-        entry = {'name': name, 'coding': 'raw', 'dtype': str(np.dtype(parts[0].dtype).name),
-                 'shape': list(parts[0].shape), 'data': sections[0]}
-        if len(sections) > 1:
-            entry['scale'] = sections[1]
-        entries.append(entry)
-    return entries, bytes(payload)
+def _descriptors(entry: Mapping[str, Any], payload: memoryview) -> NDArray[np.float16]:
+    """Return the reference descriptors."""
+    found = unpack(entry, payload)
+    if not isinstance(found, np.ndarray) or found.dtype != np.float16:
+        raise ValueError(f'reference descriptors are {entry["dtype"]}, must be float16')
+    return np.asarray(found, np.float16)
 
 
-def _unpack(entry: Mapping[str, Any], payload: memoryview) -> Tensor:
-    """Return one tensor as a view of the payload."""
-    if entry['coding'] != 'raw':
-        raise ValueError(f'tensor coding {entry["coding"]!r} is not known')
-    values = _section(payload, entry['data'], _DTYPES[entry['dtype']])
-    shaped: NDArray[Any] = values.reshape(entry['shape'])
-    if entry['dtype'] == 'int8':
-        return QuantizedTensor(shaped, _section(payload, entry['scale'], _DTYPES['float32']))
-    return shaped
-
-
-def _section(payload: memoryview, place: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the array stored at ``[offset, bytes]``."""
-    offset, size = place
-    if offset < 0 or size < 0 or offset + size > len(payload):
-        raise ValueError(f'section {place} lies outside the payload of {len(payload)} bytes')
-    return np.frombuffer(payload[offset:offset + size], dtype)
-
-
-def _check_tensors(model: Model, path: Path) -> None:
-    """Raise unless names, shapes and values are those of the specification."""
+def _check(model: Model, path: Path) -> None:
+    """Raise unless everything fits the specification."""
     wanted = model.spec.tensor_shapes()
     if set(wanted) != set(model.tensors):
         wrong = sorted(set(wanted) ^ set(model.tensors))
         raise ModelFileError(f'{path}: tensors do not fit the network, see {", ".join(wrong)}')
     for name, shape in wanted.items():
-        parts = _parts(model.tensors[name])
-        if parts[0].shape != shape or (len(parts) > 1 and parts[1].shape != shape[:1]):
+        if found := fault(model.tensors[name], shape):
+            raise ModelFileError(f'{path}: tensor {name!r} {found}')
+    outputs = {INPUT, *(layer.name for layer in model.spec.layers)}
+    for name, span in model.activations.items():
+        if name not in outputs:
+            raise ModelFileError(f'{path}: activation range of {name!r}, which is no layer')
+        if not (math.isfinite(span.scale) and span.scale > 0 and 0 <= span.zero_point <= 255):
             raise ModelFileError(
-                f'{path}: tensor {name!r} has shape {parts[0].shape}, the network needs {shape}')
-        if not all(np.isfinite(part).all() for part in parts if part.dtype != np.int8):
-            raise ModelFileError(f'{path}: tensor {name!r} holds NaN or infinity')
+                f'{path}: activation range {span} of {name!r}; the scale must be above 0 and '
+                'the zero point in [0, 255]')
+    if model.reference is not None:
+        shape = model.reference.shape
+        if len(shape) != 2 or shape[1] != model.spec.dimension or not np.isfinite(
+                model.reference).all():
+            raise ModelFileError(
+                f'{path}: reference descriptors of shape {shape}, must be finite and '
+                f'(n, {model.spec.dimension})')

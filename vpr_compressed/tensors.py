@@ -151,3 +151,12 @@ def symbol_counts(tensor: QuantizedTensor | CodebookTensor) -> NDArray[np.int64]
     for start in range(0, flat.size, 1 << 20):  # bincount makes an int64 copy of what it is given
         counts += np.bincount(flat[start:start + (1 << 20)], minlength=256)
     return counts
+
+
+def zero_share(tensor: Tensor) -> float:
+    """Return the share of weights that are 0, in [0, 1]; 0 for a tensor without any."""
+    if isinstance(tensor, CodebookTensor):
+        zeros = int(symbol_counts(tensor)[:len(tensor.codebook)][tensor.codebook == 0].sum())
+        return zeros / max(tensor.symbols.size, 1)
+    values = tensor.values if isinstance(tensor, QuantizedTensor) else tensor
+    return 1.0 - np.count_nonzero(values) / values.size if values.size else 0.0

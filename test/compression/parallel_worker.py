@@ -29,23 +29,20 @@ import sys
 from typing import Any
 
 import numpy as np
+from tiny_model import make_tiny_spec
 import torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (1, 2)]
-
-from tiny_model import make_tiny_spec  # noqa: E402
-
-from vpr_compressed.compression import describe  # noqa: E402
-from vpr_compressed.compression import parallel  # noqa: E402
-from vpr_compressed.compression.batches import ImageLoader  # noqa: E402
-from vpr_compressed.compression.finetune import Trainer  # noqa: E402
-from vpr_compressed.compression.finetune import TrainRecord  # noqa: E402
-from vpr_compressed.compression.train_config import TrainConfig  # noqa: E402
-from vpr_compressed.compression.training_data import load_training_set  # noqa: E402
-from vpr_compressed.compression.training_data import SourceConfig  # noqa: E402
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.model.network import VprNetwork  # noqa: E402
-from vpr_compressed.preprocessing import PreprocessingSpec  # noqa: E402
+from vpr_compressed.compression import describe
+from vpr_compressed.compression import parallel
+from vpr_compressed.compression.batches import ImageLoader
+from vpr_compressed.compression.finetune import Trainer
+from vpr_compressed.compression.finetune import TrainRecord
+from vpr_compressed.compression.train_config import TrainConfig
+from vpr_compressed.compression.training_data import load_training_set
+from vpr_compressed.compression.training_data import SourceConfig
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.model.network import VprNetwork
+from vpr_compressed.preprocessing import PreprocessingSpec
 
 RECIPE: dict[str, Any] = {
     'steps': 9, 'pairs': 5, 'freeze_until': 'deep', 'loss': 'info_nce', 'lr_trunk': 1e-3,

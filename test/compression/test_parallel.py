@@ -40,7 +40,7 @@ TWO = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2',
        '--rdzv-backend', 'c10d', '--rdzv-endpoint', 'localhost:0']
 # A GPU would be used if there were one: these tests are about two processes on one CPU.
 ENVIRONMENT = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1',
-               'PYTHONUNBUFFERED': '1'}
+               'PYTHONUNBUFFERED': '1', 'PYTHONPATH': os.pathsep.join([str(ROOT), f'{ROOT}/test'])}
 RECIPE = """
 trunk: resnet18
 cut: layer1.1
@@ -102,11 +102,10 @@ def _assert_same_weights(first: Path, second: Path, tolerance: float = 1e-5) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('loss', ['info_nce', 'triplet'])
-def test_two_processes_end_like_one(loss: str, street: Path, tmp_path: Path) -> None:
+def test_two_processes_end_like_one(street: Path, tmp_path: Path) -> None:
     """The same losses, recalls and weights; each image of a batch is read by one process."""
-    alone, = _train(street, tmp_path / 'one', 1, loss=loss)
-    pair = _train(street, tmp_path / 'two', 2, loss=loss)
+    alone, = _train(street, tmp_path / 'one', 1)
+    pair = _train(street, tmp_path / 'two', 2)
     assert [outcome['processes'] for outcome in (alone, *pair)] == [1, 2, 2]
     assert all(outcome['complete'] for outcome in (alone, *pair))
     for outcome in pair:
@@ -119,16 +118,7 @@ def test_two_processes_end_like_one(loss: str, street: Path, tmp_path: Path) -> 
         _assert_same_weights(tmp_path / f'one/{kind}_0.npz', tmp_path / f'two/{kind}_0.npz')
         _assert_same_weights(
             tmp_path / f'two/{kind}_0.npz', tmp_path / f'two/{kind}_1.npz', 0.0)
-    with np.load(tmp_path / 'one/weights_0.npz') as trained:
-        moved = _starting_weights(street, tmp_path)
-        assert np.abs(trained['projection.weight'] - moved['projection.weight']).max() > 1e-3
-
-
-def _starting_weights(street: Path, tmp_path: Path) -> dict[str, np.ndarray]:
-    """Return the weights before the first step."""
-    _train(street, tmp_path / 'none', 1, steps=0)
-    with np.load(tmp_path / 'none/weights_0.npz') as weights:
-        return dict(weights)
+    assert abs(alone['recalls'][-1] - alone['recalls'][0]) > 1e-3  # there was something to learn
 
 
 @pytest.mark.slow

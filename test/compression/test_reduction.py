@@ -171,7 +171,7 @@ def test_residual_basis_is_that_of_a_loop_over_residuals(rng: np.random.Generato
         scores = np.exp(weight @ x + bias)
         for share, center in zip(scores / scores.sum(), centers):
             moment += share * np.outer(x - center, x - center)
-    basis, _ = residual_basis(features, weight, bias, centers, 2)
+    basis, _ = residual_basis(features, weight, bias, centers, 2, assignment_share=0.0)
     expected = np.linalg.eigh(moment)[1].T[::-1][:2]
     np.testing.assert_allclose(np.abs(basis @ expected.T), np.eye(2), atol=1e-5)
 
@@ -187,8 +187,23 @@ def test_bases_on_residuals_ignore_what_all_features_share(rng: np.random.Genera
     by_residual, _ = residual_basis(features, np.zeros((1, 4)), np.zeros(1), center, 1)
     assert abs(by_residual[0, 0]) < 0.1
     vectors = features - center
-    by_vlad, _ = vlad_basis(vectors, 1, features, 1)
+    by_vlad, _ = vlad_basis(vectors, np.zeros((1, 4)), features, 1)
     np.testing.assert_allclose(np.abs(by_vlad @ by_residual.T), 1.0, atol=1e-3)
+
+
+def test_the_directions_of_the_assignment_are_kept(rng: np.random.Generator) -> None:
+    """A direction that decides between clusters stays, however short the residuals in it are."""
+    features = rng.standard_normal((200, 4)) * np.array([1.0, 0.9, 0.8, 0.01])
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    weight = np.array([[0.0, 0.0, 0.0, 50.0], [0.0, 0.0, 0.0, -50.0]])
+    zeros = np.zeros((2, 4))
+    for share, kept in ((0.0, 0.0), (1.0, 1.0)):
+        by_residual, _ = residual_basis(
+            features, weight, np.zeros(2), zeros, 3, assignment_share=share)
+        by_vlad, _ = vlad_basis(
+            np.tile(features, 2), weight, features, 3, assignment_share=share)
+        for basis in (by_residual, by_vlad):
+            assert np.square(basis[:, 3]).sum() == pytest.approx(kept, abs=0.05)
 
 
 @pytest.mark.parametrize(('basis', 'message'), [
@@ -221,7 +236,9 @@ def test_reducing_twice_is_refused() -> None:
     (lambda x: feature_basis(x * np.nan, 2), 'finite'),
     (lambda x: residual_basis(x, np.ones((3, 7)), np.ones(3), np.ones((3, 8)), 2), r'\(K, C\)'),
     (lambda x: residual_basis(x, np.ones((3, 8)), np.ones(2), np.ones((3, 8)), 2), r'\(K,\)'),
-    (lambda x: vlad_basis(np.ones((2, 20)), 3, x, 2), '24 values, got 20'),
+    (lambda x: vlad_basis(np.ones((2, 20)), np.ones((3, 8)), x, 2), 'vectors 24; got 8 and 20'),
+    (lambda x: vlad_basis(np.ones((2, 24)), np.ones((3, 8)), x, 2, assignment_share=-1.0),
+     '0 or more'),
 ])
 def test_impossible_samples_are_refused(call: object, message: str) -> None:
     """Ranks and shapes that do not fit are named."""

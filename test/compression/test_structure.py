@@ -40,6 +40,7 @@ from vpr_compressed.compression.structure_plan import keep_per_layer  # noqa: E4
 from vpr_compressed.compression.structure_plan import sensitivity  # noqa: E402
 from vpr_compressed.compression.structure_plan import Target  # noqa: E402
 from vpr_compressed.compression.structure_scores import CRITERIA  # noqa: E402
+from vpr_compressed.compression.structure_scores import descriptor_change  # noqa: E402
 from vpr_compressed.compression.structure_scores import importance  # noqa: E402
 from vpr_compressed.compression.structure_scores import importances  # noqa: E402
 from vpr_compressed.compression.structure_scores import mean_activations  # noqa: E402
@@ -292,6 +293,24 @@ def test_taylor_estimates_what_removing_a_channel_does_to_the_loss() -> None:
         measured['stem'] + measured['deep'] + measured['point'])
     with pytest.raises(ConfigError, match='no'):
         taylor_scores(network, [], loss)
+
+
+def test_descriptor_change_finds_the_channels_that_move_descriptors() -> None:
+    """Where a distillation loss sees nothing, the estimate follows the true change."""
+    spec = make_spec('resnet18')
+    weights = make_weights(spec)
+    network = VprNetwork(spec).eval()
+    network.load_tensors(weights)
+    group = next(group for group in channel_groups(spec) if group.name == 'layer3.1.conv1')
+    images = torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(1))
+    scores = taylor_scores(network, [images] * 24, descriptor_change())['layer3.1.conv1']
+    full = describe(spec, weights)
+    chosen = np.argsort(scores)[::16]
+    moved = [np.square(describe(spec, mask_channels(spec, weights, {
+        group.name: np.setdiff1d(np.arange(group.channels), [channel])})) - full).sum()
+        for channel in chosen]
+    ranks = np.argsort(np.argsort(moved))
+    assert np.corrcoef(ranks, np.arange(len(ranks)))[0, 1] > 0.6
 
 
 def test_a_loss_that_misses_a_layer_is_refused() -> None:

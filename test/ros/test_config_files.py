@@ -24,11 +24,14 @@ from xml.etree import ElementTree
 import pytest
 
 from vpr_compressed.config import read_yaml
+from vpr_compressed.ros.node_config import CompressConfig
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.place_recognition_node import GROUPS
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
-NODE_FILES = sorted(CONFIG.glob('*.yaml'))
+#: The others belong to the recognition node.
+COMPRESS_FILE = CONFIG / 'compress.yaml'
+NODE_FILES = sorted(set(CONFIG.glob('*.yaml')) - {COMPRESS_FILE})
 
 
 def parameters(path: Path) -> dict[str, Any]:
@@ -68,9 +71,17 @@ def test_the_main_file_shows_every_parameter_with_its_default() -> None:
     assert parameters(CONFIG / 'place_recognition.yaml') == defaults()
 
 
+def test_the_compress_file_shows_every_parameter_with_its_default() -> None:
+    """In the types rclpy will see."""
+    fields = ParameterGroup(CompressConfig).fields()
+    given = parameters(COMPRESS_FILE)
+    assert given == {name: field.default for name, field in fields.items()}
+    assert all(type(given[name]) is type(field.default) for name, field in fields.items())
+
+
 def test_every_parameter_is_described() -> None:
     """``ros2 param describe`` is the manual."""
-    for group in GROUPS:
+    for group in (*GROUPS, ParameterGroup(CompressConfig)):
         assert isinstance(group, ParameterGroup)
         for name, field in group.fields().items():
             assert len(group.descriptor(field).description) > 10, name

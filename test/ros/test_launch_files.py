@@ -72,7 +72,7 @@ def prefix(tmp_path: Path) -> Path:
     for name in ('launch', 'config', 'rviz', 'package.xml'):
         (share / name).symlink_to(ROOT / name)
     for name, module in (('place_recognition', 'place_recognition_node'),
-                         ('player', 'player_node')):
+                         ('player', 'player_node'), ('compress', 'compress_node')):
         program = programs / name
         program.write_text(
             WRAPPER.format(python=sys.executable, module=module), encoding='utf-8')
@@ -121,8 +121,10 @@ def test_every_argument_is_described(path: Path) -> None:
 
     arguments = [entity for entity in description(path).entities
                  if isinstance(entity, DeclareLaunchArgument)]
-    assert {'map_path', 'model_path', 'image_transport', 'rviz'} <= {
-        argument.name for argument in arguments}
+    wanted = {'recipe', 'images', 'topic', 'data', 'out', 'nice'} if (
+        path.name == 'compress.launch.py') else {
+            'map_path', 'model_path', 'image_transport', 'rviz'}
+    assert wanted <= {argument.name for argument in arguments}
     assert all(len(argument.description) > 8 for argument in arguments)
     assert 'no description' not in str([argument.description for argument in arguments])
 
@@ -182,3 +184,16 @@ def test_replay_maps_a_folder_and_ends_by_itself(
     assert process.wait(90) == 0, log.read_text()
     assert len(record.read_text(encoding='utf-8').splitlines()) == len(places)
     assert '0 unanswered' in log.read_text()
+
+
+def test_compress_ends_with_the_reason(launched: Any, tmp_path: Path) -> None:
+    """Arguments reach the verb, and the launch ends with the node."""
+    recipe = tmp_path / 'nowhere.yaml'
+    process, log = launched('compress', recipe=recipe, images=tmp_path, out=tmp_path / 'out',
+                            nice=5, seed=3, overrides='a=1')
+    process.wait(120)
+    said = log.read_text()
+    assert f'nice 5: {sys.executable} -m vpr_compressed compress' in said
+    assert '--seed 3 --set a=1' in said
+    assert 'failed: ' in said
+    assert 'the compression has ended' in said or 'process has died' in said

@@ -77,7 +77,7 @@ def describe_model(path: Path) -> dict[str, Any]:
 
     :raises ModelFileError: not a model, or damaged
     """
-    from vpr_compressed.model_file import QuantizedTensor
+    from vpr_compressed.tensors import QuantizedTensor
     from vpr_compressed.model_file import read_model
 
     model = read_model(path)

@@ -41,6 +41,8 @@ VERBS = {
     'train': (
         'train',
         'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'),
+    'compress': (
+        'compress', 'prune and quantize a model by a recipe (needs the train extra: torch)'),
     'inspect': ('inspect', 'show what is in a model or map file'),
 }
 INTERRUPTED = 130

@@ -18,14 +18,15 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from argparse import Namespace
-from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 import math
 from pathlib import Path
-import signal
 from typing import TYPE_CHECKING
 
+from vpr_compressed.cli.offline import graceful
+from vpr_compressed.cli.offline import INTERRUPTED
+from vpr_compressed.cli.offline import parse_overrides
+from vpr_compressed.cli.offline import start_torch
+from vpr_compressed.cli.offline import tell
 from vpr_compressed.cli.options import interval
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from vpr_compressed.compression.train_config import TrainConfig
 
 NAME = 'train'
-INTERRUPTED = 130
 HELP = 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'
 EPILOG = """\
 examples:
@@ -74,30 +74,20 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Train, calibrate and write the model files; 130 after ctrl-C."""
-    try:
-        import torch
-    except ImportError as error:
-        from vpr_compressed.errors import TrainingError
-        raise TrainingError(
-            'training needs torch and torchvision, which are not installed; run '
-            '"pip install vpr_compressed[train]" or "make setup"') from error
+    start_torch(args.threads)
     from vpr_compressed.compression import parallel
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    _keep_freed_memory()
     with parallel.joined():
         return _run_all(args)
 
 
 def _run_all(args: Namespace) -> int:
     """Do every run of the recipe, then choose and write; in every process of ``torchrun``."""
-    from vpr_compressed.cli.train_session import tell
     from vpr_compressed.cli.train_session import TrainSession
     from vpr_compressed.compression.train_config import load_train_config
     from vpr_compressed.compression.train_config import run_configs
 
-    config = load_train_config(args.recipe, _parse_overrides(args.set or []))
+    config = load_train_config(args.recipe, parse_overrides(args.set or []))
     session = TrainSession(config, args.data, args.out, args.weights)
     tell(f'{session.describe()}, recipe {args.recipe}')
     try:
@@ -116,49 +106,15 @@ def _run_all(args: Namespace) -> int:
     return 0
 
 
-def _keep_freed_memory() -> None:
-    """
-    Tell glibc to keep freed memory for the next step.
-
-    By default it hands every large block back to the system and clears the pages again at the
-    next step, which took a third of the CPU time of a training on two cores.
-    """
-    import ctypes
-
-    mmap_threshold, trim_threshold = -3, -1
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return  # another C library; only slower
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, (1 << 31) - 1)
-
-
-def _parse_overrides(pairs: list[str]) -> dict[str, object]:
-    """Turn ``KEY=VALUE`` texts into values."""
-    import yaml
-
-    from vpr_compressed.errors import ConfigError
-
-    values: dict[str, object] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition('=')
-        if not equals:
-            raise ConfigError(f'--set needs KEY=VALUE, got {pair!r}')
-        values[key] = yaml.safe_load(text)
-    return values
-
-
 def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
     """Run the loop under a progress bar; ctrl-C finishes the step and saves."""
     from tqdm import tqdm
 
-    from vpr_compressed.cli.train_session import tell
     from vpr_compressed.compression import parallel
 
     with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=label,
               dynamic_ncols=True, mininterval=interval(), disable=not parallel.is_main(),
-              ) as bar, _graceful(trainer.stop, tell):
+              ) as bar, graceful(trainer.stop):
         def report(record: TrainRecord) -> None:
             bar.update(record.step - bar.n)
             if not math.isnan(record.loss):
@@ -168,22 +124,3 @@ def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
                 best = ' (best so far)' if record.is_best else ''
                 tell(f'step {record.step}: recall@1 {recalls}{best}')
         return trainer.run(report)
-
-
-@contextmanager
-def _graceful(stop: Callable[[], None], tell: Callable[[str], None]) -> Iterator[None]:
-    """Call ``stop`` at the first ctrl-C or SIGTERM; a second ctrl-C interrupts at once."""
-    previous = {}
-
-    def handle(_number: int, _frame: object) -> None:
-        stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        tell('finishing this step; once more to stop at once')
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

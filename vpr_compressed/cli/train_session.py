@@ -28,6 +28,9 @@ from tqdm import tqdm
 from vpr_compressed import __version__
 from vpr_compressed.calibration import fit_calibration
 from vpr_compressed.calibration import SimilarityCalibration
+from vpr_compressed.cli.offline import tell
+from vpr_compressed.cli.offline import THRESHOLD_PRECISION
+from vpr_compressed.cli.offline import validation_set
 from vpr_compressed.cli.options import interval
 from vpr_compressed.cli.options import say
 from vpr_compressed.compression import parallel
@@ -37,16 +40,11 @@ from vpr_compressed.compression.finetune import Trainer
 from vpr_compressed.compression.initial_network import initial_network
 from vpr_compressed.compression.train_config import run_configs
 from vpr_compressed.compression.train_config import TrainConfig
-from vpr_compressed.compression.train_config import ValidationConfig
-from vpr_compressed.compression.training_data import list_images
 from vpr_compressed.compression.training_data import load_training_set
 from vpr_compressed.evaluation.training_plot import plot_training
 from vpr_compressed.evaluation.validation import check_disjoint
 from vpr_compressed.evaluation.validation import measure
 from vpr_compressed.evaluation.validation import Measurement
-from vpr_compressed.evaluation.validation import positions_set
-from vpr_compressed.evaluation.validation import ValidationSet
-from vpr_compressed.evaluation.validation import walks_set
 from vpr_compressed.model.network import VprNetwork
 from vpr_compressed.model.spec import NetworkSpec
 from vpr_compressed.model_file import Model
@@ -55,8 +53,6 @@ from vpr_compressed.model_file import write_model
 from vpr_compressed.preprocessing import PreprocessingSpec
 
 Tensors = Mapping[str, NDArray[np.float32]]
-#: Share of right answers above the stored similarity threshold, for one image alone.
-THRESHOLD_PRECISION = 0.99
 
 
 class TrainSession:
@@ -75,7 +71,7 @@ class TrainSession:
     ) -> None:
         self._config, self._out, self._weights = config, out, weights
         self._data = load_training_set(data, config.data)
-        self._sets = [_validation_set(data, item) for item in config.validation]
+        self._sets = [validation_set(data, item) for item in config.validation]
         check_disjoint(self._sets, self._data.paths)
         self._preprocessing = PreprocessingSpec(width=config.width, height=config.height)
         self._loader = ImageLoader(self._preprocessing)
@@ -209,27 +205,6 @@ class TrainSession:
                 spec=stored.spec, preprocessing=stored.preprocessing, tensors=stored.tensors,
                 calibration=calibration, provenance=facts), overwrite=True)
             say(f'wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {precision})')
-
-
-def tell(text: str) -> None:
-    """Print one line on stderr, once for all processes."""
-    if parallel.is_main():
-        say(text)
-
-
-def _validation_set(root: Path, item: ValidationConfig) -> ValidationSet:
-    """Read one set of validation images."""
-    if item.kind == 'positions':
-        found = positions_set(
-            list_images(root / item.folder), root / item.table, name=item.name, split=item.split,
-            radius_m=item.radius_m, near_m=item.near)
-    else:
-        found = walks_set(
-            list_images(root / item.query), list_images(root / item.reference),
-            root / item.ground_truth, name=item.name, near_frames=item.near)
-    return ValidationSet(
-        found.name, found.queries, found.references, found.right, found.near, found.barred,
-        item.dark, item.calibrate)
 
 
 def _attribution(weights: Path | None) -> dict[str, object]:

@@ -90,6 +90,7 @@ def joined() -> Iterator[None]:
     start()
     try:
         yield
+        barrier()  # who hangs up while another still talks can make it fail
     except RuntimeError as error:
         if world_size() > 1 and 'peer' in str(error):  # gloo: "Connection closed by peer"
             raise TrainingError(
@@ -192,7 +193,7 @@ def gather(part: Tensor, rows: Sequence[int], count: int) -> Tensor:
     if world_size() < 2:
         return part
     part = part.to(_device())
-    whole: Tensor = _Gather.apply(part, list(rows), count)  # type: ignore[no-untyped-call]
+    whole: Tensor = _Gather.apply(part, list(rows), count)
     return whole
 
 
@@ -207,7 +208,7 @@ def wrap(module: nn.Module) -> nn.Module:
     if world_size() < 2:
         return module
     gpu = [torch.cuda.current_device()] if _device().type == 'cuda' else None
-    return DistributedDataParallel(module, device_ids=gpu, broadcast_buffers=False)
+    return DistributedDataParallel(module, device_ids=gpu)
 
 
 class _Gather(torch.autograd.Function):

@@ -108,12 +108,15 @@ class Sparsify(TuningOptions):
     NAME: ClassVar[str] = 'sparsify'
     tensors: tuple[str, ...] = option(('all',), 'all, trunk, netvlad, projection, or patterns')
     method: str = option(
-        'magnitude', 'magnitude: the smallest weights of each tensor, gradually; threshold: all '
-        'below one absolute value, as in the paper; sensitivity: as much of each tensor as '
-        'costs the same agreement', choices=('magnitude', 'threshold', 'sensitivity'))
-    sparsity: float = option(0.5, 'share of zeros (magnitude; on average for sensitivity)',
-                             minimum=0.0, maximum=0.999)
-    threshold: float = option(0.0, 'weights below this magnitude go (threshold)', minimum=0.0)
+        'magnitude', 'magnitude: the smallest weights of each tensor; threshold: all below one '
+        'absolute value for all tensors, as in the paper; sensitivity: as much of each tensor '
+        'as costs the same agreement', choices=('magnitude', 'threshold', 'sensitivity'))
+    sparsity: float = option(
+        0.5, 'share of zeros, reached gradually while the step trains; over all tensors '
+        'together except for magnitude', minimum=0.0, maximum=0.999)
+    threshold: float = option(
+        0.0, 'absolute value for method threshold; 0 takes the one that gives the sparsity',
+        minimum=0.0)
     l1: float = option(0.0, 'weight of the sum of magnitudes in the loss, which drives weights '
                        'to zero, as the sparsifier of the paper does', minimum=0.0)
     images: int = option(64, 'images the sensitivity is measured on', minimum=8)
@@ -244,8 +247,10 @@ def check_order(steps: Sequence[Step]) -> None:
             raise ConfigError(
                 f'{where} changes shapes after {fixed!r} has fixed single weights; move it '
                 f'before {fixed!r}')
-        if isinstance(step, Sparsify):
-            _check_sparsify(step, where, shared)
+        if isinstance(step, Sparsify) and shared:
+            raise ConfigError(
+                f'{where} comes after quantize; shared values cannot be pruned one by one: put '
+                'it before quantize')
         if isinstance(step, Quantize):
             _check_quantize(step, where)
             shared += step.tensors
@@ -258,16 +263,6 @@ def check_order(steps: Sequence[Step]) -> None:
     grids = {step.grid for step in steps if isinstance(step, Quantize)}
     if 'float' in grids and any(isinstance(step, QuantizeActivations) for step in steps):
         raise ConfigError('quantize_activations needs grid int8, this recipe has grid float')
-
-
-def _check_sparsify(step: Sparsify, where: str, shared: Sequence[str]) -> None:
-    """Refuse to prune what is shared, and a threshold that prunes nothing."""
-    if shared:
-        raise ConfigError(
-            f'{where} comes after quantize; shared values cannot be pruned one by one: put it '
-            'before quantize')
-    if step.method == 'threshold' and step.threshold <= 0.0:
-        raise ConfigError(f'{where}: method threshold needs threshold above 0')
 
 
 def _check_quantize(step: Quantize, where: str) -> None:

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -46,6 +47,18 @@ def smallest(weights: Tensor, share: float) -> Tensor:
 def below(weights: Tensor, threshold: float) -> Tensor:
     """Return which weights are smaller than one absolute threshold (Saha et al., ACPR 2017)."""
     return weights.detach().abs() < threshold
+
+
+def common_threshold(weights: Iterable[Tensor], share: float) -> float:
+    """
+    Return the one absolute value below which a share of all weights together lies.
+
+    :param share: in [0, 1)
+    """
+    magnitudes = np.concatenate([
+        tensor.detach().abs().flatten().cpu().numpy() for tensor in weights])
+    place = min(round(share * magnitudes.size), magnitudes.size - 1)
+    return float(np.partition(magnitudes, place)[place])
 
 
 def gradual(final: float, step: int, steps: int) -> float:

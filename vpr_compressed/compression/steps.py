@@ -177,13 +177,15 @@ class _Sparsify(Handler):
     def _prune(work: Work, step: recipe.Sparsify, number: int) -> None:
         """Extend the masks to what they should be at an optimiser step."""
         named, constraints = work.student.network.named_tensors(), work.student.constraints
-        for name, share in work.notes['shares'].items():
-            weights = named[name]
-            if step.method == 'threshold':
-                constraints.prune(name, sparsify.below(weights, step.threshold))
-            else:
-                now = sparsify.gradual(share, number, step.steps) if step.steps else share
-                constraints.prune(name, sparsify.smallest(weights, now))
+        shares = work.notes['shares']
+        now = sparsify.gradual(1.0, number, step.steps) if step.steps else 1.0
+        threshold = step.threshold
+        if step.method == 'threshold' and threshold == 0.0:
+            threshold = sparsify.common_threshold(
+                [named[name] for name in shares], now * step.sparsity)
+        for name, share in shares.items():
+            constraints.prune(name, sparsify.below(named[name], threshold) if step.method ==
+                              'threshold' else sparsify.smallest(named[name], now * share))
 
 
 class _Quantize(Handler):

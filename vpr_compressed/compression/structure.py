@@ -280,6 +280,6 @@ def _zeroed(
     values: NDArray[np.float32], gone: NDArray[np.int64], axis: int = 0
 ) -> NDArray[np.float32]:
     """Return a copy with some entries along one axis set to zero."""
-    result = values.copy()
+    result = np.array(values, np.float32)
     result[(slice(None),) * axis + (gone,)] = 0.0
     return result

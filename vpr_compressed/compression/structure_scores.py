@@ -148,6 +148,27 @@ def taylor_scores(
     return {layer: total / count for layer, total in sums.items()}
 
 
+def descriptor_change(seed: int = 0) -> Callable[[VprNetwork, Tensor], Tensor]:
+    """
+    Return a loss for :func:`taylor_scores` that rates channels by how far they move descriptors.
+
+    A distillation loss will not do: it is at its minimum as long as the network equals its
+    teacher, and all its gradients are zero. Here each descriptor is multiplied by random numbers
+    and all products are added. The expected square of (weight x gradient) is then the squared
+    length of the change of the descriptors, to first order, summed over the batch.
+
+    :returns: function of a network and normalised images ``(B, 3, h, w)``
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(network: VprNetwork, images: Tensor) -> Tensor:
+        descriptors = network(images.to(network.projection.weight.device))
+        directions = torch.randn(descriptors.shape, generator=generator)
+        return torch.sum(descriptors * directions.to(descriptors.device))
+
+    return loss
+
+
 def _filter_norm(order: int) -> Criterion:
     """Return the criterion that takes the norm of a filter with its bias."""
     def score(

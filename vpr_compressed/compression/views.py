@@ -33,9 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.compression.augment import augment
-from vpr_compressed.compression.batches import ImageLoader
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.errors import VprError
+from vpr_compressed.images import rgb_from_encoded
 from vpr_compressed.preprocessing import normalise
 from vpr_compressed.preprocessing import PreprocessingSpec
 from vpr_compressed.preprocessing import resize
@@ -69,16 +69,24 @@ class Views:
     :param images: memory-mapped uint8 ``(M, h, w, 3)``; rows from ``count`` on are the changed
         views of the first ``count``, in order
     :param count: number N of images; M is N or 2 N
+    :param path: the file behind ``images``
     """
 
     def __init__(
-        self, images: NDArray[np.uint8], count: int, preprocessing: PreprocessingSpec
+        self, images: NDArray[np.uint8], count: int, preprocessing: PreprocessingSpec,
+        path: Path = Path()
     ) -> None:
         self.images = images
         self.count = count
+        self.path = path
         self._preprocessing = preprocessing
         #: The parent's descriptors of all rows, float32 ``(M, D)``; empty until they are known.
         self.parent: DescriptorArray = np.zeros((0, 0), np.float32)
+
+    @classmethod
+    def open(cls, path: Path, count: int, preprocessing: PreprocessingSpec) -> Views:
+        """Return the views in a file that :func:`build_views` wrote."""
+        return cls(np.load(path, mmap_mode='r'), count, preprocessing, path)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,15 +101,19 @@ class Views:
         return normalise(np.ascontiguousarray(self.images[np.asarray(rows)]), self._preprocessing)
 
 
-def files(paths: Sequence[Path], spec: PreprocessingSpec) -> ImageList:
-    """Return image files as a list to read, decoded on two threads' worth of look-ahead."""
+def files(paths: Sequence[Path]) -> ImageList:
+    """
+    Return image files as a list to read.
+
+    :param paths: at least one; a file that cannot be read raises TrainingError when its turn comes
+    """
     def read() -> Iterator[ImageArray]:
-        loader = ImageLoader(spec)
-        try:
-            for path in paths:
-                yield loader.load(path)
-        finally:
-            loader.close()
+        for path in paths:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise TrainingError(f'cannot read {path}: {error.strerror}') from error
+            yield rgb_from_encoded(data, name=str(path))
     digest = hashlib.sha256('\n'.join(map(str, paths)).encode()).hexdigest()[:16]
     return ImageList(f'{len(paths)} files {digest}', len(paths), read)
 
@@ -128,12 +140,13 @@ def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageList:
 def build_views(
     folder: Path, images: ImageList, preprocessing: PreprocessingSpec, *, changed: bool,
     seed: int, progress: Progress, cancelled: Callable[[], bool]
-) -> Views:
+) -> Path:
     """
     Bring images to network size on disk, or take those that lie there from before.
 
     :param folder: cache; receives ``<key>.npy``
     :param changed: add one view of every image in another light
+    :returns: the file, for :meth:`Views.open`
     :raises TrainingError: if there are no images, the disk is full, or it was cancelled
     """
     if images.count == 0:
@@ -155,7 +168,7 @@ def build_views(
                     f'cannot write images to {folder}: {error.strerror}; free space there or '
                     'lower max_images') from error
             raise
-    return Views(np.load(path, mmap_mode='r'), images.count, preprocessing)
+    return path
 
 
 def _fill(

@@ -116,7 +116,8 @@ class WorkerJob:
         return {**asdict(self), 'model': str(self.model), 'out': str(self.out), 'lists': [
             {'paths': [str(path) for path in item.paths], 'change': item.change}
             if isinstance(item, ImageFiles) else
-            {'array': str(item.array), 'rows': list(item.rows)} for item in self.lists]}
+            {'array': str(item.array), 'rows': [int(row) for row in item.rows]}
+            for item in self.lists]}
 
 
 @dataclass(frozen=True, kw_only=True)

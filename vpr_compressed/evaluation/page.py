@@ -95,7 +95,7 @@ def render(report: Report, plots: Iterable[Plot]) -> str:
     return document(title, f"""<h1>Place recognition report</h1>
 <p class="soft">{len(measured.queries)} queries against {len(measured.reference_names)} places;
 right means: {escape(report.truth.description)}.</p>
-<div class="cards">{''.join(card(*card) for card in _cards(report))}</div>
+<div class="cards">{''.join(card(*entry) for entry in _cards(report))}</div>
 <h2>Pictures</h2><div class="plots">{figures}</div>
 <h2>Numbers</h2><div class="scroll">{table(_numbers(report))}</div>
 <h2>How it was made</h2><pre>{escape(values["command"])}</pre>

@@ -306,6 +306,12 @@ def new_axes(height: float) -> tuple[Figure, Axes]:
     """Return an empty figure of the common width, in inches."""
     figure = Figure(figsize=(WIDTH_IN, height))
     axes = figure.add_subplot()
+    style_axes(axes)
+    return figure, axes
+
+
+def style_axes(axes: Axes) -> None:
+    """Give axes the common look."""
     axes.spines[['top', 'right']].set_visible(False)
     axes.spines[['left', 'bottom']].set_color('#9aa5b1')
     axes.grid(color='#e4e7eb', linewidth=0.8)
@@ -313,7 +319,6 @@ def new_axes(height: float) -> tuple[Figure, Axes]:
     axes.tick_params(colors='#52606d', labelsize=10)
     axes.xaxis.label.set(color=INK, fontsize=10.5)
     axes.yaxis.label.set(color=INK, fontsize=10.5)
-    return figure, axes
 
 
 def set_title(axes: Axes, text: str) -> None:

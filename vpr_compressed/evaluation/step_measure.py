@@ -28,6 +28,7 @@ from pathlib import Path
 from queue import Empty
 from queue import SimpleQueue
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,7 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation.model_worker import FACTS_NAME
 from vpr_compressed.evaluation.model_worker import ImageFiles
 from vpr_compressed.evaluation.model_worker import ImageRows
+from vpr_compressed.evaluation.model_worker import INTERRUPTED
 from vpr_compressed.evaluation.model_worker import ModelFacts
 from vpr_compressed.evaluation.model_worker import WorkerJob
 from vpr_compressed.evaluation.validation import measure
@@ -192,6 +194,8 @@ def _run_child(
                 status = _follow(child, cancelled, progress)
             finally:
                 _stop(child)
+        if status in (INTERRUPTED, -signal.SIGINT):  # a terminal sends ctrl-C to both
+            raise MeasurementCancelledError('the measurement was interrupted')
         if status:
             errors.seek(0)
             raise VprError(_reason(status, errors.read().decode(errors='replace'), job.model))
@@ -243,6 +247,6 @@ def _reason(status: int, text: str, model: Path) -> str:
         return lines[-1]
     said = f'; it said: {lines[-1]}' if lines else ''
     if status < 0:
-        return (f'the process that measured {model} was ended by signal {-status}{said}; is '
-                'there too little memory?')
+        memory = '; is there too little memory?' if status == -signal.SIGKILL else ''
+        return f'the process that measured {model} was ended by signal {-status}{said}{memory}'
     return f'the process that measured {model} ended with status {status}{said}'

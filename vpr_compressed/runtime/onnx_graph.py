@@ -16,48 +16,30 @@
 The ONNX graph of a model, built in memory from its specification and tensors.
 
 An int8 projection stays int8: its input is quantised on the fly to uint8 and multiplied as
-integers, so the largest matrix is never expanded to float.
+integers, so the largest matrix is never expanded to float. Where the model has activation
+ranges, the trunk is written in the QDQ form (quantise and dequantise around float operations)
+that ONNX Runtime turns into integer operations; NetVLAD stays float. All other weights are
+expanded: the trunk is small, and ONNX Runtime would expand them for every image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 import onnx
 from onnx import helper
-from onnx import numpy_helper
 from onnx import TensorProto
 
 from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model.spec import Layer
 from vpr_compressed.model_file import Model
-from vpr_compressed.model_file import QuantizedTensor
+from vpr_compressed.runtime.onnx_parts import Graph
+from vpr_compressed.runtime.onnx_parts import Rounding
+from vpr_compressed.tensors import QuantizedTensor
 
 OUTPUT = 'descriptor'
 OPSET = 17
 #: IR version of ONNX 1.12: old enough for every ONNX Runtime a robot may have.
 _IR_VERSION = 8
-
-
-class _Graph:
-    """Nodes and constants of a graph in the making."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, values: NDArray[np.generic]) -> str:
-        """Add a constant and return its name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add an operation with one output and return the output's name."""
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
 
 
 def build_graph(model: Model) -> onnx.ModelProto:
@@ -66,10 +48,12 @@ def build_graph(model: Model) -> onnx.ModelProto:
 
     :param model: weights in any precision
     """
-    graph = _Graph()
+    graph = Graph()
+    rounding = Rounding(graph, model)
+    rounding.add(INPUT)
     for layer in model.spec.layers:
-        _add_layer(graph, model, layer)
-    vector = _add_netvlad(graph, model, model.spec.layers[-1].name)
+        _add_layer(graph, model, layer, rounding)
+    vector = _add_netvlad(graph, model, rounding.source(model.spec.layers[-1].name))
     _normalize(graph, _add_projection(graph, model, vector), OUTPUT)
     size = model.preprocessing
     image = helper.make_tensor_value_info(
@@ -82,30 +66,32 @@ def build_graph(model: Model) -> onnx.ModelProto:
     return proto
 
 
-def _add_layer(graph: _Graph, model: Model, layer: Layer) -> None:
+def _add_layer(graph: Graph, model: Model, layer: Layer, rounding: Rounding) -> None:
     """Add one layer of the trunk; its output carries the layer's name."""
-    plain = layer.activation == 'none'
-    result = layer.name if plain else f'{layer.name}.linear'
+    activation = 'none' if rounding.replaces_activation(layer) else layer.activation
+    result = layer.name if activation == 'none' else f'{layer.name}.linear'
+    sources = [rounding.source(name) for name in layer.inputs]
     window = {'kernel_shape': [layer.kernel] * 2, 'strides': [layer.stride] * 2,
               'pads': [layer.padding] * 4}
     if layer.op == 'conv':
-        inputs = [layer.inputs[0]] + [
+        inputs = sources + (rounding.conv_constants(layer) or [
             graph.constant(name, model.float_tensor(name))
-            for name in (f'{layer.name}.weight', f'{layer.name}.bias')]
+            for name in (f'{layer.name}.weight', f'{layer.name}.bias')])
         graph.node('Conv', inputs, result, group=layer.groups, **window)
     elif layer.op == 'add':
-        graph.node('Add', layer.inputs, result)
+        graph.node('Add', sources, result)
     else:
-        graph.node('MaxPool', layer.inputs, result, **window)
-    if layer.activation == 'relu':
+        graph.node('MaxPool', sources, result, **window)
+    if activation == 'relu':
         graph.node('Relu', [result], layer.name)
-    elif layer.activation == 'relu6':
+    elif activation == 'relu6':
         bounds = [graph.constant(f'{layer.name}.{name}', np.array(value, np.float32))
                   for name, value in (('low', 0.0), ('high', 6.0))]
         graph.node('Clip', [result, *bounds], layer.name)
+    rounding.add(layer.name)
 
 
-def _add_netvlad(graph: _Graph, model: Model, features: str) -> str:
+def _add_netvlad(graph: Graph, model: Model, features: str) -> str:
     """Add NetVLAD in its residual-free form and return its output, ``(1, K * C)``."""
     channels, clusters = model.spec.feature_channels, model.spec.clusters
     flat = graph.node('Reshape', [features, graph.constant(
@@ -131,12 +117,12 @@ def _add_netvlad(graph: _Graph, model: Model, features: str) -> str:
     return _normalize(graph, vector, 'netvlad')
 
 
-def _add_projection(graph: _Graph, model: Model, vector: str) -> str:
+def _add_projection(graph: Graph, model: Model, vector: str) -> str:
     """Add the projection and return its output, ``(1, D)``."""
     weight = model.tensors['projection.weight']
     bias = graph.constant('projection.bias', model.float_tensor('projection.bias'))
     if not isinstance(weight, QuantizedTensor):
-        matrix = graph.constant('projection.weight', np.asarray(weight, np.float32))
+        matrix = graph.constant('projection.weight', model.float_tensor('projection.weight'))
         return graph.node('Gemm', [vector, matrix, bias], 'projection', transB=1)
     graph.nodes.append(helper.make_node(
         'DynamicQuantizeLinear', [vector], ['vector.q', 'vector.scale', 'vector.zero'],
@@ -150,6 +136,6 @@ def _add_projection(graph: _Graph, model: Model, vector: str) -> str:
     return graph.node('Add', [product, bias], 'projection')
 
 
-def _normalize(graph: _Graph, vector: str, output: str) -> str:
+def _normalize(graph: Graph, vector: str, output: str) -> str:
     """Add an L2 norm over a ``(1, N)`` vector."""
     return graph.node('LpNormalization', [vector], output, axis=1, p=2)

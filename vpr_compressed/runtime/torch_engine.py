@@ -28,7 +28,7 @@ class TorchEngine:
     """
     Run a model with torch in float32.
 
-    :param model: what to run; its weights are expanded to float32
+    :param model: what to run; its weights are expanded to float32, its activations rounded
     :param threads: CPU threads, 0 for torch's default; torch has one setting per process
     """
 
@@ -39,6 +39,7 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self._network = VprNetwork(model.spec).eval()
         self._network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
+        self._network.activations = dict(model.activations)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """

@@ -1,0 +1,195 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The results table of Saha, Varma, Jawahar (ACPR 2017) on our network and data.
+
+Runs the committed recipes ``config/recipes/paper_*.yaml`` at the shares of zeros of the paper's
+VGG16 rows, one after the other, and writes ``docs/paper_table.md``. Rows that are finished are
+not run again, and a row that was interrupted goes on where it was.
+
+    python -m benchmarks.paper_table --data DATA --model out/train/model_fp32.vpr
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from argparse import Namespace
+from argparse import RawDescriptionHelpFormatter
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """
+    One VGG16 row of the paper's table (slide 5 of the authors' slides).
+
+    :param pruned: zeros in per cent
+    :param drops: loss of mAP on Oxford and Paris in per cent
+    :param megabytes: as stated
+    """
+
+    bits: int
+    pruned: float
+    drops: tuple[float, float]
+    megabytes: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than the 529.5 MB of the float network."""
+        return 529.5 / self.megabytes
+
+
+PAPER = (
+    PaperRow(8, 25.52, (0.0, 0.0), 89.6), PaperRow(8, 51.77, (0.0, 0.0), 65.1),
+    PaperRow(8, 68.23, (2.0, 2.1), 40.5), PaperRow(8, 84.68, (11.8, 14.1), 21.7),
+    PaperRow(5, 55.77, (2.2, 3.6), 42.1), PaperRow(5, 75.66, (6.8, 5.6), 21.2))
+
+
+def main() -> int:
+    """Run what is missing, then write the table."""
+    parser = ArgumentParser(
+        description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True,
+                        help='folder the paths of the recipes are relative to')
+    parser.add_argument('--model', type=Path, required=True,
+                        help='float parent, e.g. model_fp32.vpr of "vpr_compressed train"')
+    parser.add_argument('--out', type=Path, default=Path('out/paper'),
+                        help='folder of the runs (default: %(default)s)')
+    parser.add_argument('--cache', type=Path, help='images at network size (default: OUT/cache)')
+    parser.add_argument('--table', type=Path, default=ROOT / 'docs' / 'paper_table.md',
+                        help='file to write (default: %(default)s)')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                        help='passed on to every run, for trials')
+    args = parser.parse_args()
+    reports = []
+    for paper in PAPER:
+        status = run_row(args, paper)
+        if status:
+            return status
+        reports.append(json.loads((folder_of(args.out, paper) / 'report.json').read_text()))
+    args.table.write_text(as_markdown(reports, args), encoding='utf-8')
+    print(f'wrote {args.table}')
+    return 0
+
+
+def folder_of(out: Path, paper: PaperRow) -> Path:
+    """Return where a row is run."""
+    return out / f'{paper.bits}bit_{paper.pruned:g}'
+
+
+def run_row(args: Namespace, paper: PaperRow) -> int:
+    """Run one row unless it is finished; return the exit status."""
+    out = folder_of(args.out, paper)
+    if (out / 'report.json').exists():
+        return 0
+    command = [
+        sys.executable, '-m', 'vpr_compressed', 'compress', '--recipe',
+        str(ROOT / 'config' / 'recipes' / f'paper_{paper.bits}bit.yaml'), '--data',
+        str(args.data), '--model', str(args.model), '--out', str(out), '--cache',
+        str(args.cache or args.out / 'cache'), '--set',
+        f'steps.1.sparsity={paper.pruned / 100:.4f}']
+    for pair in args.set:
+        command += ['--set', pair]
+    print('+', shlex.join(command), file=sys.stderr)
+    return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603
+
+
+def as_markdown(reports: list[dict[str, Any]], args: Namespace) -> str:
+    """Return the page: our rows and the paper's side by side."""
+    parent = reports[0]['rows'][0]
+    lines = [
+        '# The table of the paper, on our network and data', '',
+        'Saha, Varma, Jawahar, *Compressing Deep Neural Networks for Recognizing Places*, ACPR '
+        '2017, compress', 'VGG16-NetVLAD with whitening (149 M weights, 529.5 MB) and measure on '
+        'Oxford and Paris. Here the same recipe',
+        f'(`config/recipes/paper_*.yaml`) compresses {parent["parameters"] / 1e6:.1f} M weights '
+        f'({parent["parent_bytes"] / 1e6:.1f} MB) of MobileNetV2-NetVLAD with whitening. Every MB '
+        'is a', '`.vpr` file that loads by itself. Losses are points against the float parent on '
+        'the validation sets; a', 'minus is a gain. Made by', '',
+        f'    python -m benchmarks.paper_table --data DATA --model {args.model.name}', '',
+        '| bits | zeros | mAP lost | recall@1 lost | precision@30 | MB | ratio | paper: zeros | '
+        'mAP lost Oxford / Paris | MB | ratio |', '|---|---|---|---|---|---|---|---|---|---|---|',
+        f'| 32 | 0 % | 0 (mAP {100 * _map(parent):.1f}) | 0 (recall@1 '
+        f'{100 * _recall(parent):.1f}) | {100 * _precision(parent):.1f} % | '
+        f'{parent["parent_bytes"] / 1e6:.1f} | 1 | 0 % | 0 / 0 | 529.5 | 1 |']
+    for paper, report in zip(PAPER, reports):
+        row = report['rows'][-1]
+        lines.append(
+            f'| {paper.bits} | {_zeros(row):.1f} % | {100 * (_map(parent) - _map(row)):.2f} | '
+            f'{100 * (_recall(parent) - _recall(row)):.2f} | {100 * _precision(row):.1f} % | '
+            f'{row["file_bytes"] / 1e6:.2f} | {row["ratio"]:.1f} | {paper.pruned:g} % | '
+            f'{paper.drops[0]:g} / {paper.drops[1]:g} | {paper.megabytes:g} | '
+            f'{paper.ratio:.1f} |')
+    lines += ['', 'Per validation set (mAP / recall@1, per cent):', '']
+    names = list(parent['scores'])
+    lines += ['| bits | zeros | ' + ' | '.join(names) + ' | entropy bound MB | bytes over the '
+              'bound |', '|---' * (len(names) + 4) + '|']
+    for bits, row in [('32', parent), *(
+            (str(paper.bits), report['rows'][-1]) for paper, report in zip(PAPER, reports))]:
+        scores = ' | '.join(
+            f'{100 * row["scores"][name]["map"]:.1f} / '
+            f'{100 * row["scores"][name]["recall"]["1"]:.1f}' for name in names)
+        bound = row['entropy_bound_bytes']
+        lines.append(f'| {bits} | {_zeros(row):.1f} % | {scores} | {bound / 1e6:.2f} | '
+                     f'{100 * (row["file_bytes"] / bound - 1):.1f} % |')
+    lines += ['', 'Training images: ' + str(reports[0]['data']) + '. Machine: '
+              + json.dumps(reports[0]['machine']) + '.', '']
+    return '\n'.join(lines)
+
+
+def _map(row: dict[str, Any]) -> float:
+    """Return the mean average precision, mean over the sets."""
+    return _mean([scores['map'] for scores in row['scores'].values()])
+
+
+def _recall(row: dict[str, Any]) -> float:
+    """Return recall@1, mean over the sets."""
+    return _mean([scores['recall']['1'] for scores in row['scores'].values()])
+
+
+def _precision(row: dict[str, Any]) -> float:
+    """Return precision@30, mean over the sets."""
+    return _mean([scores['precision']['30'] for scores in row['scores'].values()])
+
+
+def _zeros(row: dict[str, Any]) -> float:
+    """Return the zeros among all weights and biases in per cent."""
+    sizes = [(tensor['zeros'], _count(tensor['shape'])) for tensor in row['tensors']]
+    return sum(zeros * size for zeros, size in sizes) / sum(size for _, size in sizes)
+
+
+def _count(shape: list[int]) -> int:
+    """Return the number of weights of a shape."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _mean(values: list[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
