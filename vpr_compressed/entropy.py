@@ -54,7 +54,7 @@ _PLANES = (1, 2, 3)
 #: Bytes of a deflate stream inflated at a time.
 _INPUT = 1 << 14
 #: Symbols put into place at a time; a multiple of 8.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 
 
 def encode(symbols: Bytes) -> bytes:

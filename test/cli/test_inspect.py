@@ -16,15 +16,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_model import make_tiny_model
 
 from vpr_compressed.cli.main import main
 from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.model_file import read_model
+from vpr_compressed.model_file import write_model
 from vpr_compressed.records import Pose
+from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.parity import describe_reference
 
 
 @pytest.fixture
@@ -51,7 +57,12 @@ def test_model_is_shown_with_its_tensors(
     assert 'precision int8' in lines
     assert 'threshold 0.9' in lines
     assert 'made_by the tests' in lines
-    assert 'projection.weight 16 x 32 int8 576 B int8 grid' in lines
+    row = next(line.split() for line in lines if line.startswith('projection.weight'))
+    # Too few of nearly equally likely values to be worth coding.
+    assert row[1:7] == ['16', 'x', '32', 'int8', 'grid', 'raw']
+    assert 100 < int(row[7]) <= 255
+    assert row[8] == '8'
+    assert any(line.startswith('stem.bias 8 float32 raw - 32 0') for line in lines)
 
 
 def test_model_as_json_is_complete(
@@ -63,6 +74,58 @@ def test_model_as_json_is_complete(
     assert values['bytes'] == tiny_model_path.stat().st_size
     assert values['dimension'] == 16
     assert 0 < sum(tensor['bytes'] for tensor in values['tensors']) < values['bytes']
+    bound = sum(tensor['bound_bytes'] for tensor in values['tensors'])
+    assert bound == pytest.approx(values['entropy_bound_bytes'], rel=1e-3)
+    assert values['over_bound_percent'] == pytest.approx(
+        100 * (values['bytes'] / bound - 1), rel=0.01)
+    assert values['symbol_bound_bytes'] < values['entropy_bound_bytes']
+
+
+@pytest.fixture
+def checked_path(tmp_path: Path) -> Path:
+    """Return a model that holds the descriptors of its reference images."""
+    model = make_tiny_model()
+    found = describe_reference(load_engine(model, threads=1), model.preprocessing)
+    path = tmp_path / 'checked.vpr'
+    write_model(path, dataclasses.replace(model, reference=found.astype(np.float16)))
+    return path
+
+
+def test_check_runs_the_reference_images(
+    checked_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cosine and times to load are printed."""
+    assert main(['inspect', str(checked_path), '--check', '--json']) == 0
+    check = json.loads(capsys.readouterr().out)['check']
+    assert check['lowest_cosine'] > 0.9999
+    assert 0 < check['read_ms'] < 10_000
+    assert check['engine'] == 'onnxruntime'
+    assert main(['inspect', str(checked_path), '--check']) == 0
+    assert 'lowest_cosine' in capsys.readouterr().out
+
+
+def test_check_fails_where_descriptors_differ(
+    checked_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is shown all the same, and the error says by how much."""
+    model = read_model(checked_path)
+    assert model.reference is not None
+    write_model(tmp_path / 'other.vpr', dataclasses.replace(model, reference=-model.reference))
+    assert main(['inspect', str(tmp_path / 'other.vpr'), '--check']) == 1
+    output = capsys.readouterr()
+    assert 'lowest_cosine' in output.out
+    assert 'other descriptors here' in output.err
+    assert '0.99 is needed' in output.err
+
+
+def test_check_needs_descriptors_to_compare_with(
+    tiny_model_path: Path, map_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model without them and a map are refused."""
+    assert main(['inspect', str(tiny_model_path), '--check']) == 1
+    assert 'no reference descriptors' in capsys.readouterr().err
+    assert main(['inspect', str(map_path), '--check']) == 1
+    assert 'needs a model' in capsys.readouterr().err
 
 
 def test_map_is_shown_with_its_sessions(

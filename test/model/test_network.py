@@ -34,7 +34,10 @@ from vpr_compressed.model.initialise import fit_projection  # noqa: E402
 from vpr_compressed.model.initialise import kmeans  # noqa: E402
 from vpr_compressed.model.netvlad import NetVlad  # noqa: E402
 from vpr_compressed.model.network import VprNetwork  # noqa: E402
+from vpr_compressed.model.spec import INPUT  # noqa: E402
+from vpr_compressed.model.spec import Layer  # noqa: E402
 from vpr_compressed.model.spec import NetworkSpec  # noqa: E402
+from vpr_compressed.tensors import ActivationRange  # noqa: E402
 
 
 def _reference_features(name: str, model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -116,6 +119,57 @@ def test_frozen_layers_get_no_gradient() -> None:
     named = dict(network.named_parameters())
     assert named['convs.stem.weight'].grad is None
     assert float(named['convs.point.weight'].grad.abs().sum()) > 0
+
+
+def test_outputs_with_a_range_are_rounded_to_it() -> None:
+    """256 values at most, the nearest ones, and the layers after it see them."""
+    torch.manual_seed(0)
+    network = VprNetwork(make_tiny_spec()).eval()
+    images = torch.randn(2, 3, 48, 64)
+    with torch.inference_mode():
+        exact = network.features(images)
+        network.activations = {'sum': ActivationRange(0.01, 100)}
+        rounded = network.features(images)
+        expected = 0.01 * ((exact / 0.01).round() + 100).clamp(0, 255).sub(100)
+        torch.testing.assert_close(rounded, expected)
+        network.activations = {INPUT: ActivationRange(1.0, 2)}
+        found = network.features(images)
+        network.activations = {}
+        torch.testing.assert_close(found, network.features(images.round().clamp(-2, 253)))
+    assert (rounded - exact).abs().max() > 1e-4
+
+
+def test_rounding_passes_the_gradient_within_its_range_only() -> None:
+    """Values beyond the range have no way to change the output."""
+    network = VprNetwork(make_tiny_spec())
+    network.activations = {INPUT: ActivationRange(0.02, 128)}
+    seen = {}
+    plain = network._run
+
+    def run(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
+        seen.setdefault('image', inputs[0])
+        return plain(layer, inputs)
+
+    network._run = run
+    images = (4 * torch.randn(1, 3, 48, 64)).requires_grad_()
+    network.features(images)
+    seen['image'].sum().backward()
+    steps = (images.detach() / 0.02).round() + 128
+    inside = (steps >= 0) & (steps <= 255)
+    assert 0.1 < float(inside.float().mean()) < 0.9
+    torch.testing.assert_close(images.grad, inside.to(torch.float32))
+
+
+def test_rounding_is_float32_under_autocast() -> None:
+    """Bfloat16 has too few bits for 256 steps; the values stay on the grid."""
+    torch.manual_seed(1)
+    network = VprNetwork(make_tiny_spec()).eval()
+    network.activations = {'sum': ActivationRange(0.013, 77)}
+    with torch.inference_mode(), torch.autocast('cpu', dtype=torch.bfloat16):
+        found = network.features(torch.randn(1, 3, 48, 64))
+    assert found.dtype == torch.float32
+    steps = found / 0.013
+    torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
 
 
 def test_kmeans_finds_separate_clusters() -> None:

@@ -197,7 +197,7 @@ def test_progress_and_the_end_are_on_diagnostics(local: Any, peer: Any) -> None:
     assert peer.until(lambda: any('row.file_bytes' in values(s) for s in statuses(peer)))
     running = statuses(peer)[-1]
     assert (running.level, running.message) == (
-        b'\0', 'step 3 of 6, sparsify (tuning): 40 %, 84 s left in this step')
+        b'\0', 'step 3 of 6, sparsify (tuning): 40 %, 84 s left in this stage')
     shown = values(running)
     assert {key: shown[key] for key in ('step', 'index', 'done', 'per_cent', 'eta_s', 'out')} == {
         'step': 'sparsify', 'index': '3 of 6', 'done': '120 of 300', 'per_cent': '40.0',
@@ -340,7 +340,9 @@ def test_numbers_that_no_step_has_do_no_harm() -> None:
     assert progress.in_words() == 'step 3 of 6, sparsify (tuning): 0 %'
     assert progress.values()['eta_s'] == 'unknown'
     progress.understand(json.dumps({**PROGRESS, 'eta_s': 11_100}))
-    assert progress.in_words().endswith('3 h 5 min left in this step')
+    assert progress.in_words().endswith('3 h 5 min left in this stage')
+    progress.understand(json.dumps({**PROGRESS, 'stage': ''}))
+    assert progress.in_words() == 'step 3 of 6, sparsify: 40 %, 84 s left in this step'
     for number in range(50):
         progress.complain(f'line {number}')
     assert (len(progress.complaints), progress.failure()) == (20, 'line 49')

@@ -131,10 +131,14 @@ class CompressSession:
             Student.of_model(self._parent), material, job.recipe,
             parent_id=self._parent.descriptor_id, folder=job.out, progress=self._tell,
             stopped=stopped)
-        self._rows: list[StepRow] = []
-        self._last: Measured | None = None
+        #: Steps done -> the network as it was measured then; 0 is the parent.
+        self._rows: dict[int, StepRow] = {}
+        self._rows_path = job.out / 'rows.json'
         self._first: Measured | None = None
+        self._last: Measured | None = None
+        self._measured = -1
         if self._compressor.resume():
+            self._rows = self._stored_rows()
             tell(f'resuming in {job.out}: {self._compressor.done} of '
                  f'{len(job.recipe.steps)} steps done')
 
@@ -145,20 +149,26 @@ class CompressSession:
         :returns: the outcome in the main process, None in the others
         :raises Cancelled: when asked to stop; everything needed to go on is saved
         """
-        self._measure(0, PARENT, self._job.parent)
-        while self._compressor.done < len(self._recipe.steps):
-            number = self._compressor.done
+        steps = self._recipe.steps
+        self._measure(0)
+        while self._compressor.done < len(steps):
             self._compressor.run_step()
-            self._measure(number + 1, describe_step(self._recipe.steps[number]))
+            if self._recipe.measure_steps or self._compressor.done == len(steps):
+                self._measure(self._compressor.done)
+        if self._measured != len(steps):
+            self._measure(len(steps))  # it was stopped between the last step and its row
         return self._finish() if parallel.is_main() else None
 
-    def _measure(self, number: int, options: str, path: Path | None = None) -> None:
+    def _measure(self, number: int) -> None:
         """Measure the network after ``number`` steps in a process of its own, and keep the row."""
+        self._measured = number
         if not parallel.is_main():
             return
-        record = self._compressor.records[number - 1] if number else None
-        name = record.name if record else PARENT
-        if path is None:
+        name, options, seconds, path = PARENT, PARENT, 0.0, self._job.parent
+        if number:
+            record = self._compressor.records[number - 1]
+            name, seconds = record.name, record.seconds
+            options = describe_step(self._recipe.steps[number - 1])
             path = self._out / 'steps' / f'{number}_{name}.vpr'
             write_model(path, self._compressor.student.model(), overwrite=True)
         measured = measure_row(
@@ -168,24 +178,22 @@ class CompressSession:
                 max(0, number - 1), 'measuring', done, total))
         self._first = self._first or measured
         self._last = measured
-        row = measured.row(
+        self._rows[number] = measured.row(
             step=name, options=options, parent_bytes=4 * self._parent.spec.parameters(),
-            seconds=record.seconds if record else 0.0)
-        kept = self._known_rows()
-        # After a resume only the last state can be measured; earlier rows were kept.
-        self._rows = [*kept[:number], row] if len(kept) >= number else [*self._rows, row]
-        self._listener.row(row)
-        text = json.dumps([item.to_json() for item in self._rows], indent=1)
-        part = self._out / 'rows.json.part'
-        part.write_text(text, encoding='utf-8')
-        part.replace(self._out / 'rows.json')
+            seconds=seconds)
+        self._listener.row(self._rows[number])
+        part = self._rows_path.with_suffix('.part')
+        part.write_text(json.dumps(
+            {at: row.to_json() for at, row in self._rows.items()}, indent=1), encoding='utf-8')
+        part.replace(self._rows_path)
 
-    def _known_rows(self) -> list[StepRow]:
-        """Return the rows of this run so far, those of before a restart included."""
-        path = self._out / 'rows.json'
-        if self._rows or not path.exists() or not self._compressor.done:
-            return self._rows
-        return [StepRow.from_json(item) for item in json.loads(path.read_text(encoding='utf-8'))]
+    def _stored_rows(self) -> dict[int, StepRow]:
+        """Return the rows that were measured before a restart."""
+        if not self._rows_path.exists():
+            return {}
+        stored = json.loads(self._rows_path.read_text(encoding='utf-8'))
+        return {int(at): StepRow.from_json(row) for at, row in stored.items()
+                if int(at) <= self._compressor.done}
 
     def _finish(self) -> Outcome:
         """Judge the last network, write it if it is good enough, and the report."""
@@ -200,7 +208,9 @@ class CompressSession:
             write_model(model, self._final(first, last), overwrite=True)
         else:
             (self._out / 'model.vpr').unlink(missing_ok=True)
-        report = write_report(self._out, self._rows, verdict, self._context(model))
+        report = write_report(
+            self._out, [row for _, row in sorted(self._rows.items())], verdict,
+            self._context(model))
         return Outcome(verdict=verdict, model=model, report=report)
 
     def _final(self, first: Measured, last: Measured) -> Model:

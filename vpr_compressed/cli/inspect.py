@@ -22,10 +22,15 @@ from argparse import ArgumentParser
 from argparse import Namespace
 import json
 from pathlib import Path
+import time
 from typing import Any
+from typing import TYPE_CHECKING
 
 from vpr_compressed.cli import options
 from vpr_compressed.errors import VprError
+
+if TYPE_CHECKING:
+    from vpr_compressed.model_file import TensorReport
 
 NAME = 'inspect'
 HELP = 'show what is in a model or map file'
@@ -34,6 +39,7 @@ examples:
   vpr_compressed inspect                        the model in the package
   vpr_compressed inspect site.vprmap            sessions, places and bytes of a map
   vpr_compressed inspect model.vpr --json       everything, for a program
+  vpr_compressed inspect model.vpr --check      does it compute here what it computed when made?
 
 The kind of file is found by looking into it."""
 SQLITE_MAGIC = b'SQLite format 3\0'
@@ -45,6 +51,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         'file', type=Path, nargs='?', help='model or map file; the packaged model if left out')
     parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument(
+        '--check', action='store_true',
+        help='run a model on its reference images too; exit status 1 if its descriptors differ')
 
 
 def run(args: Namespace) -> None:
@@ -52,8 +61,17 @@ def run(args: Namespace) -> None:
     from vpr_compressed.model_file import default_model_path
 
     path = args.file or default_model_path()
-    facts = describe_map(path) if is_map(path) else describe_model(path)
+    if is_map(path):
+        if args.check:
+            raise VprError(f'{path} is a map; --check needs a model')
+        facts = describe_map(path)
+    else:
+        facts = describe_model(path)
+        if args.check:
+            facts['check'] = check_model(path)
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))
+    if args.check:
+        _judge(facts['check'], path)
 
 
 def is_map(path: Path) -> bool:
@@ -77,27 +95,74 @@ def describe_model(path: Path) -> dict[str, Any]:
 
     :raises ModelFileError: not a model, or damaged
     """
-    from vpr_compressed.tensors import QuantizedTensor
+    from vpr_compressed.model_file import file_report
     from vpr_compressed.model_file import read_model
 
     model = read_model(path)
-    tensors = []
-    for name, tensor in model.tensors.items():
-        quantized = isinstance(tensor, QuantizedTensor)
-        values = tensor.values if isinstance(tensor, QuantizedTensor) else tensor
-        scales = tensor.scale.nbytes if isinstance(tensor, QuantizedTensor) else 0
-        tensors.append({
-            'name': name, 'shape': list(values.shape), 'dtype': str(values.dtype),
-            'bytes': values.nbytes + scales, 'coding': 'int8 grid' if quantized else 'plain'})
+    report = file_report(path)
     spec = model.spec
     return {
-        'kind': 'model', 'path': str(path), 'bytes': path.stat().st_size,
-        'precision': model.precision, 'descriptor_id': model.descriptor_id,
+        'kind': 'model', 'path': str(path), 'bytes': report.file_bytes,
+        'entropy_bound_bytes': report.bound_bytes,
+        'over_bound_percent': 100 * (report.file_bytes / report.bound_bytes - 1),
+        'symbol_bound_bytes': report.symbol_bound_bytes,
+        'precision': model.precision, 'activation_ranges': len(model.activations),
+        'reference_descriptors': 0 if model.reference is None else len(model.reference),
+        'descriptor_id': model.descriptor_id,
         'trunk': spec.trunk, 'layers': len(spec.layers), 'clusters': spec.clusters,
         'dimension': spec.dimension, 'parameters': spec.parameters(),
         'preprocessing': model.preprocessing.to_json(),
         'calibration': model.calibration.to_json(), 'provenance': dict(model.provenance),
-        'tensors': tensors}
+        'tensors': [_tensor(row) for row in report.tensors]}
+
+
+def check_model(path: Path) -> dict[str, Any]:
+    """
+    Load a model, run the default engine on its reference images and compare.
+
+    :returns: milliseconds to read the file and to prepare the engine, and the lowest cosine to
+        the descriptors in the file; None if it holds none
+    :raises VprError: if the file cannot be loaded
+    """
+    from vpr_compressed.model_file import read_model
+    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.parity import check_parity
+
+    started = time.perf_counter()
+    model = read_model(path)
+    read = time.perf_counter()
+    engine = load_engine(model)
+    ready = time.perf_counter()
+    return {
+        'engine': engine.name, 'read_ms': 1e3 * (read - started),
+        'engine_ms': 1e3 * (ready - read), 'lowest_cosine': check_parity(model, engine)}
+
+
+def _judge(check: dict[str, Any], path: Path) -> None:
+    """Raise unless the descriptors are those of the file."""
+    from vpr_compressed.runtime.parity import LEAST_COSINE
+
+    found = check['lowest_cosine']
+    if found is None:
+        raise VprError(
+            f'{path} holds no reference descriptors to check against; models written by '
+            'vpr_compressed compress do')
+    if not found >= LEAST_COSINE:
+        raise VprError(
+            f'{path} gives other descriptors here than where it was made: cosine {found:.4f}, '
+            f'at least {LEAST_COSINE} is needed; do not use it with {check["engine"]} on this '
+            'machine')
+
+
+def _tensor(row: TensorReport) -> dict[str, Any]:
+    """Return one row of the table of tensors."""
+    symbols = row.distinct
+    return {
+        'name': row.name, 'shape': list(row.shape), 'dtype': row.dtype, 'coding': row.coding,
+        'symbols': symbols,
+        'bits': max(1, (symbols - 1).bit_length()) if symbols else int(row.dtype[-2:]),
+        'zeros_percent': round(100 * row.zeros, 2), 'bytes': row.stored_bytes,
+        'bound_bytes': round(row.bound_bytes, 1)}
 
 
 def describe_map(path: Path) -> dict[str, Any]:
@@ -142,7 +207,7 @@ def as_text(facts: dict[str, Any]) -> str:
         elif isinstance(value, dict):
             lines += ['', f'{label}:', *_pairs(value, '  ')]
         else:
-            lines.append(f'{label:<18} {_value(key, value)}')
+            lines.append(f'{label:<22} {_value(key, value)}')
     return '\n'.join(lines)
 
 

@@ -56,6 +56,7 @@ class TuningOptions:
     loss: str = option(DISTILL, 'distill needs no labels; the others need a recipe with "data"',
                        choices=(DISTILL, *LOSSES))
     lr_trunk: float = option(2e-5, 'learning rate of the trunk', minimum=0.0)
+    lr_bias: float = option(1e-4, 'learning rate of the biases of the trunk', minimum=0.0)
     lr_assignment: float = option(5e-4, 'learning rate of the assignment weights', minimum=0.0)
     lr_head: float = option(1e-4, 'learning rate of biases, centres and projection', minimum=0.0)
     lr_codebook: float = option(
@@ -180,6 +181,8 @@ class Recipe:
     augment: bool = option(True, 'train on a view of every image in another light, too')
     acceptance: Mapping[str, Any] | None = option(
         None, 'limits on what may be lost: fields of AcceptanceConfig')
+    measure_steps: bool = option(
+        True, 'measure the network after every step; false: only parent and result')
     seed: int = option(1, 'seed of everything random', minimum=0)
     save_every: int = option(50, 'optimiser steps between checkpoints', minimum=1)
 

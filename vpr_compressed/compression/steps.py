@@ -36,19 +36,20 @@ from vpr_compressed.compression import reduction
 from vpr_compressed.compression import sparsify
 from vpr_compressed.compression.activations import calibrate
 from vpr_compressed.compression.codebook import fit_codebook
-from vpr_compressed.compression.describe import Describer
-from vpr_compressed.compression.distill import distill
+from vpr_compressed.compression.correction import correct_biases
+from vpr_compressed.compression.correction import mean_outputs
 from vpr_compressed.compression.distill import targets
 from vpr_compressed.compression.student import Student
 from vpr_compressed.compression.tuning import describe_views
 from vpr_compressed.compression.tuning import Material
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.model.initialise import sample_features
-from vpr_compressed.model.network import VprNetwork
 
 #: Optimiser steps between two looks at which weights to prune.
 PRUNE_EVERY = 10
 _BATCH = 32
+#: Images whose mean activations the biases are corrected by, all in memory at once.
+_CORRECTED = 48
 
 
 @dataclass
@@ -73,14 +74,14 @@ class Work:
         chosen = np.random.default_rng(self.seed).permutation(total)[:min(count, total)]
         return np.sort(chosen)
 
-    def batches(self, count: int, stage: str) -> Iterator[Tensor]:
+    def batches(self, count: int, stage: str, size: int = _BATCH) -> Iterator[Tensor]:
         """Yield random views as network input, on the network's device."""
         device = self.student.network.projection.weight.device
         rows = self.rows(count)
-        for start in range(0, len(rows), _BATCH):
-            yield torch.from_numpy(self.material.views.batch(rows[start:start + _BATCH])).to(
+        for start in range(0, len(rows), size):
+            yield torch.from_numpy(self.material.views.batch(rows[start:start + size])).to(
                 device, memory_format=torch.channels_last)
-            self.progress(stage, min(start + _BATCH, len(rows)), len(rows))
+            self.progress(stage, min(start + size, len(rows)), len(rows))
 
 
 class Handler:
@@ -108,10 +109,14 @@ class _Reduce(Handler):
         student = work.student
         features = sample_features(
             student.network, work.batches(step.images, 'local features'), seed=work.seed[0])
+        with torch.inference_mode():
+            vectors = torch.cat([
+                student.network.netvlad(student.network.features(images).float())
+                for images in work.batches(step.images, 'VLAD vectors')])
         tensors = student.network.tensors()
-        basis, energy = reduction.residual_basis(
-            features.cpu().numpy(), tensors['netvlad.assignment.weight'],
-            tensors['netvlad.assignment.bias'], tensors['netvlad.centers'], step.channels)
+        basis, energy = reduction.vlad_basis(
+            vectors.cpu().numpy(), tensors['netvlad.assignment.weight'], features.cpu().numpy(),
+            step.channels)
         work.notes['kept_energy'] = energy
         student.reshape(*reduction.reduce_channels(
             student.spec, tensors, basis, kept_energy=energy))
@@ -198,6 +203,10 @@ class _Quantize(Handler):
         if not names:
             raise ConfigError(
                 f'all tensors of this quantize step are shared already: {", ".join(shared[:3])}')
+        images = None
+        if any(name.partition('.')[0] not in ('netvlad', 'projection') for name in names):
+            images = next(work.batches(_CORRECTED, 'bias correction', size=_CORRECTED))
+            means = mean_outputs(student.network, images)
         if step.reassign:
             constraints.begin_moving(named, names)
         for number, name in enumerate(names):
@@ -205,6 +214,8 @@ class _Quantize(Handler):
             constraints.codebooks[name] = book.to(named[name].device)
             work.progress('k-means', number + 1, len(names))
         student.write()
+        if images is not None:
+            correct_biases(student.network, means, images)
 
     def end(self, work: Work, step: recipe.Quantize) -> None:
         del step  # the same for all options
@@ -262,24 +273,16 @@ def _channel_scores(work: Work, step: recipe.PruneChannels, groups: Any) -> Any:
     """Return the importance of every channel by the criterion of the step."""
     from vpr_compressed.compression import structure_scores
 
-    student, views = work.student, work.material.views
+    student = work.student
     measured = None
     if step.criterion == 'activation':
         measured = structure_scores.mean_activations(
             student.network, work.batches(step.images, 'channel activity'))
     elif step.criterion == 'taylor':
-        rows = work.rows(step.images)
-        bank = torch.from_numpy(targets(views.bank, student.spec.dimension))
-
-        def loss(network: VprNetwork, chosen: np.ndarray) -> Tensor:
-            found = Describer(network)(torch.from_numpy(views.batch(chosen)))
-            work.progress('channel importance', int(np.searchsorted(rows, chosen[-1])) + 1,
-                          len(rows))
-            wanted = torch.from_numpy(targets(views.parent[chosen], student.spec.dimension))
-            return distill(found, wanted.to(found.device), bank.to(found.device))
-
         student.network.freeze_layers(0)
+        # Not the distance to the parent: as long as nothing was lost its gradient is zero.
         measured = structure_scores.taylor_scores(
-            student.network, np.array_split(rows, max(1, len(rows) // 16)), loss)
+            student.network, work.batches(step.images, 'channel importance', size=16),
+            structure_scores.descriptor_change(work.seed[0]))
     return structure_scores.importances(
         student.spec, student.network.tensors(), groups, step.criterion, measured)

@@ -183,8 +183,8 @@ class Tuner:
     def _groups(self) -> list[dict[str, Any]]:
         """Return Adam's groups: trunk, assignment, the rest of the head, and codebooks."""
         options, constraints = self._options, self._student.constraints
-        groups: dict[str, list[nn.Parameter]] = {'trunk': [], 'assignment': [], 'head': [],
-                                                 'codebook': []}
+        groups: dict[str, list[nn.Parameter]] = {
+            'trunk': [], 'bias': [], 'assignment': [], 'head': [], 'codebook': []}
         for name, parameter in self._named.items():
             if constraints.free(name) and parameter.requires_grad:
                 groups[_group(name)].append(parameter)
@@ -192,8 +192,9 @@ class Tuner:
             if self._named[name].requires_grad:
                 moving = name in constraints.latent
                 groups[_group(name) if moving else 'codebook'] += parameters
-        rates = {'trunk': options.lr_trunk, 'assignment': options.lr_assignment,
-                 'head': options.lr_head, 'codebook': options.lr_codebook}
+        rates = {'trunk': options.lr_trunk, 'bias': options.lr_bias,
+                 'assignment': options.lr_assignment, 'head': options.lr_head,
+                 'codebook': options.lr_codebook}
         return [{'params': params, 'lr': rates[key], 'peak': rates[key]}
                 for key, params in groups.items() if params]
 
@@ -231,7 +232,9 @@ def _group(name: str) -> str:
     """Return which learning rate a tensor has."""
     if name == 'netvlad.assignment.weight':
         return 'assignment'
-    return 'head' if name.startswith(('netvlad.', 'projection.')) else 'trunk'
+    if name.startswith(('netvlad.', 'projection.')):
+        return 'head'
+    return 'bias' if name.endswith('.bias') else 'trunk'
 
 
 def _layer_number(student: Student, name: str) -> int:

@@ -192,7 +192,8 @@ class Progress:
         """Return step, share done, and time left in this step."""
         if not self.step:
             return 'starting'
-        left = '' if self.eta_s is None else f', {duration(self.eta_s)} left in this step'
+        part = 'stage' if self.stage else 'step'
+        left = '' if self.eta_s is None else f', {duration(self.eta_s)} left in this {part}'
         step = f'{self.step} ({self.stage})' if self.stage else self.step
         return f'step {self.index} of {self.count}, {step}: {self.per_cent():.0f} %{left}'
 

@@ -43,7 +43,9 @@ class Graph:
 
     def constant(self, name: str, values: NDArray[np.generic]) -> str:
         """Add a constant and return its name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        # np.ascontiguousarray would make a scalar a vector, and ONNX Runtime fuses an addition
+        # only if its scales are scalars.
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order='C'), name))
         return name
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:

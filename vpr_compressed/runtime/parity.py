@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Does an engine compute on this machine what the model computed where it was made?
+Check that an engine computes here what the model computed where it was made.
 
 A model file may hold the descriptors of a few made-up images. They are made with integers only,
 so every machine makes the same ones.
@@ -97,9 +97,9 @@ def _noise(seed: int, side: int) -> NDArray[np.int64]:
         value = np.arange(side * side * 3, dtype=np.uint32) + np.uint32(seed * 0x9E3779B1 % 2**32)
         for factor in (0x85EBCA6B, 0xC2B2AE35):  # the finaliser of MurmurHash3
             value = (value ^ (value >> np.uint32(15))) * np.uint32(factor)
-    found = ((value >> np.uint32(16)) & np.uint32(0xFF)).astype(np.int64).reshape(side, side, 3)
+    found = (value >> np.uint32(24)).astype(np.int64).reshape(side, side, 3)
     # Mostly grey: colours differ less than brightness, as in photographs.
-    return (3 * found[:, :, :1] + found) // 4
+    return np.asarray((3 * found[:, :, :1] + found) // 4, np.int64)
 
 
 def _stretch(grid: NDArray[np.int64], height: int, width: int) -> NDArray[np.int64]:
