@@ -35,7 +35,7 @@ ARGUMENTS = {
     'autostart': ('true', 'start at once; false waits for ~/start',
                   {'choices': ['true', 'false']}),
     'log_level': ('info', 'log level of the node', {}),
-    'recipe': (PathJoinSubstitution([SHARE, 'config', 'recipes', 'default.yaml']),
+    'recipe': (PathJoinSubstitution([SHARE, 'config', 'recipes', 'site.yaml']),
                'compression recipe (YAML)', {}),
     'images': ('', 'image folder or ROS bag, without labels', {}),
     'topic': ('', 'image topic inside a bag; empty when there is only one', {}),

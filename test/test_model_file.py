@@ -383,6 +383,20 @@ def test_no_damaged_file_is_ever_loaded_partly(
         read_model(path)
 
 
+def test_every_truncation_and_bit_flip_is_refused(tiny_model_path: Path, tmp_path: Path) -> None:
+    """Wherever it is: in the header, in coded symbols, in the hash."""
+    data = tiny_model_path.read_bytes()
+    path = tmp_path / 'damaged.vpr'
+    damaged = [data[:length] for length in range(0, len(data), 7)]
+    damaged += [data + b'\0']
+    for place in range(0, len(data), 5):
+        damaged.append(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1:])
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError):
+            read_model(path)
+
+
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
     """The message tells that the packaged model exists."""
     with pytest.raises(ModelFileError, match='packaged'):

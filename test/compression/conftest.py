@@ -26,19 +26,24 @@ from tiny_model import make_tiny_model
 COUNT = 24
 
 
+@pytest.fixture(scope='session')
+def one_thread() -> None:
+    """Keep torch to one thread: on so small a network others only wait for each other."""
+    torch = pytest.importorskip('torch', reason='networks are built with torch (train extra)')
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
-def make_student() -> Callable[[], Any]:
+def make_student(one_thread: None) -> Callable[[], Any]:
     """Return a function that makes a fresh student of the tiny model."""
-    pytest.importorskip('torch', reason='networks are built with torch (train extra)')
     from vpr_compressed.compression.student import Student
 
     return lambda: Student.of_model(make_tiny_model())
 
 
 @pytest.fixture(scope='session')
-def views() -> Any:
+def views(one_thread: None) -> Any:
     """Return 24 pictures of coarse colour blocks with the parent's descriptors."""
-    pytest.importorskip('torch', reason='networks are built with torch (train extra)')
     from vpr_compressed.compression.student import Student
     from vpr_compressed.compression.tuning import describe_views
     from vpr_compressed.compression.views import Views

@@ -40,7 +40,7 @@ from vpr_compressed.errors import TrainingError  # noqa: E402
 from vpr_compressed.model.network import VprNetwork  # noqa: E402
 
 MakeStudent = Callable[[], Any]
-ROWS = np.arange(24)
+ROWS = np.arange(8)
 
 
 def half(student: Student) -> dict[str, torch.Tensor]:

@@ -80,12 +80,12 @@ def test_the_other_engine_passes() -> None:
 
 
 def test_an_engine_that_computes_something_else_is_found() -> None:
-    """Half of the channels of one layer of other sign are, and so is one image of four."""
+    """Four rows of 16 with another sign are, and so is one image of four."""
     model = with_reference(make_tiny_model())
     tensors = dict(model.tensors)
-    weight = model.float_tensor('stem.weight')
+    weight = model.float_tensor('projection.weight')
     weight[:4] *= -1
-    tensors['stem.weight'] = weight
+    tensors['projection.weight'] = weight
     broken = load_engine(dataclasses.replace(model, tensors=tensors), threads=1)
     assert check_parity(model, broken) < LEAST_COSINE
     reference = model.reference.copy()
