@@ -27,7 +27,6 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from argparse import Namespace
 from argparse import RawDescriptionHelpFormatter
-from dataclasses import dataclass
 import json
 from pathlib import Path
 import shlex
@@ -35,34 +34,14 @@ import subprocess
 import sys
 from typing import Any
 
+from vpr_compressed.evaluation.paper import PAPER
+from vpr_compressed.evaluation.paper import PaperRow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True)
-class PaperRow:
-    """
-    One VGG16 row of the paper's table (slide 5 of the authors' slides).
-
-    :param pruned: zeros in per cent
-    :param drops: loss of mAP on Oxford and Paris in per cent
-    :param megabytes: as stated
-    """
-
-    bits: int
-    pruned: float
-    drops: tuple[float, float]
-    megabytes: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times smaller than the 529.5 MB of the float network."""
-        return 529.5 / self.megabytes
-
-
-PAPER = (
-    PaperRow(8, 25.52, (0.0, 0.0), 89.6), PaperRow(8, 51.77, (0.0, 0.0), 65.1),
-    PaperRow(8, 68.23, (2.0, 2.1), 40.5), PaperRow(8, 84.68, (11.8, 14.1), 21.7),
-    PaperRow(5, 55.77, (2.2, 3.6), 42.1), PaperRow(5, 75.66, (6.8, 5.6), 21.2))
+#: The rows that are run: those of the paper's larger network.
+ROWS = tuple(row for row in PAPER if row.network == 'VGG16' and row.bits < 32)
 
 
 def main() -> int:
@@ -82,7 +61,7 @@ def main() -> int:
                         help='passed on to every run, for trials')
     args = parser.parse_args()
     reports = []
-    for paper in PAPER:
+    for paper in ROWS:
         status = run_row(args, paper)
         if status:
             return status
@@ -132,28 +111,30 @@ def as_markdown(reports: list[dict[str, Any]], args: Namespace) -> str:
         f'| 32 | 0 % | 0 (mAP {100 * _map(parent):.1f}) | 0 (recall@1 '
         f'{100 * _recall(parent):.1f}) | {100 * _precision(parent):.1f} % | '
         f'{parent["parent_bytes"] / 1e6:.1f} | 1 | 0 % | 0 / 0 | 529.5 | 1 |']
-    for paper, report in zip(PAPER, reports):
+    for paper, report in zip(ROWS, reports):
         row = report['rows'][-1]
         lines.append(
             f'| {paper.bits} | {_zeros(row):.1f} % | {100 * (_map(parent) - _map(row)):.2f} | '
             f'{100 * (_recall(parent) - _recall(row)):.2f} | {100 * _precision(row):.1f} % | '
             f'{row["file_bytes"] / 1e6:.2f} | {row["ratio"]:.1f} | {paper.pruned:g} % | '
-            f'{paper.drops[0]:g} / {paper.drops[1]:g} | {paper.megabytes:g} | '
+            f'{paper.oxford:g} / {paper.paris:g} | {paper.megabytes:g} | '
             f'{paper.ratio:.1f} |')
     lines += ['', 'Per validation set (mAP / recall@1, per cent):', '']
     names = list(parent['scores'])
     lines += ['| bits | zeros | ' + ' | '.join(names) + ' | entropy bound MB | bytes over the '
               'bound |', '|---' * (len(names) + 4) + '|']
     for bits, row in [('32', parent), *(
-            (str(paper.bits), report['rows'][-1]) for paper, report in zip(PAPER, reports))]:
+            (str(paper.bits), report['rows'][-1]) for paper, report in zip(ROWS, reports))]:
         scores = ' | '.join(
             f'{100 * row["scores"][name]["map"]:.1f} / '
             f'{100 * row["scores"][name]["recall"]["1"]:.1f}' for name in names)
         bound = row['entropy_bound_bytes']
         lines.append(f'| {bits} | {_zeros(row):.1f} % | {scores} | {bound / 1e6:.2f} | '
                      f'{100 * (row["file_bytes"] / bound - 1):.1f} % |')
-    lines += ['', 'Training images: ' + str(reports[0]['data']) + '. Machine: '
-              + json.dumps(reports[0]['machine']) + '.', '']
+    machine = reports[0]['machine']
+    lines += [
+        '', f'Trained on {reports[0]["settings"]["data"][0]["folder"]} and others of the recipe; '
+        f'{machine["processor"]}, {machine["cores"]} cores.', '']
     return '\n'.join(lines)
 
 

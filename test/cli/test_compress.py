@@ -40,6 +40,8 @@ pytest.importorskip('torch', reason='compressing needs torch (train extra)')
 from vpr_compressed.cli import compress  # noqa: E402
 from vpr_compressed.cli import compress_session  # noqa: E402
 from vpr_compressed.cli.main import main  # noqa: E402
+from vpr_compressed.compression.recipe import describe  # noqa: E402
+from vpr_compressed.compression.recipe import load_recipe  # noqa: E402
 from vpr_compressed.evaluation.model_worker import ModelFacts  # noqa: E402
 from vpr_compressed.evaluation.row import Measured  # noqa: E402
 from vpr_compressed.evaluation.step_measure import MeasurementCancelledError  # noqa: E402
@@ -181,8 +183,8 @@ def test_the_model_is_small_and_runs(site: Site, whole: tuple[Path, str]) -> Non
     assert model.precision == 'int8'
     assert model.provenance['recipe'] == 'tiny'
     assert model.provenance['parent_descriptor_id'] == parent.descriptor_id
-    assert model.provenance['steps'] == [
-        'sparsify (steps 40, batch 6, tensors projection)', 'quantize (steps 40, batch 6, bits 5)']
+    recipe = load_recipe(site.folder / 'tiny.yaml')
+    assert model.provenance['steps'] == [describe(step) for step in recipe.steps]
     assert model.calibration != parent.calibration
     zeros = (model.float_tensor('projection.weight') == 0).mean()
     assert 0.5 <= zeros < 0.6
@@ -280,8 +282,36 @@ def test_ctrl_c_is_heard_in_every_stage(
     assert main(site.command(tmp_path, *short)) == 0
 
 
-@pytest.mark.xfail(strict=True, reason='a run that was killed between the checkpoint of a step and '
-                   'its row goes on with the next step: the row is never measured '
+@pytest.mark.xfail(strict=True, reason='after ctrl-C every VprError counts as the stop that was '
+                   'asked for: a checkpoint that could not be written is called resumable '
+                   '(compress.py run, "except VprError: if stop()")')
+def test_a_stop_that_could_not_be_saved_is_said(
+    site: Site, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full when ctrl-C is pressed: what was trained is lost."""
+    import torch
+
+    def full(_state: Any, _part: Path) -> None:
+        """Fail as torch does."""
+        raise RuntimeError('unexpected pos 64 vs 0')
+
+    show = compress._Json.progress
+
+    def progress(self: Any, at: int, name: str, found: str, done: int, total: int) -> None:
+        """Press ctrl-C in training."""
+        show(self, at, name, found, done, total)
+        if found.startswith('training'):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(compress._Json, 'progress', progress)
+    monkeypatch.setattr(torch, 'save', full)
+    assert main(site.command(tmp_path, '--set=steps.1.steps=3')) == 1
+    assert 'cannot write the checkpoint' in capsys.readouterr().err
+
+
+@pytest.mark.xfail(strict=True, reason='a run that was killed between the checkpoint of a step '
+                   'and its row goes on with the next step: the row is never measured '
                    '(compress_session.py run: measure compressor.done after resuming)')
 def test_a_row_that_was_not_measured_is_made_up_for(
     site: Site, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
@@ -305,7 +335,9 @@ def test_a_row_that_was_not_measured_is_made_up_for(
     assert [row['step'] for row in report['rows']] == ['parent', 'sparsify', 'quantize']
 
 
-@pytest.mark.parametrize('name', ['rows.json', 'checkpoint.pt'])
+@pytest.mark.parametrize('name', ['checkpoint.pt', pytest.param('rows.json', marks=(
+    pytest.mark.xfail(strict=True, raises=ValueError, reason='rows.json is read without catching '
+                      'ValueError: a traceback (compress_session.py _stored_rows)')))])
 def test_a_damaged_file_of_an_earlier_run_is_one_line(
     name: str, site: Site, whole: tuple[Path, str], tmp_path: Path, quick: None,
     capsys: pytest.CaptureFixture[str]
@@ -314,12 +346,7 @@ def test_a_damaged_file_of_an_earlier_run_is_one_line(
     out = tmp_path / 'out'
     shutil.copytree(whole[0], out)
     (out / name).write_text('damaged', encoding='utf-8')
-    try:
-        status = main(site.command(out))
-    except ValueError:
-        pytest.xfail('rows.json is read without catching ValueError: a traceback '
-                     '(compress_session.py _stored_rows)')
-    assert status == 1
+    assert main(site.command(out)) == 1
     assert f'{out / name}' in capsys.readouterr().err
 
 
@@ -402,8 +429,8 @@ def test_a_bag_with_no_or_few_images_is_refused(
 
 
 @pytest.mark.parametrize('option', ['--out', '--cache'])
-@pytest.mark.xfail(strict=True, raises=OSError, reason='folders are made without catching OSError: '
-                   'a traceback (compress_session.py __init__, views.py build_views)')
+@pytest.mark.xfail(strict=True, raises=OSError, reason='folders are made without catching '
+                   'OSError: a traceback (compress_session.py __init__, views.py build_views)')
 def test_a_folder_that_cannot_be_made_is_one_clear_line(
     option: str, site: Site, tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

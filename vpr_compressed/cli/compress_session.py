@@ -37,6 +37,7 @@ from vpr_compressed.cli.offline import THRESHOLD_PRECISION
 from vpr_compressed.compression import parallel
 from vpr_compressed.compression.compressor import Compressor
 from vpr_compressed.compression.recipe import describe as describe_step
+from vpr_compressed.compression.recipe import options_of
 from vpr_compressed.compression.recipe import Recipe
 from vpr_compressed.compression.student import Student
 from vpr_compressed.config import config_from_mapping
@@ -164,11 +165,11 @@ class CompressSession:
         self._measured = number
         if not parallel.is_main():
             return
-        name, options, seconds, path = PARENT, PARENT, 0.0, self._job.parent
+        name, options, seconds, path = PARENT, '', 0.0, self._job.parent
         if number:
             record = self._compressor.records[number - 1]
             name, seconds = record.name, record.seconds
-            options = describe_step(self._recipe.steps[number - 1])
+            options = options_of(self._recipe.steps[number - 1])
             path = self._out / 'steps' / f'{number}_{name}.vpr'
             write_model(path, self._compressor.student.model(), overwrite=True)
         measured = measure_row(

@@ -21,6 +21,7 @@ its first second, not in its third hour.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -44,7 +45,7 @@ DISTILL = 'distill'
 BITS = (8, 7, 6, 5, 4, 3)
 GRIDS = ('int8', 'float')
 #: Names for parts of a network that hold for every trunk.
-PARTS = ('all', 'trunk', 'netvlad', 'projection')
+PARTS = ('all', 'trunk', 'depthwise', 'netvlad', 'projection')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,8 @@ class Sparsify(TuningOptions):
     """Set single weights to zero and train the rest."""
 
     NAME: ClassVar[str] = 'sparsify'
-    tensors: tuple[str, ...] = option(('all',), 'all, trunk, netvlad, projection, or patterns')
+    tensors: tuple[str, ...] = option(
+        ('all',), 'all, trunk, depthwise, netvlad, projection, or patterns on tensor names')
     method: str = option(
         'magnitude', 'magnitude: the smallest weights of each tensor; threshold: all below one '
         'absolute value for all tensors, as in the paper; sensitivity: as much of each tensor '
@@ -128,7 +130,8 @@ class Quantize(TuningOptions):
     """Share weights: 2^bits values per tensor, found by k-means, then trained."""
 
     NAME: ClassVar[str] = 'quantize'
-    tensors: tuple[str, ...] = option(('all',), 'all, trunk, netvlad, projection, or patterns')
+    tensors: tuple[str, ...] = option(
+        ('all',), 'all, trunk, depthwise, netvlad, projection, or patterns on tensor names')
     bits: int = option(8, 'bits of a symbol before entropy coding', choices=BITS)
     grid: str = option(
         'int8', 'int8: shared values are integers times a scale per output channel, so integer '
@@ -280,19 +283,26 @@ def needs_labels(recipe: Recipe) -> bool:
                for step in recipe.steps)
 
 
-def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+def select(
+    names: Sequence[str], patterns: Sequence[str], depthwise: Collection[str] = ()
+) -> list[str]:
     """
     Return the weight tensors that patterns choose, in order.
 
     Biases are never chosen: they are few, and rounding them costs more than it saves.
 
     :param names: all tensor names of a network
-    :param patterns: names of :data:`PARTS` or shell patterns on tensor names
-    :raises ConfigError: if a pattern chooses nothing
+    :param patterns: names of :data:`PARTS` or shell patterns on tensor names; ``depthwise``
+        chooses nothing in a trunk that has none
+    :param depthwise: weights of depthwise convolutions
+    :raises ConfigError: if another pattern chooses nothing
     """
     weights = [name for name in names if name.endswith(('.weight', '.centers'))]
     chosen: set[str] = set()
     for pattern in patterns:
+        if pattern == 'depthwise':
+            chosen |= {*depthwise}
+            continue
         found = {name for name in weights if pattern == 'all' or pattern == _part(name)
                  or fnmatchcase(name, pattern)}
         if not found:
@@ -302,15 +312,22 @@ def select(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     return [name for name in weights if name in chosen]
 
 
-def describe(step: Step) -> str:
-    """Return a step and the options that differ from their defaults, in words."""
+def options_of(step: Step) -> str:
+    """Return the options of a step that differ from their defaults, in words."""
+    training = {field.name for field in dataclasses.fields(TuningOptions)}
     parts = []
-    for field in dataclasses.fields(step):
+    for field in sorted(dataclasses.fields(step), key=lambda field: field.name in training):
         value = getattr(step, field.name)
         if value != field.default:
             text = '+'.join(value) if isinstance(value, tuple) else value
             parts.append(f'{field.name} {text}')
-    return f'{step.NAME} ({", ".join(parts)})' if parts else step.NAME
+    return ', '.join(parts)
+
+
+def describe(step: Step) -> str:
+    """Return a step and the options that differ from their defaults, in words."""
+    options = options_of(step)
+    return f'{step.NAME} ({options})' if options else step.NAME
 
 
 def _part(name: str) -> str:

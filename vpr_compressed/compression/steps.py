@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -73,6 +74,12 @@ class Work:
         total = len(self.material.views)
         chosen = np.random.default_rng(self.seed).permutation(total)[:min(count, total)]
         return np.sort(chosen)
+
+    def chosen(self, patterns: Sequence[str]) -> list[str]:
+        """Return the weight tensors that the patterns of a step choose."""
+        network = self.student.network
+        return recipe.select(list(network.named_tensors()), patterns, {
+            f'{layer.name}.weight' for layer in network.spec.layers if layer.groups > 1})
 
     def batches(self, count: int, stage: str, size: int = _BATCH) -> Iterator[Tensor]:
         """Yield random views as network input, on the network's device."""
@@ -157,7 +164,7 @@ class _PruneChannels(Handler):
 class _Sparsify(Handler):
     def begin(self, work: Work, step: recipe.Sparsify) -> None:
         named = work.student.network.named_tensors()
-        names = recipe.select(list(named), step.tensors)
+        names = work.chosen(step.tensors)
         shares = dict.fromkeys(names, step.sparsity)
         if step.method == 'sensitivity':
             rows = work.rows(step.images)
@@ -197,12 +204,13 @@ class _Quantize(Handler):
     def begin(self, work: Work, step: recipe.Quantize) -> None:
         student = work.student
         named, constraints = student.network.named_tensors(), student.constraints
-        names = recipe.select(list(named), step.tensors)
+        names = work.chosen(step.tensors)
         shared = [name for name in names if name in constraints.codebooks]
         names = [name for name in names if name not in shared]
         if not names:
             raise ConfigError(
-                f'all tensors of this quantize step are shared already: {", ".join(shared[:3])}')
+                f'this quantize step chooses no tensor that is not shared already, by '
+                f'{", ".join(step.tensors)}; shared: {", ".join(shared[:3]) or "none"}')
         images = None
         if any(name.partition('.')[0] not in ('netvlad', 'projection') for name in names):
             images = next(work.batches(_CORRECTED, 'bias correction', size=_CORRECTED))
