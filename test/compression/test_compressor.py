@@ -327,7 +327,7 @@ def test_sharing_twice_is_refused(make: Make) -> None:
     recipe = steps.Recipe(steps=(steps.Quantize(), steps.Quantize(tensors=('projection',))))
     compressor = make(recipe)
     compressor.run_step()
-    with pytest.raises(ConfigError, match=r'are shared already: projection\.weight'):
+    with pytest.raises(ConfigError, match=r'shared already.*projection\.weight'):
         compressor.run_step()
 
 
