@@ -32,7 +32,6 @@ from vpr_compressed.cli.offline import parse_overrides
 from vpr_compressed.cli.offline import start_torch
 from vpr_compressed.cli.offline import tell
 from vpr_compressed.cli.options import interval
-from vpr_compressed.errors import VprError
 
 if TYPE_CHECKING:
     from vpr_compressed.cli.compress_session import Outcome
@@ -101,6 +100,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.compression import parallel
     from vpr_compressed.compression.compressor import Cancelled
     from vpr_compressed.compression.recipe import load_recipe
+    from vpr_compressed.compression.views import ReadingCancelledError
     from vpr_compressed.evaluation.step_measure import MeasurementCancelledError
     from vpr_compressed.model_file import default_model_path
 
@@ -125,14 +125,9 @@ def run(args: Namespace) -> int:
                         at, names[at], stage, done, total),
                     row=display.row),
                 stop).run()
-        except (Cancelled, MeasurementCancelledError):
+        except (Cancelled, MeasurementCancelledError, ReadingCancelledError):
             tell('stopped; give the same command again to go on')
             return INTERRUPTED
-        except VprError:
-            if stop():  # images or parent descriptors were being prepared
-                tell('stopped; give the same command again to go on')
-                return INTERRUPTED
-            raise
         finally:
             display.close()
         return 0 if outcome is None else display.finish(outcome)

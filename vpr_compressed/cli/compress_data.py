@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from vpr_compressed.compression.views import build_views
 from vpr_compressed.compression.views import files
 from vpr_compressed.compression.views import frames
 from vpr_compressed.compression.views import ImageList
+from vpr_compressed.compression.views import load_array
 from vpr_compressed.compression.views import Views
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
@@ -169,12 +171,12 @@ def _parent(model: Model, views: Views, progress: Progress) -> np.ndarray:
     """Return the parent's descriptors of all views, from the cache if it knows them."""
     path = views.path.with_name(f'{views.path.stem}-{model.descriptor_id}.npy')
     if path.exists():
-        return np.asarray(np.load(path))
+        return load_array(path)
     student = Student.of_model(model)
     found = describe_views(
         student, views, np.arange(len(views)), exact=True,
         report=lambda done, total: progress('parent descriptors', done, total))
-    part = path.with_suffix('.part')
+    part = path.with_suffix(f'.{os.getpid()}.part')
     try:
         with part.open('wb') as stream:
             np.save(stream, found)

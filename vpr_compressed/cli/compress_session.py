@@ -41,6 +41,8 @@ from vpr_compressed.compression.recipe import options_of
 from vpr_compressed.compression.recipe import Recipe
 from vpr_compressed.compression.student import Student
 from vpr_compressed.config import config_from_mapping
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation.acceptance import AcceptanceConfig
 from vpr_compressed.evaluation.acceptance import judge
 from vpr_compressed.evaluation.acceptance import judge_agreement
@@ -124,7 +126,12 @@ class CompressSession:
         self._acceptance = config_from_mapping(AcceptanceConfig, job.recipe.acceptance or {})
         self._parent = read_model(job.parent)
         if parallel.is_main():
-            (job.out / 'steps').mkdir(parents=True, exist_ok=True)
+            try:
+                (job.out / 'steps').mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise TrainingError(
+                    f'cannot make the folder {job.out}: {error.strerror}; give another --out'
+                ) from error
         material, self._judges = open_data(
             job.place, job.recipe, self._parent, job.cache, stopped=stopped,
             progress=lambda stage, done, total: self._tell(0, stage, done, total))
@@ -152,6 +159,8 @@ class CompressSession:
         """
         steps = self._recipe.steps
         self._measure(0)
+        if self._compressor.done not in self._rows and self._recipe.measure_steps:
+            self._measure(self._compressor.done)  # it was killed before this row was there
         while self._compressor.done < len(steps):
             self._compressor.run_step()
             if self._recipe.measure_steps or self._compressor.done == len(steps):
@@ -192,9 +201,14 @@ class CompressSession:
         """Return the rows that were measured before a restart."""
         if not self._rows_path.exists():
             return {}
-        stored = json.loads(self._rows_path.read_text(encoding='utf-8'))
-        return {int(at): StepRow.from_json(row) for at, row in stored.items()
-                if int(at) <= self._compressor.done}
+        try:
+            stored = json.loads(self._rows_path.read_text(encoding='utf-8'))
+            return {int(at): StepRow.from_json(row) for at, row in stored.items()
+                    if int(at) <= self._compressor.done}
+        except (OSError, ValueError, AttributeError, VprError) as error:
+            raise TrainingError(
+                f'cannot read {self._rows_path} ({error}); remove it: the report will lack the '
+                'rows of the steps that are done') from error
 
     def _finish(self) -> Outcome:
         """Judge the last network, write it if it is good enough, and the report."""

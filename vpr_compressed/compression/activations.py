@@ -57,6 +57,7 @@ def calibrate(
     network = _Watched(student.spec)
     network.samples = {}
     network.load_tensors(student.network.tensors())
+    network.to(student.network.projection.weight.device)
     with torch.inference_mode():
         for images in batches:
             network.samples.setdefault(INPUT, []).append(_sample(images))
@@ -69,7 +70,7 @@ def _sample(values: Tensor) -> Tensor:
     """Return evenly spread values of a tensor, and its extremes."""
     flat = values.detach().float().flatten()
     step = max(1, flat.numel() // _SAMPLES)
-    return torch.cat([flat[::step], flat.min().view(1), flat.max().view(1)])
+    return torch.cat([flat[::step], flat.min().view(1), flat.max().view(1)]).cpu()
 
 
 def _range(values: NDArray[np.float32], percentile: float) -> ActivationRange:

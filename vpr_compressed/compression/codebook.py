@@ -32,6 +32,7 @@ from torch import Tensor
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.tensors import CodebookTensor
 from vpr_compressed.tensors import QuantizedTensor
+from vpr_compressed.tensors import round_scale
 
 #: Largest integer on the grid.
 PEAK = 127
@@ -50,7 +51,11 @@ class Codebook:
 
     def __init__(self, symbols: Tensor, levels: Tensor, scale: Tensor | None) -> None:
         self.symbols = symbols.to(torch.uint8)
-        self.levels = nn.Parameter(levels.clone())
+        # In units of the largest value, so that one learning rate fits every tensor.
+        self._unit = 1.0
+        if scale is None:
+            self._unit = float(levels.abs().max()) or 1.0
+        self.levels = nn.Parameter(levels / self._unit)
         # In the exponent, so that one learning rate fits scales of every size.
         self.log_scale = None if scale is None else nn.Parameter(scale.log())
         self.zero = int(levels.abs().argmin())
@@ -73,10 +78,10 @@ class Codebook:
         return self
 
     def weight(self) -> Tensor:
-        """Return the weights, float32."""
-        values = self._rounded().index_select(0, self.symbols.flatten().int())
+        """Return the weights, float32, to the last bit those that :meth:`stored` gives."""
+        values = self._values().index_select(0, self.symbols.flatten().int())
         shaped = values.view(self.symbols.shape)
-        return shaped if self.log_scale is None else shaped * self._column(self.log_scale.exp())
+        return shaped if self.log_scale is None else shaped * self._column(self._step())
 
     def pull(self, gradient: Tensor) -> None:
         """
@@ -85,7 +90,7 @@ class Codebook:
         :param gradient: same shape as the weights
         """
         with torch.no_grad():
-            scaled = gradient
+            scaled = gradient * self._unit
             if self.log_scale is not None:
                 scaled = gradient * self._column(self.log_scale.exp())
                 values = self._rounded().index_select(0, self.symbols.flatten().int())
@@ -109,38 +114,47 @@ class Codebook:
 
         :param weights: same shape as the symbols
         :param keep_zero: bool, weights that are pruned and stay zero
+        :raises TrainingError: if a weight is NaN or infinite
         """
+        if not bool(torch.isfinite(weights).all()):
+            raise TrainingError(
+                'a weight became NaN or infinite; the last good checkpoint is kept: resume with '
+                'smaller learning rates')
         with torch.no_grad():
-            shaped = weights
             if self.log_scale is not None:
-                shaped = weights / self._column(self.log_scale.exp())
-            self.symbols = nearest(shaped, self._rounded())
+                weights = weights / (self._column(self._step()) * PEAK)
+                self.symbols = nearest(weights, self._rounded())
+            else:
+                self.symbols = nearest(weights, self._values())
             if keep_zero is not None:
                 self.symbols[keep_zero] = self.zero
 
     def stored(self) -> QuantizedTensor | CodebookTensor:
         """Return the weights as a model file holds them."""
         symbols = self.symbols.cpu().numpy()
+        values = self._values().cpu().numpy()
         if self.log_scale is None:
-            return CodebookTensor(symbols, self.levels.detach().cpu().numpy().copy())
-        integers = np.rint(self.levels.detach().cpu().numpy() * PEAK).astype(np.int8)
-        scale = (self.log_scale.detach().exp() / PEAK).cpu().numpy().astype(np.float32)
-        return QuantizedTensor(integers[symbols], scale)
+            return CodebookTensor(symbols, values)
+        return QuantizedTensor(values.astype(np.int8)[symbols], self._step().cpu().numpy())
 
     def state(self) -> dict[str, Tensor | None]:
         """Return everything as tensors."""
         return {'symbols': self.symbols, 'levels': self.levels.detach().clone(),
+                'unit': torch.tensor(self._unit, dtype=torch.float64),
                 'log_scale': None if self.log_scale is None else self.log_scale.detach().clone()}
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor | None]) -> Codebook:
         """Build the codebook that :meth:`state` described."""
         symbols, levels, log_scale = state['symbols'], state['levels'], state['log_scale']
-        if symbols is None or levels is None:
+        unit = state['unit']
+        if symbols is None or levels is None or unit is None:
             raise TrainingError('a codebook in the checkpoint is incomplete; start again')
         book = cls(symbols, levels, None if log_scale is None else log_scale.exp())
-        if log_scale is not None and book.log_scale is not None:
-            with torch.no_grad():  # exp and log again would move the last digit
+        book._unit = float(unit)
+        with torch.no_grad():  # to scale them, or exp and log again, would move the last digit
+            book.levels.copy_(levels)
+            if log_scale is not None and book.log_scale is not None:
                 book.log_scale.copy_(log_scale)
         return book
 
@@ -148,6 +162,19 @@ class Codebook:
         """Return the values as used: on the integer grid if there is one."""
         levels = self.levels.detach()
         return levels if self.log_scale is None else (levels * PEAK).round() / PEAK
+
+    def _values(self) -> Tensor:
+        """Return the shared values as stored: integers, or floats of grid float."""
+        if self.log_scale is None:
+            return self.levels.detach() * self._unit
+        return (self.levels.detach() * PEAK).round()
+
+    def _step(self) -> Tensor:
+        """Return the weight of integer 1 per output channel, as a model file stores it."""
+        if self.log_scale is None:
+            raise TrainingError('grid float has no scales')
+        step = (self.log_scale.detach().exp() / PEAK).cpu().numpy()
+        return torch.from_numpy(round_scale(step)).to(self.levels.device)
 
     def _column(self, values: Tensor) -> Tensor:
         """Return one value per output channel in the shape of the weights."""
@@ -187,7 +214,7 @@ def fit_codebook(
 
 def nearest(values: Tensor, levels: Tensor) -> Tensor:
     """
-    Return the index of the nearest level of every value.
+    Return the index of the nearest level of every value; halfway it is the one nearer to zero.
 
     :param values: any shape
     :param levels: ``(n,)``, n <= 256, in any order
@@ -196,6 +223,9 @@ def nearest(values: Tensor, levels: Tensor) -> Tensor:
     order = levels.argsort()
     borders = levels[order]
     middles = (borders[1:] + borders[:-1]) / 2.0
+    # bucketize gives a tie to the lower level; below zero that is the one further away.
+    down = torch.nextafter(middles, torch.full_like(middles, -torch.inf))
+    middles = torch.where(middles < 0, down, middles)
     places = torch.bucketize(values.contiguous(), middles, out_int32=True)
     return order.to(torch.uint8)[places.flatten()].view(values.shape)
 

@@ -28,8 +28,10 @@ from dataclasses import field
 import hashlib
 import json
 from pathlib import Path
+import shutil
 import time
 from typing import Any
+import zipfile
 
 import numpy as np
 import torch
@@ -45,6 +47,8 @@ from vpr_compressed.compression.tuning import Material
 from vpr_compressed.compression.tuning import Tuner
 from vpr_compressed.errors import TrainingError
 
+#: The newest state, and the one after the last finished step.
+CHECKPOINT, FINISHED = 'checkpoint.pt', 'finished.pt'
 #: Number of the step, what is done, done and in all.
 Progress = Callable[[int, str, int, int], None]
 
@@ -84,6 +88,7 @@ class Compressor:
         self._material, self._recipe, self._folder = material, recipe, folder
         self._progress, self._stopped = progress, stopped
         self._identity = _fingerprint(recipe, parent_id, material)
+        self._step_ids = [_step_fingerprint(step) for step in recipe.steps]
         self.records: list[StepRecord] = []
         #: Checkpoint of the step that was interrupted, if any.
         self._pending: dict[str, Any] | None = None
@@ -99,22 +104,27 @@ class Compressor:
         """
         Load the checkpoint if there is one.
 
+        A recipe may have changed in the steps that are not finished yet, as after a loss that
+        became NaN; a step that was interrupted and has changed starts again.
+
         :returns: whether there was one
-        :raises TrainingError: if it is damaged, or of another recipe, parent or data
+        :raises TrainingError: if it is damaged, or of another parent, data or finished steps
         """
-        path = self._folder / 'checkpoint.pt'
+        path = self._folder / CHECKPOINT
         if not path.exists():
             return False
-        try:
-            state = torch.load(path, map_location='cpu', weights_only=True)
-            same = state['identity'] == self._identity
-        except Exception as error:  # torch raises half a dozen types for damaged files
-            raise TrainingError(
-                f'cannot read {path} ({error}); remove it to start again') from error
-        if not same:
+        state = _load(path)
+        done = state['step_ids'][:len(state['records'])]
+        if state['identity'] != self._identity or done != self._step_ids[:len(done)]:
             raise TrainingError(
                 f'{path} was made with another recipe, parent or data; use another --out or '
                 'remove it')
+        if state['pending'] is not None and state['step_ids'][len(done)] != self._step_ids[
+                len(done)]:
+            path = self._folder / FINISHED
+            if not path.exists():
+                return False
+            state = _load(path)
         self.student.load_state(state['student'])
         self.records = [StepRecord(**record) for record in state['records']]
         self._pending, self._before = state['pending'], state['seconds']
@@ -179,13 +189,17 @@ class Compressor:
         """Write the checkpoint; a crash leaves the one before."""
         if not parallel.is_main():
             return
-        part = self._folder / 'checkpoint.pt.part'
+        part = self._folder / f'{CHECKPOINT}.part'
         try:
             torch.save({
-                'identity': self._identity, 'student': self.student.state(),
+                'identity': self._identity, 'step_ids': self._step_ids,
+                'student': self.student.state(),
                 'records': [asdict(record) for record in self.records],
                 'pending': pending, 'seconds': 0.0 if pending is None else self._seconds()}, part)
-            part.replace(self._folder / 'checkpoint.pt')
+            if pending is None:
+                shutil.copyfile(part, self._folder / f'{FINISHED}.part')
+                (self._folder / f'{FINISHED}.part').replace(self._folder / FINISHED)
+            part.replace(self._folder / CHECKPOINT)
         except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
             part.unlink(missing_ok=True)
             raise TrainingError(
@@ -193,11 +207,37 @@ class Compressor:
                 'then give the same command again') from error
 
 
+def _load(path: Path) -> dict[str, Any]:
+    """
+    Return the content of a checkpoint.
+
+    :raises TrainingError: if it is damaged; torch itself does not look at the checksums it wrote
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f'checksum of {damaged} differs')  # noqa: TRY301
+        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+        missing = {'identity', 'step_ids', 'student', 'records', 'pending', 'seconds'} - set(state)
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        raise TrainingError(
+            f'cannot read {path} ({error}); remove it to start again') from error
+    if missing:
+        raise TrainingError(
+            f'cannot read {path} (no {", ".join(sorted(missing))}); remove it to start again')
+    return state
+
+
 def _fingerprint(recipe: Recipe, parent_id: str, material: Material) -> str:
-    """Return what a checkpoint belongs to: the training part of a recipe, parent and data."""
+    """Return what a checkpoint belongs to beside its steps: parent, seed and data."""
     content = {
         'parent': parent_id, 'seed': recipe.seed,
-        'steps': [{'step': step.NAME, **asdict(step)} for step in recipe.steps],
         'views': [len(material.views), material.views.count,
                   hashlib.sha256(np.ascontiguousarray(material.views.parent).data).hexdigest()]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _step_fingerprint(step: Any) -> str:
+    """Return a step and all its options as text."""
+    return json.dumps({'step': step.NAME, **asdict(step)}, sort_keys=True)

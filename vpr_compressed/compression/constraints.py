@@ -106,6 +106,14 @@ class Constraints:
             else:
                 book.pull(gradient)
 
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device."""
+        self.pruned = {name: mask.to(device) for name, mask in self.pruned.items()}
+        for book in self.codebooks.values():
+            book.to(device)
+        for value in self.latent.values():
+            value.data = value.data.to(device)
+
     def zeros(self, name: str) -> Tensor | None:
         """Return which weights of a tensor are pruned, or None."""
         return self.pruned.get(name)

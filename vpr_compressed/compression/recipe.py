@@ -15,8 +15,7 @@
 """
 Compression recipes: a list of steps, each a frozen dataclass, read strictly from YAML.
 
-The order of the steps is checked before anything runs: a recipe that makes no sense fails in
-its first second, not in its third hour.
+The order is checked first: what makes no sense fails in its first second, not its third hour.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ from vpr_compressed.config import read_yaml
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
 
-#: The loss that needs no labels: descriptors and neighbour ranking of the parent.
-DISTILL = 'distill'
+DISTILL = 'distill'  # the loss that needs no labels
 BITS = (8, 7, 6, 5, 4, 3)
 GRIDS = ('int8', 'float')
 #: Names for parts of a network that hold for every trunk.
@@ -114,14 +112,13 @@ class Sparsify(TuningOptions):
         'magnitude', 'magnitude: the smallest weights of each tensor; threshold: all below one '
         'absolute value for all tensors, as in the paper; sensitivity: as much of each tensor '
         'as costs the same agreement', choices=('magnitude', 'threshold', 'sensitivity'))
-    sparsity: float = option(
-        0.5, 'share of zeros, reached gradually while the step trains; over all tensors '
-        'together except for magnitude', minimum=0.0, maximum=0.999)
-    threshold: float = option(
-        0.0, 'absolute value for method threshold; 0 takes the one that gives the sparsity',
+    sparsity: float = option(0.5, 'share of zeros, reached gradually while the step trains',
+                             minimum=0.0, maximum=0.999)
+    threshold: float = option(0.0, 'for method threshold; 0 takes the one that gives the sparsity',
+                              minimum=0.0)
+    l1: float = option(
+        0.0, 'weight of the sum of magnitudes in the loss (the sparsifier of the paper)',
         minimum=0.0)
-    l1: float = option(0.0, 'weight of the sum of magnitudes in the loss, which drives weights '
-                       'to zero, as the sparsifier of the paper does', minimum=0.0)
     images: int = option(64, 'images the sensitivity is measured on', minimum=8)
 
 
@@ -258,9 +255,10 @@ def check_order(steps: Sequence[Step]) -> None:
                 f'{where} comes after quantize; shared values cannot be pruned one by one: put '
                 'it before quantize')
         if isinstance(step, Quantize):
-            _check_quantize(step, where)
+            _check_quantize(step, where, shared)
             shared += step.tensors
-        if isinstance(step, QuantizeActivations) and not {'all', 'trunk'} & set(shared):
+        # Whether patterns cover the trunk is known when the network is.
+        if isinstance(step, QuantizeActivations) and not {*shared} - {'projection', 'netvlad'}:
             raise ConfigError(
                 f'{where} needs int8 weights in the trunk; put "quantize" with tensors [trunk] '
                 'and grid int8 before it')
@@ -271,10 +269,13 @@ def check_order(steps: Sequence[Step]) -> None:
         raise ConfigError('quantize_activations needs grid int8, this recipe has grid float')
 
 
-def _check_quantize(step: Quantize, where: str) -> None:
-    """Refuse to let weights move in a step that does not train."""
+def _check_quantize(step: Quantize, where: str, shared: Sequence[str]) -> None:
+    """Refuse to let weights move in a step that does not train, and to share them twice."""
     if step.reassign and step.steps == 0:
         raise ConfigError(f'{where}: reassign needs steps above 0')
+    if 'all' in shared or {*step.tensors} <= {*shared}:
+        raise ConfigError(f'{where} has nothing left to do: {", ".join(step.tensors)} is shared '
+                          'by an earlier quantize; remove one of them')
 
 
 def needs_labels(recipe: Recipe) -> bool:
@@ -342,7 +343,10 @@ def _override(values: dict[str, Any], key: str, value: object) -> None:
     if parts[0] != 'steps':
         values[key] = value
         return
-    count = len(values.get('steps') or [])
+    steps = values.get('steps')
+    if not isinstance(steps, list) or not all(isinstance(entry, dict) for entry in steps):
+        raise ConfigError(f'--set {key}: "steps" of the recipe is no list of mappings')
+    count = len(steps)
     if len(parts) != 3 or not parts[1].isdecimal() or not 1 <= int(parts[1]) <= count:
         raise ConfigError(
             f'--set {key}: give steps.NUMBER.OPTION, with NUMBER from 1 to {count}')

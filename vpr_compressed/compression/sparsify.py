@@ -144,7 +144,8 @@ def allocate(
             high = middle
     chosen = shares(high)
     reached = sum(chosen[name] * sizes[name] for name in sizes) / total
-    # Where even no loss allows more, or all tensors are at the end of the scan.
-    gain = share / reached if reached > 0 else 1.0
-    return {name: min(0.999, value * gain) if gain < 1.0 else value
-            for name, value in chosen.items()}
+    if reached >= share:  # a flat stretch was taken whole
+        return {name: value * share / reached for name, value in chosen.items()}
+    # All tensors are at the end of the scan: what is left shrinks alike.
+    left = (1.0 - share) / (1.0 - reached)
+    return {name: 1.0 - (1.0 - value) * left for name, value in chosen.items()}

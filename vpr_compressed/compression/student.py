@@ -118,6 +118,7 @@ class Student:
                 NetworkSpec.from_json(state['spec']),
                 {name: value.numpy() for name, value in state['tensors'].items()})
             self.constraints.load_state(state['constraints'])
+            self.constraints.to(self.network.projection.weight.device)
             self.network.activations = {
                 name: ActivationRange(scale, zero)
                 for name, (scale, zero) in state['activations'].items()}

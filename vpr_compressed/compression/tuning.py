@@ -111,6 +111,7 @@ class Tuner:
         """
         while self.step < self._options.steps:
             if parallel.any_true(flag=stopped()):
+                self._check_finite()
                 save()
                 return False
             prepare(self.step)
@@ -118,8 +119,10 @@ class Tuner:
             self.step += 1
             report(self.step, loss)
             if self.step % save_every == 0 and self.step < self._options.steps:
+                self._check_finite()
                 save()
         self._student.write()
+        self._check_finite()
         return True
 
     def state(self) -> dict[str, Any]:
@@ -153,6 +156,14 @@ class Tuner:
         self._student.write()
         return value
 
+    def _check_finite(self) -> None:
+        """Refuse to save what the optimiser has broken; the loss only shows it a step later."""
+        for name, parameter in self._named.items():
+            if not bool(torch.isfinite(parameter).all()):
+                raise TrainingError(
+                    f'{name} became NaN or infinite by step {self.step}; the last good '
+                    'checkpoint is kept: resume with smaller learning rates')
+
     def _loss(self) -> Tensor:
         """Return the loss of the next batch."""
         options, material = self._options, self._material
@@ -164,7 +175,8 @@ class Tuner:
                 targets(material.views.parent[rows], self._student.spec.dimension))
             return distill(found, wanted.to(self._device), self._bank)
         sampler = self._sampler
-        pairs = sampler.pairs(self.step)[:options.batch // 2]
+        # Another step of the recipe sees other pairs.
+        pairs = sampler.pairs(self._seed[-1] * 1_000_003 + self.step)[:options.batch // 2]
         shift = len(material.views) - material.views.count  # to the changed views, if any
         rows = np.array([a for a, _ in pairs] + [b + shift for _, b in pairs])
         same, different = sampler.masks(pairs)

@@ -24,10 +24,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 from dataclasses import dataclass
 import hashlib
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +48,10 @@ from vpr_compressed.sources import ImageSource
 
 #: Stage, images done, images in all.
 Progress = Callable[[str, int, int], None]
+
+
+class ReadingCancelledError(TrainingError):
+    """The caller wanted the reading of images to end."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,19 @@ class Views:
 
     @classmethod
     def open(cls, path: Path, count: int, preprocessing: PreprocessingSpec) -> Views:
-        """Return the views in a file that :func:`build_views` wrote."""
-        return cls(np.load(path, mmap_mode='r'), count, preprocessing, path)
+        """
+        Return the views in a file that :func:`build_views` wrote.
+
+        :raises TrainingError: if it is damaged
+        """
+        images = load_array(path, mmap=True)
+        shape = (preprocessing.height, preprocessing.width, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) not in (
+                count, 2 * count):
+            raise TrainingError(
+                f'{path} holds {images.dtype} {images.shape} and not {count} images of the '
+                'network size; remove it, it is made again')
+        return cls(images, count, preprocessing, path)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -99,6 +117,20 @@ class Views:
     def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return rows as network input, float32 ``(B, 3, h, w)``."""
         return normalise(np.ascontiguousarray(self.images[np.asarray(rows)]), self._preprocessing)
+
+
+def load_array(path: Path, *, mmap: bool = False) -> NDArray[Any]:
+    """
+    Return an array of the cache.
+
+    :raises TrainingError: if it is damaged, with what to do
+    """
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode='r' if mmap else None)
+    except (OSError, ValueError, EOFError) as error:
+        raise TrainingError(
+            f'cannot read {path} ({error}); remove it, it is made again') from error
+    return found
 
 
 def files(paths: Sequence[Path]) -> ImageList:
@@ -114,8 +146,7 @@ def files(paths: Sequence[Path]) -> ImageList:
             except OSError as error:
                 raise TrainingError(f'cannot read {path}: {error.strerror}') from error
             yield rgb_from_encoded(data, name=str(path))
-    digest = hashlib.sha256('\n'.join(map(str, paths)).encode()).hexdigest()[:16]
-    return ImageList(f'{len(paths)} files {digest}', len(paths), read)
+    return ImageList(f'{len(paths)} files {_digest(paths)}', len(paths), read)
 
 
 def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageList:
@@ -134,7 +165,11 @@ def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageList:
                 yield frame.load()
             if frame.index >= last - 1:
                 return
-    return ImageList(f'{source.describe()} [{first}:{last}]', len(chosen), read)
+    path = source.path
+    parts = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [
+        path]
+    return ImageList(
+        f'{source.describe()} {_digest(parts)} [{first}:{last}]', len(chosen), read)
 
 
 def build_views(
@@ -156,13 +191,15 @@ def build_views(
     ).encode()).hexdigest()[:20]
     path = folder / f'{key}.npy'
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix('.part')
+        # Two runs may share the folder.
+        part = path.with_suffix(f'.{os.getpid()}.part')
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             _fill(part, images, preprocessing, changed, seed, progress, cancelled)
             part.replace(path)
         except (OSError, VprError) as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise TrainingError(
                     f'cannot write images to {folder}: {error.strerror}; free space there or '
@@ -186,7 +223,7 @@ def _fill(
         done = 0
         for image in images.read():
             if cancelled():
-                raise TrainingError('cancelled while reading images')
+                raise ReadingCancelledError('cancelled while reading images')
             small = resize(image, width, height)
             stream.seek(start + done * size)
             stream.write(small.tobytes())
@@ -201,3 +238,15 @@ def _fill(
         stream.seek(0, 2)
         if stream.tell() != start + shape[0] * size:
             raise TrainingError(f'{path} is incomplete')
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Return text that changes with the names, sizes and times of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            facts = path.stat()
+        except OSError as error:
+            raise TrainingError(f'cannot read {path}: {error.strerror}') from error
+        digest.update(f'{path} {facts.st_size} {facts.st_mtime_ns}\n'.encode())
+    return digest.hexdigest()[:16]
