@@ -168,7 +168,7 @@ def test_describing_an_image_stays_light(tiny_model_path: Path) -> None:
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize('module', ['place_recognition_node', 'player_node'])
+@pytest.mark.parametrize('module', ['place_recognition_node', 'player_node', 'compress_node'])
 def test_the_nodes_stay_light(module: str) -> None:
     """The node is the robot's process."""
     pytest.importorskip('rclpy')

@@ -58,8 +58,7 @@ class TuningOptions:
     lr_bias: float = option(1e-4, 'learning rate of the biases of the trunk', minimum=0.0)
     lr_assignment: float = option(5e-4, 'learning rate of the assignment weights', minimum=0.0)
     lr_head: float = option(1e-4, 'learning rate of biases, centres and projection', minimum=0.0)
-    lr_codebook: float = option(
-        1e-3, 'learning rate of codebooks and scales, relative to their size', minimum=0.0)
+    lr_codebook: float = option(1e-3, 'that of codebooks and scales, relative', minimum=0.0)
     freeze_until: str = option('', 'first trunk layer that is trained; empty trains all')
 
 
@@ -97,7 +96,7 @@ class PruneChannels(TuningOptions):
         'every group; sensitivity: as much of each group as costs the same agreement',
         choices=('global', 'layer', 'sensitivity'))
     multiple_of: int = option(8, 'kept channels are a multiple of this', minimum=1)
-    images: int = option(64, 'images the rating is measured on', minimum=1)
+    images: int = option(64, 'images to rate on', minimum=1)
     keep_features: bool = option(True, 'leave the channels that enter NetVLAD alone')
 
 
@@ -176,13 +175,11 @@ class Recipe:
     validation: tuple[ValidationConfig, ...] = option(
         (), 'labelled images below --data that judge the result')
     max_images: int = option(4000, 'images used at most, evenly spread', minimum=8)
-    held_out: float = option(0.2, 'share of --images at the end that only judges the result',
-                             minimum=0.05, maximum=0.8)
+    held_out: float = option(
+        0.2, 'share of --images, at the end, that only judges', minimum=0.05, maximum=0.8)
     augment: bool = option(True, 'train on a view of every image in another light, too')
-    acceptance: Mapping[str, Any] | None = option(
-        None, 'limits on what may be lost: fields of AcceptanceConfig')
-    measure_steps: bool = option(
-        True, 'measure the network after every step; false: only parent and result')
+    acceptance: Mapping[str, Any] | None = option(None, 'fields of AcceptanceConfig')
+    measure_steps: bool = option(True, 'measure after every step; false: only the result')
     seed: int = option(1, 'seed of everything random', minimum=0)
     save_every: int = option(50, 'optimiser steps between checkpoints', minimum=1)
 
