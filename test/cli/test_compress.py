@@ -282,9 +282,6 @@ def test_ctrl_c_is_heard_in_every_stage(
     assert main(site.command(tmp_path, *short)) == 0
 
 
-@pytest.mark.xfail(strict=True, reason='after ctrl-C every VprError counts as the stop that was '
-                   'asked for: a checkpoint that could not be written is called resumable '
-                   '(compress.py run, "except VprError: if stop()")')
 def test_a_stop_that_could_not_be_saved_is_said(
     site: Site, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str]
@@ -310,9 +307,6 @@ def test_a_stop_that_could_not_be_saved_is_said(
     assert 'cannot write the checkpoint' in capsys.readouterr().err
 
 
-@pytest.mark.xfail(strict=True, reason='a run that was killed between the checkpoint of a step '
-                   'and its row goes on with the next step: the row is never measured '
-                   '(compress_session.py run: measure compressor.done after resuming)')
 def test_a_row_that_was_not_measured_is_made_up_for(
     site: Site, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,9 +329,7 @@ def test_a_row_that_was_not_measured_is_made_up_for(
     assert [row['step'] for row in report['rows']] == ['parent', 'sparsify', 'quantize']
 
 
-@pytest.mark.parametrize('name', ['checkpoint.pt', pytest.param('rows.json', marks=(
-    pytest.mark.xfail(strict=True, raises=ValueError, reason='rows.json is read without catching '
-                      'ValueError: a traceback (compress_session.py _stored_rows)')))])
+@pytest.mark.parametrize('name', ['checkpoint.pt', 'rows.json'])
 def test_a_damaged_file_of_an_earlier_run_is_one_line(
     name: str, site: Site, whole: tuple[Path, str], tmp_path: Path, quick: None,
     capsys: pytest.CaptureFixture[str]
@@ -429,8 +421,6 @@ def test_a_bag_with_no_or_few_images_is_refused(
 
 
 @pytest.mark.parametrize('option', ['--out', '--cache'])
-@pytest.mark.xfail(strict=True, raises=OSError, reason='folders are made without catching '
-                   'OSError: a traceback (compress_session.py __init__, views.py build_views)')
 def test_a_folder_that_cannot_be_made_is_one_clear_line(
     option: str, site: Site, tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -274,8 +274,6 @@ def test_incomplete_constraints_are_refused(key: str, make_student: MakeStudent)
         Constraints().load_state(broken)
 
 
-@pytest.mark.xfail(strict=True, reason='a latent weight that is NaN becomes the largest level: '
-                   'the loss is finite again and nobody notices (codebook.py nearest)')
 def test_latent_weights_that_are_not_finite_are_noticed(make_student: MakeStudent) -> None:
     """A gradient can overflow though the loss did not."""
     student = make_student()

@@ -115,16 +115,12 @@ def test_loading_checks_the_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('steps', [[TRUNK, TRUNK], [Quantize(), TRUNK]])
-@pytest.mark.xfail(strict=True, reason='check_order lets a step pass that has nothing left to do: '
-                   'recipe.py check_order, steps.py _Quantize.begin refuses it hours later')
 def test_a_step_that_has_nothing_left_to_do_is_refused(steps: list[Any]) -> None:
     """What is shared already cannot be shared again."""
     with pytest.raises(ConfigError):
         check_order(steps)
 
 
-@pytest.mark.xfail(strict=True, reason='check_order takes only the words "all" and "trunk": '
-                   'patterns that cover the trunk are refused (recipe.py check_order)')
 def test_a_trunk_quantized_by_patterns_may_have_int8_activations() -> None:
     """Only the handler knows the names; the order alone must not refuse it."""
     check_order([Quantize(tensors=('features.*',)), QuantizeActivations()])
@@ -168,8 +164,6 @@ def test_a_typo_in_an_override_is_answered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('steps', ['5', '[quantize]', '{a: 1}'])
-@pytest.mark.xfail(strict=True, raises=(TypeError, KeyError), reason='_override trusts "steps" to '
-                   'be a list of mappings: recipe.py _override')
 def test_an_override_of_damaged_steps_is_one_line(steps: str, tmp_path: Path) -> None:
     """Overrides come before the checks of the file."""
     with pytest.raises(ConfigError):

@@ -156,9 +156,6 @@ def test_flat_curves_still_hit_the_average(table: Curves, share: float) -> None:
     assert all(0.0 <= value <= 0.999 for value in found.values())
 
 
-@pytest.mark.xfail(strict=True, reason='allocate never goes beyond the last level of the scan: '
-                   'above 0.98 the step gives less than the recipe asks, without a word '
-                   '(sparsify.py allocate)')
 def test_shares_beyond_the_scan_are_hit_or_refused() -> None:
     """Sparsity may be up to 0.999 in a recipe."""
     found = allocate({'a': curve(0.1), 'b': curve(0.2)}, {'a': 10, 'b': 10}, 0.99)

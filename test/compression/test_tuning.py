@@ -156,9 +156,32 @@ def test_an_absurd_rate_is_noticed(make_student: MakeStudent, views: Any) -> Non
         run(tuner(make_student(), views, lr_trunk=1e38, lr_head=1e38))
 
 
-@pytest.mark.xfail(strict=True, reason='the loss is looked at before the weights are changed: a '
-                   'checkpoint of that step, or the last step of all, holds what the next loss '
-                   'would have shown to be broken (tuning.py Tuner.run)')
+@pytest.mark.parametrize('how', [
+    {'save_every': 1}, {'save_every': 100}, {'stopped': lambda: True}],
+    ids=['saving', 'end', 'stopped'])
+def test_weights_that_broke_are_not_kept(
+    how: dict[str, Any], make_student: MakeStudent, views: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient overflowed in the last step: its loss was finite, the next would not be."""
+    student = make_student()
+    found = tuner(student, views, steps=2 if how.get('save_every') == 1 else 1)
+    saves: list[int] = []
+
+    def broken() -> None:
+        """Do what Adam does with an infinite gradient."""
+        with torch.no_grad():
+            student.network.named_tensors()['projection.weight'][0, 0] = torch.nan
+
+    monkeypatch.setattr(found._optimizer, 'step', broken)
+    if 'stopped' in how:
+        broken()
+    with pytest.raises(TrainingError, match=r'projection\.weight became NaN.*smaller learning'):
+        run(found, save=lambda: saves.append(1), **how)
+    assert not saves
+
+
+@pytest.mark.xfail(strict=True, reason='only the weights are looked at before saving: weights of '
+                   '1e37 are finite and give descriptors that are not (tuning.py _check_finite)')
 @pytest.mark.parametrize('steps', [1, STEPS])
 def test_what_is_kept_is_finite(steps: int, make_student: MakeStudent, views: Any) -> None:
     """The last good checkpoint must be good, and so must be what a finished step leaves."""
@@ -253,9 +276,6 @@ def test_labels_are_learnt_from(loss: str, make_student: MakeStudent, views: Any
     assert float(found._loss().detach()) < before
 
 
-@pytest.mark.xfail(strict=True, reason='pairs depend on the number of the optimiser step alone, '
-                   'not on that of the recipe step: a second step with labels sees the batches '
-                   'of the first one again (tuning.py Tuner._loss)')
 def test_each_step_of_a_recipe_has_its_own_batches_with_labels(
     make_student: MakeStudent, views: Any
 ) -> None:

@@ -195,14 +195,12 @@ def test_what_a_killed_run_left_is_written_anew(tmp_path: Path) -> None:
     path = build(tmp_path, listed())
     wanted = path.read_bytes()
     path.unlink()
-    path.with_suffix('.part').write_bytes(b'half of')
+    left = path.with_suffix('.1.part')  # of another process, which may be alive
+    left.write_bytes(b'half of')
     assert build(tmp_path, listed()).read_bytes() == wanted
-    assert not path.with_suffix('.part').exists()
+    assert sorted(tmp_path.iterdir()) == sorted([path, left])
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason='np.load raises ValueError on a damaged '
-                   'cache: a traceback instead of one line or a new file (views.py Views.open; '
-                   'the same in cli/compress_data.py _parent)')
 def test_a_damaged_cache_is_refused_or_made_anew(tmp_path: Path) -> None:
     """After a power cut a file can have its name but not its content."""
     path = build(tmp_path, listed())
@@ -213,9 +211,6 @@ def test_a_damaged_cache_is_refused_or_made_anew(tmp_path: Path) -> None:
         assert str(path) in str(error)  # noqa: PT017
 
 
-@pytest.mark.xfail(strict=True, reason='the cache knows images by path and number only: images '
-                   'that were replaced are not read again, nor the parent asked (views.py files '
-                   'and frames; add size and time of the files to the name)')
 def test_images_that_were_replaced_are_read_again(folder: Path, tmp_path: Path) -> None:
     """The same folder with as many other images, as a robot overwrites its last recording."""
     paths = sorted(folder.glob('*.png'))
@@ -236,8 +231,6 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> No
     assert np.load(build(cache, listed())).shape == (COUNT, 24, 32, 3)
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason='the folder is made outside the try: a '
-                   'cache that cannot be made is a traceback (views.py build_views)')
 def test_a_cache_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     """A file where the folder should be."""
     (tmp_path / 'cache').write_text('a file')
