@@ -306,8 +306,6 @@ def test_an_interrupted_step_that_has_changed_starts_again(make: Make, tmp_path:
     assert finish(make(GENTLE), GENTLE, tmp_path / 'b.vpr') == found
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason='the interrupted step is looked up in '
-                   'a recipe that has fewer steps (compressor.py resume)')
 def test_an_interrupted_step_that_is_gone_from_the_recipe_is_left_out(make: Make) -> None:
     """What is done is all there is to do."""
     make().run_step()
@@ -317,8 +315,6 @@ def test_an_interrupted_step_that_is_gone_from_the_recipe_is_left_out(make: Make
     assert shorter.done == 1
 
 
-@pytest.mark.xfail(strict=True, reason='finished.pt is taken whoever made it: the steps '
-                   'of another seed, parent or recipe (compressor.py resume)')
 def test_what_another_run_finished_is_not_gone_on_from(make: Make, tmp_path: Path) -> None:
     """Only the checkpoint was removed, as the message says; the file beside it is older."""
     make().run_step()
@@ -351,7 +347,6 @@ def test_a_disk_that_is_full_keeps_the_checkpoint_before(
     assert not (tmp_path / 'checkpoint.pt.part').exists()
 
 
-@pytest.mark.xfail(strict=True, reason='finished.pt.part stays (compressor.py _save)')
 def test_a_disk_that_is_full_at_the_end_of_a_step_leaves_no_part(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,8 +180,6 @@ def test_weights_that_broke_are_not_kept(
     assert not saves
 
 
-@pytest.mark.xfail(strict=True, reason='only the weights are looked at before saving: weights of '
-                   '1e37 are finite and give descriptors that are not (tuning.py _check_finite)')
 @pytest.mark.parametrize('steps', [1, STEPS])
 def test_what_is_kept_is_finite(steps: int, make_student: MakeStudent, views: Any) -> None:
     """The last good checkpoint must be good, and so must be what a finished step leaves."""

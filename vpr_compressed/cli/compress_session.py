@@ -193,9 +193,14 @@ class CompressSession:
             seconds=seconds)
         self._listener.row(self._rows[number])
         part = self._rows_path.with_suffix('.part')
-        part.write_text(json.dumps(
-            {at: row.to_json() for at, row in self._rows.items()}, indent=1), encoding='utf-8')
-        part.replace(self._rows_path)
+        try:
+            part.write_text(json.dumps(
+                {at: row.to_json() for at, row in self._rows.items()}, indent=1), encoding='utf-8')
+            part.replace(self._rows_path)
+        except OSError as error:
+            raise TrainingError(
+                f'cannot write {self._rows_path}: {error.strerror}; free space there, then give '
+                'the same command again') from error
 
     def _stored_rows(self) -> dict[int, StepRow]:
         """Return the rows that were measured before a restart."""

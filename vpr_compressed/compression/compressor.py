@@ -119,16 +119,28 @@ class Compressor:
             raise TrainingError(
                 f'{path} was made with another recipe, parent or data; use another --out or '
                 'remove it')
-        if state['pending'] is not None and state['step_ids'][len(done)] != self._step_ids[
-                len(done)]:
-            path = self._folder / FINISHED
-            if not path.exists():
+        number = len(done)
+        if state['pending'] is not None and state['step_ids'][number] != ''.join(
+                self._step_ids[number:number + 1]):
+            found = self._finished()
+            if found is None:
                 return False
-            state = _load(path)
+            state = found
         self.student.load_state(state['student'])
         self.records = [StepRecord(**record) for record in state['records']]
         self._pending, self._before = state['pending'], state['seconds']
         return True
+
+    def _finished(self) -> dict[str, Any] | None:
+        """Return the state after the last finished step, None if it is not of this run."""
+        path = self._folder / FINISHED
+        if not path.exists():
+            return None
+        state = _load(path)
+        done = state['step_ids'][:len(state['records'])]
+        # An earlier run whose checkpoint was removed may have left it.
+        mine = state['identity'] == self._identity and done == self._step_ids[:len(done)]
+        return state if mine else None
 
     def run_step(self) -> None:
         """
@@ -189,7 +201,7 @@ class Compressor:
         """Write the checkpoint; a crash leaves the one before."""
         if not parallel.is_main():
             return
-        part = self._folder / f'{CHECKPOINT}.part'
+        part, copy = (self._folder / f'{name}.part' for name in (CHECKPOINT, FINISHED))
         try:
             torch.save({
                 'identity': self._identity, 'step_ids': self._step_ids,
@@ -197,11 +209,13 @@ class Compressor:
                 'records': [asdict(record) for record in self.records],
                 'pending': pending, 'seconds': 0.0 if pending is None else self._seconds()}, part)
             if pending is None:
-                shutil.copyfile(part, self._folder / f'{FINISHED}.part')
-                (self._folder / f'{FINISHED}.part').replace(self._folder / FINISHED)
+                shutil.copyfile(part, copy)
             part.replace(self._folder / CHECKPOINT)
+            if pending is None:  # last: it may be older than the checkpoint, but not newer
+                copy.replace(self._folder / FINISHED)
         except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
             part.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
             raise TrainingError(
                 f'cannot write the checkpoint to {self._folder} ({error}); free space there, '
                 'then give the same command again') from error

@@ -163,6 +163,12 @@ class Tuner:
                 raise TrainingError(
                     f'{name} became NaN or infinite by step {self.step}; the last good '
                     'checkpoint is kept: resume with smaller learning rates')
+        with torch.no_grad():
+            value = float(self._loss())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f'the loss became {value} by step {self.step}; the last good checkpoint is '
+                'kept: resume with smaller learning rates')
 
     def _loss(self) -> Tensor:
         """Return the loss of the next batch."""

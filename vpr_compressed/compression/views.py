@@ -195,6 +195,7 @@ def build_views(
         part = path.with_suffix(f'.{os.getpid()}.part')
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _remove_left_over(folder, key)
             _fill(part, images, preprocessing, changed, seed, progress, cancelled)
             part.replace(path)
         except (OSError, VprError) as error:
@@ -250,3 +251,10 @@ def _digest(paths: Sequence[Path]) -> str:
             raise TrainingError(f'cannot read {path}: {error.strerror}') from error
         digest.update(f'{path} {facts.st_size} {facts.st_mtime_ns}\n'.encode())
     return digest.hexdigest()[:16]
+
+
+def _remove_left_over(folder: Path, key: str) -> None:
+    """Remove what runs that were killed left of the same images."""
+    for path in folder.glob(f'{key}.*.part'):
+        if not Path('/proc', path.name.split('.')[1]).exists():
+            path.unlink(missing_ok=True)
