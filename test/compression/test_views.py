@@ -118,7 +118,7 @@ def test_folder_and_bags_of_both_storages_give_the_same_views(
     paths = [build(tmp_path / 'cache', images) for images in lists]
     assert len(set(paths)) == 4
     for path in paths:
-        found = Views.open(path, COUNT, SIZE)
+        found = Views.of_file(path, COUNT, SIZE)
         assert (len(found), found.count, found.path) == (COUNT, COUNT, path)
         np.testing.assert_array_equal(found.images, wanted)
         assert isinstance(found.images, np.memmap)  # a long bag does not fit into memory
@@ -149,7 +149,7 @@ def test_a_stretch_is_not_read_beyond_its_end(folder: Path) -> None:
 
 def test_changed_views_are_the_same_every_time(tmp_path: Path) -> None:
     """Behind the unchanged ones, in order; another seed gives others."""
-    found = Views.open(build(tmp_path / 'a', listed(), changed=True), COUNT, SIZE)
+    found = Views.of_file(build(tmp_path / 'a', listed(), changed=True), COUNT, SIZE)
     assert (len(found), found.count) == (2 * COUNT, COUNT)
     for number in range(COUNT):
         small = resize(picture(number), 32, 24)
@@ -206,7 +206,7 @@ def test_a_damaged_cache_is_refused_or_made_anew(tmp_path: Path) -> None:
     path = build(tmp_path, listed())
     path.write_bytes(path.read_bytes()[:-100])
     try:
-        assert len(Views.open(build(tmp_path, listed()), COUNT, SIZE)) == COUNT
+        assert len(Views.of_file(build(tmp_path, listed()), COUNT, SIZE)) == COUNT
     except TrainingError as error:
         assert str(path) in str(error)  # noqa: PT017
 

@@ -133,10 +133,10 @@ def test_loading_a_model_never_imports_torch(tiny_model_path: Path) -> None:
 
 
 def test_the_packaged_model_is_small_and_complete() -> None:
-    """It is at most 25 MB, int8, 512-D, and tells where it comes from."""
+    """A fiftieth of its float parent, int8, 512-D, and it tells where it comes from."""
     extractor = load_extractor()
     assert extractor.model_path == default_model_path()
-    assert extractor.model_bytes <= 25_000_000
+    assert extractor.model_bytes <= 4 * extractor.provenance['parent_parameters'] / 50
     assert (extractor.precision, extractor.dimension) == ('int8', 512)
-    assert 'Apache-2.0' in str(extractor.provenance['trunk_weights'])
+    assert 'Apache-2.0' in str(extractor.provenance['parent']['trunk_weights'])
     assert 0.0 < extractor.calibration.threshold < 1.0

@@ -117,7 +117,7 @@ def open_data(
             cache, what, model.preprocessing, changed=changed, seed=recipe.seed,
             progress=progress, cancelled=stopped))
 
-    views = Views.open(build(images, changed=recipe.augment), images.count, model.preprocessing)
+    views = Views.of_file(build(images, changed=recipe.augment), images.count, model.preprocessing)
     if stretch is not None:
         judges = Judges(stretch=ImageRows(
             array=build(stretch, changed=False), rows=tuple(range(stretch.count))))

@@ -91,7 +91,7 @@ class Views:
         self.parent: DescriptorArray = np.zeros((0, 0), np.float32)
 
     @classmethod
-    def open(cls, path: Path, count: int, preprocessing: PreprocessingSpec) -> Views:
+    def of_file(cls, path: Path, count: int, preprocessing: PreprocessingSpec) -> Views:
         """
         Return the views in a file that :func:`build_views` wrote.
 
@@ -181,7 +181,7 @@ def build_views(
 
     :param folder: cache; receives ``<key>.npy``
     :param changed: add one view of every image in another light
-    :returns: the file, for :meth:`Views.open`
+    :returns: the file, for :meth:`Views.of_file`
     :raises TrainingError: if there are no images, the disk is full, or it was cancelled
     """
     if images.count == 0:
