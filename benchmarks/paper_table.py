@@ -57,15 +57,18 @@ def main() -> int:
     parser.add_argument('--cache', type=Path, help='images at network size (default: OUT/cache)')
     parser.add_argument('--table', type=Path, default=ROOT / 'docs' / 'paper_table.md',
                         help='file to write (default: %(default)s)')
+    parser.add_argument('--only', type=int, nargs='+', choices=range(1, len(ROWS) + 1),
+                        metavar='ROW', help='run only these rows, counted from 1; the table '
+                                            'shows all that are finished')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='passed on to every run, for trials')
     args = parser.parse_args()
-    reports = []
-    for paper in ROWS:
-        status = run_row(args, paper)
+    for number in args.only or range(1, len(ROWS) + 1):
+        status = run_row(args, ROWS[number - 1])
         if status:
             return status
-        reports.append(json.loads((folder_of(args.out, paper) / 'report.json').read_text()))
+    found = [(row, folder_of(args.out, row) / 'report.json') for row in ROWS]
+    reports = {row: json.loads(path.read_text()) for row, path in found if path.exists()}
     args.table.write_text(as_markdown(reports, args), encoding='utf-8')
     print(f'wrote {args.table}')
     return 0
@@ -93,9 +96,10 @@ def run_row(args: Namespace, paper: PaperRow) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603
 
 
-def as_markdown(reports: list[dict[str, Any]], args: Namespace) -> str:
+def as_markdown(reports: dict[PaperRow, dict[str, Any]], args: Namespace) -> str:
     """Return the page: our rows and the paper's side by side."""
-    parent = reports[0]['rows'][0]
+    one = next(iter(reports.values()))
+    parent = one['rows'][0]
     lines = [
         '# The table of the paper, on our network and data', '',
         'Saha, Varma, Jawahar, *Compressing Deep Neural Networks for Recognizing Places*, ACPR '
@@ -111,29 +115,32 @@ def as_markdown(reports: list[dict[str, Any]], args: Namespace) -> str:
         f'| 32 | 0 % | 0 (mAP {100 * _map(parent):.1f}) | 0 (recall@1 '
         f'{100 * _recall(parent):.1f}) | {100 * _precision(parent):.1f} % | '
         f'{parent["parent_bytes"] / 1e6:.1f} | 1 | 0 % | 0 / 0 | 529.5 | 1 |']
-    for paper, report in zip(ROWS, reports):
-        row = report['rows'][-1]
+    for paper in ROWS:
+        theirs = (f'{paper.pruned:g} % | {paper.oxford:g} / {paper.paris:g} | '
+                  f'{paper.megabytes:g} | {paper.ratio:.1f} |')
+        if paper not in reports:
+            lines.append(f'| {paper.bits} | not run yet | | | | | | {theirs}')
+            continue
+        row = reports[paper]['rows'][-1]
         lines.append(
             f'| {paper.bits} | {_zeros(row):.1f} % | {100 * (_map(parent) - _map(row)):.2f} | '
             f'{100 * (_recall(parent) - _recall(row)):.2f} | {100 * _precision(row):.1f} % | '
-            f'{row["file_bytes"] / 1e6:.2f} | {row["ratio"]:.1f} | {paper.pruned:g} % | '
-            f'{paper.oxford:g} / {paper.paris:g} | {paper.megabytes:g} | '
-            f'{paper.ratio:.1f} |')
+            f'{row["file_bytes"] / 1e6:.2f} | {row["ratio"]:.1f} | {theirs}')
     lines += ['', 'Per validation set (mAP / recall@1, per cent):', '']
     names = list(parent['scores'])
     lines += ['| bits | zeros | ' + ' | '.join(names) + ' | entropy bound MB | bytes over the '
               'bound |', '|---' * (len(names) + 4) + '|']
     for bits, row in [('32', parent), *(
-            (str(paper.bits), report['rows'][-1]) for paper, report in zip(ROWS, reports))]:
+            (str(paper.bits), report['rows'][-1]) for paper, report in reports.items())]:
         scores = ' | '.join(
             f'{100 * row["scores"][name]["map"]:.1f} / '
             f'{100 * row["scores"][name]["recall"]["1"]:.1f}' for name in names)
         bound = row['entropy_bound_bytes']
         lines.append(f'| {bits} | {_zeros(row):.1f} % | {scores} | {bound / 1e6:.2f} | '
                      f'{100 * (row["file_bytes"] / bound - 1):.1f} % |')
-    machine = reports[0]['machine']
+    machine = one['machine']
     lines += [
-        '', f'Trained on {reports[0]["settings"]["data"][0]["folder"]} and others of the recipe; '
+        '', f'Trained on {one["settings"]["data"][0]["folder"]} and others of the recipe; '
         f'{machine["processor"]}, {machine["cores"]} cores.', '']
     return '\n'.join(lines)
 
