@@ -14,8 +14,16 @@
 
 """Run the command line with ``python -m vpr_compressed``."""
 
+import os
 import sys
 
 from vpr_compressed.cli.main import main
 
-sys.exit(main())
+status = main()
+if int(os.environ.get('WORLD_SIZE', '1')) > 1:
+    # One of several processes of torchrun: under load, taking its threads apart was seen to
+    # abort it after all work was done.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+sys.exit(status)

@@ -114,3 +114,4 @@ if __name__ == '__main__':
     with parallel.joined():
         outcome = train(Path(sys.argv[1]), folder, json.loads(sys.argv[3]))
         (folder / f'outcome_{parallel.rank()}.json').write_text(json.dumps(outcome))
+    parallel.leave(0)
