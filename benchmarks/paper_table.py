@@ -104,7 +104,8 @@ def as_markdown(reports: dict[PaperRow, dict[str, Any]], args: Namespace) -> str
         '# The table of the paper, on our network and data', '',
         'Saha, Varma, Jawahar, *Compressing Deep Neural Networks for Recognizing Places*, ACPR '
         '2017, compress', 'VGG16-NetVLAD with whitening (149 M weights, 529.5 MB) and measure on '
-        'Oxford and Paris. Here the same recipe',
+        'Oxford and Paris. Here their recipe, trained by distillation',
+        'instead of the triplet loss',
         f'(`config/recipes/paper_*.yaml`) compresses {parent["parameters"] / 1e6:.1f} M weights '
         f'({parent["parent_bytes"] / 1e6:.1f} MB) of MobileNetV2-NetVLAD with whitening. Every MB '
         'is a', '`.vpr` file that loads by itself. Losses are points against the float parent on '

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 import json
+import os
 from pathlib import Path
 import sys
 from typing import Any
@@ -114,4 +115,5 @@ if __name__ == '__main__':
     with parallel.joined():
         outcome = train(Path(sys.argv[1]), folder, json.loads(sys.argv[3]))
         (folder / f'outcome_{parallel.rank()}.json').write_text(json.dumps(outcome))
-    parallel.leave(0)
+    sys.stdout.flush()
+    os._exit(0)  # as vpr_compressed.__main__ does among several processes, for the same reason

@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from argparse import ArgumentParser
 from argparse import Namespace
 from collections.abc import Callable
@@ -147,21 +149,21 @@ class _Flag:
         return self._set
 
 
-class _Display:
+class _Display(ABC):
     """Shows what happens; a subclass says how."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
 
+    @abstractmethod
     def progress(self, at: int, name: str, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` of a stage of step ``at`` are done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row(self, row: StepRow) -> None:
         """Show a measured network."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (only a bar has something to do)
         """Leave the terminal as it was."""
 
     def finish(self, outcome: Outcome) -> int:

@@ -38,7 +38,7 @@ NAME = 'train'
 HELP = 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'
 EPILOG = """\
 examples:
-  # the packaged default model, from ImageNet weights (an hour and a half on 2 cores)
+  # the packaged default model, from ImageNet weights (half an hour on 2 cores)
   vpr_compressed train --recipe config/recipes/train_default.yaml --data DATA \\
       --weights DATA/weights/mobilenet_v2_imagenet.safetensors --out out/train
 

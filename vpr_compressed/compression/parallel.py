@@ -32,7 +32,6 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 import os
-import sys
 from typing import Any
 from typing import TypeVar
 
@@ -91,21 +90,6 @@ def joined() -> Iterator[None]:
             raise TrainingError(
                 'another process of this training ended; see its message') from error
         raise
-
-
-def leave(status: int) -> None:
-    """
-    End this process at once if it is one of several; else do nothing.
-
-    Under load a process that takes its gloo threads apart was seen to end in
-    "terminate called without an active exception"; nothing is left to take apart here.
-
-    :param status: exit status
-    """
-    if int(os.environ.get('WORLD_SIZE', '1')) > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def world_size() -> int:
