@@ -41,7 +41,7 @@ LEVELS = {
     'preprocessing': 2,
     'index': 3, 'map_file': 3, 'model_file': 3,
     'map_store': 4, 'model': 4, 'runtime': 4, 'sources': 4,
-    'runtime.torch_engine': 5,
+    'runtime.torch_engine': 5, 'runtime.torch_integers': 5,
     'compression': 6, 'recognizer': 6,
     'evaluation': 7,
     'cli': 8, 'ros': 8,
@@ -59,7 +59,7 @@ CONFINED = {
     'rosbags': {'sources'},
     'safetensors': {'cli', 'compression', 'model'},
     'sqlite3': {'map_file', 'map_rows', 'map_store'},
-    'torch': {'cli', 'compression', 'model', 'runtime.torch_engine'},
+    'torch': {'cli', 'compression', 'model', 'runtime.torch_engine', 'runtime.torch_integers'},
     'torchvision': {'compression', 'model'},
     'tqdm': {'cli'},
 }

@@ -27,11 +27,9 @@ from onnx import numpy_helper
 
 from vpr_compressed.model.spec import Layer
 from vpr_compressed.model_file import Model
-from vpr_compressed.tensors import ActivationRange
-from vpr_compressed.tensors import QuantizedTensor
-
-#: Largest int32 bias; leaves as much again for the sum of products.
-_LARGEST_BIAS = 1 << 30
+from vpr_compressed.runtime.integers import integer_conv
+from vpr_compressed.runtime.integers import ranges_of
+from vpr_compressed.runtime.integers import replaces_activation
 
 
 class Graph:
@@ -65,7 +63,7 @@ class Rounding:
     def __init__(self, graph: Graph, model: Model) -> None:
         self._graph = graph
         self._model = model
-        self._ranges = _ranges(model)
+        self._ranges = ranges_of(model)
 
     def source(self, name: str) -> str:
         """Return under which name later layers find an output."""
@@ -83,30 +81,16 @@ class Rounding:
 
     def replaces_activation(self, layer: Layer) -> bool:
         """Tell whether rounding alone cuts an output off where its activation would."""
-        found = self._ranges.get(layer.name)
-        if found is None or found.zero_point:
-            return False
-        # The highest value may miss 6 by what float32 cannot tell.
-        return layer.activation == 'relu' or 255 * found.scale <= 6.0 * (1 + 1e-6)
+        return replaces_activation(layer, self._ranges.get(layer.name))
 
     def conv_constants(self, layer: Layer) -> list[str]:
-        """
-        Return weight and bias of a convolution in integers, none where it must run in float.
-
-        It must where its input is not rounded, its weights are not on an int8 grid, or its bias
-        does not fit int32.
-        """
-        weight = self._model.tensors[f'{layer.name}.weight']
-        found = self._ranges.get(layer.inputs[0])
-        if found is None or not isinstance(weight, QuantizedTensor):
-            return []
-        scale = weight.scale * np.float32(found.scale)
-        bias = np.rint(self._model.float_tensor(f'{layer.name}.bias').astype(np.float64) / scale)
-        if not np.abs(bias).max() < _LARGEST_BIAS:
+        """Return weight and bias of a convolution in integers, none where it runs in float."""
+        found = integer_conv(self._model, layer, self._ranges.get(layer.inputs[0]))
+        if found is None:
             return []
         return [
-            self._expanded(f'{layer.name}.weight', weight.values, weight.scale),
-            self._expanded(f'{layer.name}.bias', bias.astype(np.int32), scale)]
+            self._expanded(f'{layer.name}.weight', found.weight.values, found.weight.scale),
+            self._expanded(f'{layer.name}.bias', found.bias, found.scale)]
 
     def _expanded(
         self, name: str, values: NDArray[np.generic], scale: NDArray[np.float32]
@@ -117,17 +101,3 @@ class Rounding:
             self._graph.constant(f'{name}.scale', scale),
             self._graph.constant(f'{name}.zero', np.zeros(len(scale), values.dtype))]
         return self._graph.node('DequantizeLinear', inputs, name, axis=0)
-
-
-def _ranges(model: Model) -> dict[str, ActivationRange]:
-    """
-    Return the ranges of the model, and those of max pools in between.
-
-    A pool of rounded values is rounded already. Saying so changes no value but lets an engine
-    pool integers.
-    """
-    ranges = dict(model.activations)
-    for layer in model.spec.layers:
-        if layer.op == 'max_pool' and layer.inputs[0] in ranges:
-            ranges.setdefault(layer.name, ranges[layer.inputs[0]])
-    return ranges

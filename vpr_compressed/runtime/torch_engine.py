@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The reference engine: the torch network in float32, for comparison only."""
+"""The reference engine: the torch network, for comparison only."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ import torch
 
 from vpr_compressed.model.network import VprNetwork
 from vpr_compressed.model_file import Model
+from vpr_compressed.runtime.torch_integers import IntegerNetwork
 
 
 class TorchEngine:
     """
-    Run a model with torch in float32.
+    Run a model with torch in float32, and in integers where its activations are rounded.
 
-    :param model: what to run; its weights are expanded to float32, its activations rounded
+    :param model: what to run; its weights are expanded to float32
     :param threads: CPU threads, 0 for torch's default; torch has one setting per process
     """
 
@@ -37,9 +38,12 @@ class TorchEngine:
     def __init__(self, model: Model, threads: int = 0) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self._network = VprNetwork(model.spec).eval()
-        self._network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
-        self._network.activations = dict(model.activations)
+        if model.activations:
+            self._network: VprNetwork = IntegerNetwork(model)
+        else:
+            self._network = VprNetwork(model.spec)
+            self._network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
+        self._network.eval()
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """
