@@ -32,6 +32,7 @@ from tiny_model import make_tiny_model  # noqa: E402
 from vpr_compressed.compression import recipe as steps  # noqa: E402
 from vpr_compressed.compression.compressor import Cancelled  # noqa: E402
 from vpr_compressed.compression.compressor import Compressor  # noqa: E402
+from vpr_compressed.compression.training_data import SourceConfig  # noqa: E402
 from vpr_compressed.compression.tuning import describe_views  # noqa: E402
 from vpr_compressed.compression.tuning import Material  # noqa: E402
 from vpr_compressed.compression.views import Views  # noqa: E402
@@ -224,6 +225,22 @@ def test_a_checkpoint_of_other_images_is_refused(make: Make, views: Any) -> None
     others.parent = views.parent[::-1]
     with pytest.raises(TrainingError, match='another recipe, parent or data'):
         make(material=Material(others)).resume()
+
+
+@pytest.mark.parametrize(('loss', 'resumes'), [('triplet', False), ('distill', True)])
+def test_other_labels_are_refused_where_labels_are_used(
+    loss: str, resumes: bool, make: Make
+) -> None:
+    """Another radius makes other pairs of the same images."""
+    recipe = replace(TRAIN_ONLY, steps=(TRAIN_ONLY.steps[0], steps.Finetune(loss=loss)))
+    near, far = (replace(recipe, data=(SourceConfig(folder='walk', positive_radius=radius),))
+                 for radius in (2.0, 12.0))
+    make(near).run_step()
+    if resumes:
+        assert make(far).resume()
+        return
+    with pytest.raises(TrainingError, match='another recipe, parent or data'):
+        make(far).resume()
 
 
 def test_what_does_not_change_the_result_may_change(make: Make) -> None:

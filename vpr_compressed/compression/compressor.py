@@ -37,6 +37,7 @@ import numpy as np
 import torch
 
 from vpr_compressed.compression import parallel
+from vpr_compressed.compression.recipe import needs_labels
 from vpr_compressed.compression.recipe import Recipe
 from vpr_compressed.compression.recipe import Sparsify
 from vpr_compressed.compression.recipe import TuningOptions
@@ -244,9 +245,10 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _fingerprint(recipe: Recipe, parent_id: str, material: Material) -> str:
-    """Return what a checkpoint belongs to beside its steps: parent, seed and data."""
+    """Return what a checkpoint belongs to beside its steps: parent, seed, data and labels."""
     content = {
         'parent': parent_id, 'seed': recipe.seed,
+        'labels': [asdict(source) for source in recipe.data] if needs_labels(recipe) else [],
         'views': [len(material.views), material.views.count,
                   hashlib.sha256(np.ascontiguousarray(material.views.parent).data).hexdigest()]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
