@@ -25,6 +25,7 @@ package_name = 'vpr_compressed'
 
 _MESSAGES = ('diagnostic', 'geometry', 'nav', 'sensor', 'std', 'visualization')
 _TESTS = ['pytest>=7.0']
+_OPENVINO = ['openvino>=2023.3']
 
 
 def ros_wheels(distribution, rclpy, lifecycle, interfaces):
@@ -73,9 +74,11 @@ setup(
     extras_require={
         'ros-kilted': ros_wheels('kilted', '9.1.2', '2.3.0', '5.5.1'),
         'ros-jazzy': ros_wheels('jazzy', '7.1.6', '2.0.3', '5.3.6'),
+        'openvino': _OPENVINO,
         'train': ['torch>=2.0', 'torchvision>=0.15', 'safetensors>=0.4'],
         'test': _TESTS,
         'dev': [
+            *_OPENVINO,
             *_TESTS,
             'flake8',
             'flake8-builtins',

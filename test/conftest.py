@@ -30,6 +30,12 @@ from tiny_model import make_tiny_model  # noqa: E402
 from vpr_compressed.model_file import write_model  # noqa: E402
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep which engine is fastest out of the user's own cache, here and in processes."""
+    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Return randomness that is the same in every run."""

@@ -55,6 +55,7 @@ CONFINED = {
     'matplotlib': {'evaluation'},
     'onnx': {'runtime'},
     'onnxruntime': {'runtime'},
+    'openvino': {'runtime'},
     'rclpy': {'ros'},
     'rosbags': {'sources'},
     'safetensors': {'cli', 'compression', 'model'},

@@ -48,6 +48,8 @@ THIRD_PARTIES = {
 }
 # Needed to train, never on a robot: extras for pip, nothing for rosdep.
 TRAINING = {'torch', 'torchvision', 'safetensors'}
+# Engines a robot may have: extras of their own names.
+OPTIONAL = {'openvino'}
 ROS_PACKAGES = re.compile(r'rclpy|launch|launch_ros|ament_index_python|\w+_(msgs|srvs|interfaces)')
 # rclpy's wheel brings them.
 NO_WHEEL_OF_THEIR_OWN = {'builtin_interfaces', 'rcl_interfaces', 'rclpy'}
@@ -131,6 +133,8 @@ def test_every_import_is_declared_for_pip_and_rosdep(
             assert top in keys, f'{path.name} imports {top}, package.xml does not list it'
         elif top in TRAINING:
             assert top in training, f'{path.name} imports {top}, the extra "train" lacks it'
+        elif top in OPTIONAL:
+            assert top in requirement_names(setup_arguments['extras_require'][top])
         else:
             assert top in THIRD_PARTIES, f'{path.name} imports {top}: enter it into THIRD_PARTIES'
             requirement, key = THIRD_PARTIES[top]
@@ -152,7 +156,7 @@ def test_nothing_is_required_that_no_code_imports(
 
 def test_run_time_requires_nothing_of_training(setup_arguments: dict[str, Any]) -> None:
     """A robot does not pay for torch."""
-    assert not requirement_names(setup_arguments['install_requires']) & TRAINING
+    assert not requirement_names(setup_arguments['install_requires']) & (TRAINING | OPTIONAL)
 
 
 @pytest.mark.parametrize('distribution', ['kilted', 'jazzy'])

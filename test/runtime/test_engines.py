@@ -29,21 +29,24 @@ from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file import default_model_path
 from vpr_compressed.model_file import write_model
+from vpr_compressed.runtime import installed_engines
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.extractor import load_extractor
 
 
 @pytest.mark.parametrize(('precision', 'least'), [
     ('fp32', 0.999999), ('fp16', 0.999999), ('int8', 0.999)])
-def test_onnxruntime_equals_torch(
-    precision: str, least: float, tmp_path: Path, rng: np.random.Generator
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
+def test_every_engine_equals_torch(
+    engine: str, precision: str, least: float, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """The graph computes what the reference network computes, for every layer kind."""
-    pytest.importorskip('torch', reason='the reference engine needs torch')
+    if not {engine, 'torch'} <= {*installed_engines()}:
+        pytest.skip(f'{engine} or torch is not installed')
     path = tmp_path / 'model.vpr'
     write_model(path, make_tiny_model().with_precision(precision))
     image = rng.integers(0, 256, (90, 120, 3), np.uint8)
-    found = load_extractor(path).describe(image)
+    found = load_extractor(path, engine=engine).describe(image)
     expected = load_extractor(path, engine='torch').describe(image)
     assert (found.shape, found.dtype) == ((16,), np.float32)
     assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
@@ -102,11 +105,48 @@ def _slow_descriptor(model, image):
     return (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
 
 
-def test_a_black_image_has_a_finite_descriptor(tiny_model_path: Path) -> None:
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
+def test_a_black_image_has_a_finite_descriptor(engine: str, tiny_model_path: Path) -> None:
     """No division by zero where a picture holds nothing."""
+    if engine not in installed_engines():
+        pytest.skip(f'{engine} is not installed')
     for value in (0, 255):
         image = np.full((48, 64, 3), value, np.uint8)
-        assert np.isfinite(load_extractor(tiny_model_path).describe(image)).all()
+        assert np.isfinite(load_extractor(tiny_model_path, engine=engine).describe(image)).all()
+
+
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
+def test_every_engine_equals_the_packaged_reference(engine: str) -> None:
+    """The descriptors in the packaged file, made by another process on another day."""
+    from vpr_compressed.model_file import read_model
+    from vpr_compressed.runtime.parity import check_parity
+
+    if engine not in installed_engines():
+        pytest.skip(f'{engine} is not installed')
+    model = read_model(default_model_path())
+    assert (check_parity(model, load_engine(model, engine, 1)) or 0.0) > 0.9999
+
+
+def test_an_engine_that_is_not_installed_names_those_that_are(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a robot without OpenVINO."""
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    monkeypatch.delitem(sys.modules, 'vpr_compressed.runtime.openvino_engine', raising=False)
+    with pytest.raises(EngineError, match=r"'openvino' is not installed.*one of onnxruntime"):
+        load_engine(make_tiny_model(), 'openvino')
+
+
+def test_a_descriptor_is_not_changed_by_the_next_image(
+    tiny_model_path: Path, rng: np.random.Generator
+) -> None:
+    """Engines that reuse their output memory give a copy away."""
+    for engine in installed_engines():
+        extractor = load_extractor(tiny_model_path, engine=engine)
+        first = extractor.describe(rng.integers(0, 256, (48, 64, 3), np.uint8))
+        kept = first.copy()
+        extractor.describe(rng.integers(0, 256, (48, 64, 3), np.uint8))
+        assert np.array_equal(first, kept), engine
 
 
 def test_unknown_engine_lists_the_known_ones() -> None:

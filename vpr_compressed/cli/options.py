@@ -59,7 +59,9 @@ def add_model_arguments(parser: ArgumentParser) -> None:
         '--model', type=Path, metavar='FILE.vpr',
         help='model file (default: the one in the package)')
     group.add_argument(
-        '--engine', default='onnxruntime', help='inference engine: onnxruntime or torch')
+        '--engine', default='auto',
+        help='inference engine: onnxruntime, openvino, opencv or torch; auto: the fastest here '
+             'that agrees with the model file')
     group.add_argument(
         '--threads', type=int, default=0, metavar='N',
         help='threads of the engine, 0 for its own choice')

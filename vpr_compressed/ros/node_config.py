@@ -39,7 +39,9 @@ class PlaceRecognitionConfig:
         'localization', 'mapping: add places; localization: recognise them in a read-only map; '
         'slam: both', choices=MODES)
     model_path: str = option('', 'model file (.vpr); empty takes the one in the package')
-    engine: str = option('onnxruntime', 'inference engine that runs the model')
+    engine: str = option(
+        'auto', 'inference engine: onnxruntime, openvino or opencv; auto times those installed '
+        'and takes the fastest that agrees with the model file')
     threads: int = option(
         0, 'threads for inference, 0 lets the engine choose; set it when SLAM shares the CPU',
         minimum=0, maximum=256)

@@ -216,8 +216,8 @@ class PlaceRecognitionNode(LifecycleNode):
         facts, engine = self.statistics.map_facts, self.engine_facts()
         self.get_logger().info(
             f'configured: model {engine["model"]} ({engine["precision"]}, {engine["dimension"]}-D,'
-            f' id {engine["descriptor_id"]}) on {engine["engine"]}, {facts.places} places in '
-            f'{facts.path or "memory"}, images from {self.image_topic}')
+            f' id {engine["descriptor_id"]}) on {engine["engine_choice"] or engine["engine"]}, '
+            f'{facts.places} places in {facts.path or "memory"}, images from {self.image_topic}')
 
     def _warm_up(self, extractor: Any) -> None:
         """Describe one grey image, so that the first real one is not the slow one."""
@@ -276,7 +276,7 @@ class PlaceRecognitionNode(LifecycleNode):
         extractor = self.pipeline.extractor if self.pipeline is not None else None
         names = {'engine': 'engine_name', 'model': 'model_name', 'precision': 'precision',
                  'model_bytes': 'model_bytes', 'descriptor_id': 'descriptor_id',
-                 'dimension': 'dimension'}
+                 'dimension': 'dimension', 'engine_choice': 'engine_choice'}
         return {name: getattr(extractor, attribute, '') for name, attribute in names.items()}
 
     def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:

@@ -17,6 +17,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import dataclasses
+from importlib.util import find_spec
 from typing import Protocol
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,12 @@ from vpr_compressed.errors import EngineError
 
 if TYPE_CHECKING:
     from vpr_compressed.model_file import Model
+
+#: Let the engines race on this machine and take the fastest that computes the right thing.
+AUTO = 'auto'
+#: Behind the name of an engine: run a model with rounded activations as if it had none.
+FLOAT = '-float'
+DEFAULT = 'onnxruntime'
 
 
 class Engine(Protocol):
@@ -52,6 +60,20 @@ def _onnxruntime(model: Model, threads: int) -> Engine:
     return OnnxRuntimeEngine(model, threads)
 
 
+def _openvino(model: Model, threads: int) -> Engine:
+    """Load OpenVINO, if it is installed."""
+    from vpr_compressed.runtime.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(model, threads)
+
+
+def _opencv(model: Model, threads: int) -> Engine:
+    """Load what every robot has."""
+    from vpr_compressed.runtime.opencv_engine import OpenCvEngine
+
+    return OpenCvEngine(model, threads)
+
+
 def _torch(model: Model, threads: int) -> Engine:
     """Load the reference engine; torch alone takes about 220 MB of memory."""
     from vpr_compressed.runtime.torch_engine import TorchEngine
@@ -59,26 +81,48 @@ def _torch(model: Model, threads: int) -> Engine:
     return TorchEngine(model, threads)
 
 
-#: Engine name -> loader; the first is the default.
+#: Engine name -> loader, and the packages it needs; the first is the default.
 ENGINES: dict[str, Callable[[Model, int], Engine]] = {
-    'onnxruntime': _onnxruntime, 'torch': _torch}
+    DEFAULT: _onnxruntime, 'openvino': _openvino, 'opencv': _opencv, 'torch': _torch}
+_PACKAGES = {DEFAULT: ('onnxruntime', 'onnx'), 'openvino': ('openvino', 'onnx'),
+             'opencv': ('cv2', 'onnx'), 'torch': ('torch',)}
 
 
-def load_engine(model: Model, name: str = 'onnxruntime', threads: int = 0) -> Engine:
+def load_engine(model: Model, name: str = DEFAULT, threads: int = 0) -> Engine:
     """
     Prepare a network for running.
 
-    :param name: one of :data:`ENGINES`
+    :param name: one of :data:`ENGINES`; with ``-float`` behind it, activations are not rounded
     :param threads: CPU threads; 0 takes all cores
     :raises EngineError: unknown engine, engine not installed, or it refuses the network
     """
-    if name not in ENGINES:
-        raise EngineError(f'unknown engine {name!r}{suggest(name, ENGINES)}')
+    check_engine(name)
+    if name == AUTO:
+        raise EngineError(f'{AUTO!r} names no engine; choose_engine finds the one to load')
     if threads < 0:
         raise EngineError(f'threads must be 0 (all cores) or more, got {threads}')
+    plain = name.removesuffix(FLOAT)
+    if plain != name:
+        model = dataclasses.replace(model, activations={})
     try:
-        return ENGINES[name](model, threads)
+        return ENGINES[plain](model, threads)
     except ImportError as error:
         raise EngineError(
-            f'engine {name!r} is not installed ({error}); install it with pip, or choose one '
-            f'of {", ".join(ENGINES)}') from error
+            f'engine {plain!r} is not installed ({error}); install it with pip, or choose one '
+            f'of {", ".join(installed_engines()) or "no other"}') from error
+
+
+def check_engine(name: str) -> None:
+    """
+    Refuse a name that is neither an engine nor ``auto``.
+
+    :raises EngineError: with a suggestion
+    """
+    if name != AUTO and name.removesuffix(FLOAT) not in ENGINES:
+        raise EngineError(f'unknown engine {name!r}{suggest(name, [AUTO, *ENGINES])}')
+
+
+def installed_engines() -> list[str]:
+    """Return the engines whose packages are installed, in order; none is imported."""
+    return [name for name in ENGINES
+            if all(find_spec(package) is not None for package in _PACKAGES[name])]

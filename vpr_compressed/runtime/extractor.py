@@ -27,7 +27,11 @@ from vpr_compressed.model_file import read_model
 from vpr_compressed.preprocessing import Preprocessor
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
+from vpr_compressed.runtime import AUTO
+from vpr_compressed.runtime import check_engine
 from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.selection import Choice
+from vpr_compressed.runtime.selection import choose_engine
 
 
 class Extractor:
@@ -38,16 +42,15 @@ class Extractor:
 
     :param model: what to run
     :param path: the file it came from
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param choice: the engine, and why it was chosen
     :param threads: CPU threads, 0 for all cores
     :raises EngineError: if the engine is not installed or refuses the network
     """
 
-    def __init__(
-        self, model: Model, path: Path, *, engine: str = 'onnxruntime', threads: int = 0
-    ) -> None:
+    def __init__(self, model: Model, path: Path, *, choice: Choice, threads: int = 0) -> None:
         self._preprocess = Preprocessor(model.preprocessing)
-        self._engine = load_engine(model, engine, threads)
+        self._engine = load_engine(model, choice.engine, threads)
+        self.choice = choice
         self.model_path = path
         self.model_bytes = path.stat().st_size
         self.model_name = path.stem
@@ -59,8 +62,13 @@ class Extractor:
 
     @property
     def engine_name(self) -> str:
-        """Name of the engine in use."""
-        return self._engine.name
+        """Name of the engine in use, as a parameter takes it."""
+        return self.choice.engine
+
+    @property
+    def engine_choice(self) -> str:
+        """The engine in use and what it was compared with, in words."""
+        return self.choice.describe()
 
     def describe(self, image: ImageArray) -> DescriptorArray:
         """
@@ -74,16 +82,31 @@ class Extractor:
 
 
 def load_extractor(
-    model: Path | None = None, *, engine: str = 'onnxruntime', threads: int = 0
+    model: Path | None = None, *, engine: str = AUTO, threads: int = 0
 ) -> Extractor:
     """
     Load a model file and get it ready to run.
 
     :param model: ``.vpr`` file; None takes the packaged default
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
     :param threads: CPU threads, 0 for all cores
     :raises ModelFileError: missing, damaged or newer file
-    :raises EngineError: unknown or missing engine
+    :raises EngineError: unknown or missing engine, or none that can run the model
     """
     path = default_model_path() if model is None else Path(model)
-    return Extractor(read_model(path), path, engine=engine, threads=threads)
+    found = read_model(path)
+    return Extractor(
+        found, path, choice=resolve_engine(path, found, engine, threads), threads=threads)
+
+
+def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> Choice:
+    """
+    Return the engine a name stands for; ``auto`` may take seconds the first time.
+
+    :param path: the file the model came from
+    :raises EngineError: unknown engine, or none that can run the model
+    """
+    check_engine(engine)
+    if engine == AUTO:
+        return choose_engine(path, model, threads=threads)
+    return Choice(engine=engine)

@@ -38,6 +38,8 @@ from vpr_compressed.tensors import QuantizedTensor
 
 OUTPUT = 'descriptor'
 OPSET = 17
+#: For the trunk alone: the last one whose Clip has no inputs, which OpenCV 4.5 cannot read.
+_TRUNK_OPSET = 10
 #: IR version of ONNX 1.12: old enough for every ONNX Runtime a robot may have.
 _IR_VERSION = 8
 
@@ -48,22 +50,46 @@ def build_graph(model: Model) -> onnx.ModelProto:
 
     :param model: weights in any precision
     """
-    graph = Graph()
+    graph = Graph(OPSET)
+    vector = _add_netvlad(graph, model, _add_trunk(graph, model))
+    _normalize(graph, _add_projection(graph, model, vector), OUTPUT, axis=1)
+    return _finished(graph, model, OUTPUT, [1, model.spec.dimension])
+
+
+def build_trunk_graph(model: Model) -> onnx.ModelProto:
+    """
+    Return the trunk alone: ``image`` ``(1, 3, h, w)`` -> local features ``(1, C, H, W)``.
+
+    :param model: weights in any precision
+    """
+    graph = Graph(_TRUNK_OPSET)
+    features = _add_trunk(graph, model)
+    return _finished(graph, model, features, [
+        1, model.spec.feature_channels, 'rows', 'columns'])
+
+
+def _finished(
+    graph: Graph, model: Model, output: str, shape: list[int | str]
+) -> onnx.ModelProto:
+    """Return the graph with its input and one output."""
+    size = model.preprocessing
+    image = helper.make_tensor_value_info(
+        INPUT, TensorProto.FLOAT, [1, 3, size.height, size.width])
+    result = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+    proto = helper.make_model(
+        helper.make_graph(graph.nodes, 'vpr', [image], [result], graph.constants),
+        opset_imports=[helper.make_opsetid('', graph.opset)], producer_name='vpr_compressed')
+    proto.ir_version = _IR_VERSION
+    return proto
+
+
+def _add_trunk(graph: Graph, model: Model) -> str:
+    """Add all layers of the trunk and return the output of the last one."""
     rounding = Rounding(graph, model)
     rounding.add(INPUT)
     for layer in model.spec.layers:
         _add_layer(graph, model, layer, rounding)
-    vector = _add_netvlad(graph, model, rounding.source(model.spec.layers[-1].name))
-    _normalize(graph, _add_projection(graph, model, vector), OUTPUT)
-    size = model.preprocessing
-    image = helper.make_tensor_value_info(
-        INPUT, TensorProto.FLOAT, [1, 3, size.height, size.width])
-    result = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, model.spec.dimension])
-    proto = helper.make_model(
-        helper.make_graph(graph.nodes, 'vpr', [image], [result], graph.constants),
-        opset_imports=[helper.make_opsetid('', OPSET)], producer_name='vpr_compressed')
-    proto.ir_version = _IR_VERSION
-    return proto
+    return rounding.source(model.spec.layers[-1].name)
 
 
 def _add_layer(graph: Graph, model: Model, layer: Layer, rounding: Rounding) -> None:
@@ -84,6 +110,8 @@ def _add_layer(graph: Graph, model: Model, layer: Layer, rounding: Rounding) -> 
         graph.node('MaxPool', sources, result, **window)
     if activation == 'relu':
         graph.node('Relu', [result], layer.name)
+    elif activation == 'relu6' and graph.opset < 11:
+        graph.node('Clip', [result], layer.name, min=0.0, max=6.0)
     elif activation == 'relu6':
         bounds = [graph.constant(f'{layer.name}.{name}', np.array(value, np.float32))
                   for name, value in (('low', 0.0), ('high', 6.0))]
@@ -96,7 +124,7 @@ def _add_netvlad(graph: Graph, model: Model, features: str) -> str:
     channels, clusters = model.spec.feature_channels, model.spec.clusters
     flat = graph.node('Reshape', [features, graph.constant(
         'netvlad.flat', np.array([channels, -1], np.int64))], 'netvlad.features')
-    x = graph.node('LpNormalization', [flat], 'netvlad.x', axis=0, p=2)         # (C, N)
+    x = _normalize(graph, flat, 'netvlad.x', axis=0)                            # (C, N)
     scores = graph.node('MatMul', [graph.constant(
         'netvlad.assignment.weight', model.float_tensor('netvlad.assignment.weight')), x],
         'netvlad.product')                                                      # (K, N)
@@ -111,10 +139,10 @@ def _add_netvlad(graph: Graph, model: Model, features: str) -> str:
     centers = graph.constant('netvlad.centers', model.float_tensor('netvlad.centers'))
     offset = graph.node('Mul', [mass, centers], 'netvlad.offset')
     residuals = graph.node('Sub', [weighted, offset], 'netvlad.residuals')      # (K, C)
-    intra = graph.node('LpNormalization', [residuals], 'netvlad.intra', axis=1, p=2)
+    intra = _normalize(graph, residuals, 'netvlad.intra', axis=1)
     vector = graph.node('Reshape', [intra, graph.constant(
         'netvlad.shape', np.array([1, clusters * channels], np.int64))], 'netvlad.vector')
-    return _normalize(graph, vector, 'netvlad')
+    return _normalize(graph, vector, 'netvlad', axis=1)
 
 
 def _add_projection(graph: Graph, model: Model, vector: str) -> str:
@@ -136,6 +164,14 @@ def _add_projection(graph: Graph, model: Model, vector: str) -> str:
     return graph.node('Add', [product, bias], 'projection')
 
 
-def _normalize(graph: Graph, vector: str, output: str) -> str:
-    """Add an L2 norm over a ``(1, N)`` vector."""
-    return graph.node('LpNormalization', [vector], output, axis=1, p=2)
+def _normalize(graph: Graph, vectors: str, output: str, *, axis: int) -> str:
+    """
+    Divide vectors by their L2 norm.
+
+    Not ``LpNormalization``: OpenVINO adds an epsilon of its own to it, which changes the
+    residuals of clusters that hardly any feature belongs to, and OpenCV does not know it.
+    """
+    norm = graph.node('ReduceL2', [vectors], f'{output}.norm', axes=[axis], keepdims=1)
+    least = graph.constant(f'{output}.least', np.array(1e-12, np.float32))
+    norm = graph.node('Max', [norm, least], f'{output}.divisor')
+    return graph.node('Div', [vectors, norm], output)

@@ -33,9 +33,14 @@ from vpr_compressed.runtime.integers import replaces_activation
 
 
 class Graph:
-    """Nodes and constants of a graph in the making."""
+    """
+    Nodes and constants of a graph in the making.
 
-    def __init__(self) -> None:
+    :param opset: version of the operations
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 

@@ -16,8 +16,8 @@
 The torch network with a trunk computed in integers, to the last bit as integer kernels do.
 
 Rounded activations make a network chaotic: where float sums in another order move a value across
-a half, the layers behind it carry the difference on until the two descriptors are no nearer to
-each other (cosine 0.997) than either is to what was meant. So the reference must add integers, too.
+a half, the layers behind carry the difference on until the two descriptors are hardly nearer to
+each other (cosine 0.997) than to that of the float network. So the reference adds integers, too.
 """
 
 from __future__ import annotations
@@ -115,4 +115,5 @@ class IntegerNetwork(VprNetwork):
 def _on_grid(value: Tensor, found: ActivationRange) -> Tensor:
     """Return multiples of the scale, float32, of values in units of it."""
     whole = (value.round() + found.zero_point).clamp(0, 255) - found.zero_point
-    return whole * np.float32(found.scale)
+    scaled: Tensor = whole * np.float32(found.scale)
+    return scaled

@@ -1,0 +1,63 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""NetVLAD and projection in NumPy, for engines that run the trunk alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.model_file import Model
+
+#: Least norm a vector is divided by, as in the ONNX graph.
+_LEAST = np.float32(1e-12)
+
+
+class NumpyHead:
+    """
+    Local features to descriptor, in float32 (Arandjelovic et al., CVPR 2016, section 3.1).
+
+    :param model: gives the weights; an int8 projection is expanded to four times its bytes
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._assignment = model.float_tensor('netvlad.assignment.weight')      # (K, C)
+        self._bias = model.float_tensor('netvlad.assignment.bias')[:, np.newaxis]
+        self._centers = model.float_tensor('netvlad.centers')                   # (K, C)
+        self._projection = model.float_tensor('projection.weight')              # (D, K * C)
+        self._offset = model.float_tensor('projection.bias')
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Describe one image.
+
+        :param features: float32 ``(C, H, W)``
+        :returns: float32 ``(D,)``, unit norm
+        """
+        x = _normalised(features.reshape(len(features), -1), axis=0)            # (C, N)
+        scores = self._assignment @ x + self._bias                              # (K, N)
+        weights = np.exp(scores - scores.max(axis=0))
+        weights /= weights.sum(axis=0)
+        residuals = weights @ x.T - weights.sum(axis=1)[:, np.newaxis] * self._centers
+        vector = _normalised(_normalised(residuals, axis=1).reshape(1, -1), axis=1)[0]
+        found = self._projection @ vector + self._offset
+        descriptor: NDArray[np.float32] = _normalised(found[np.newaxis], axis=1)[0]
+        return descriptor
+
+
+def _normalised(vectors: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
+    """Return vectors of unit norm; a vector of zeros stays one."""
+    norms = np.sqrt(np.square(vectors).sum(axis=axis, keepdims=True))
+    return np.asarray(vectors / np.maximum(norms, _LEAST), np.float32)

@@ -1,0 +1,258 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Which engine runs a model fastest on this machine, and computes what the model's maker computed.
+
+Int8 may be slower than float on a CPU without dot-product instructions, and one engine faster
+than another, so every installed one is tried: in a process of its own, because a library that
+was loaded stays in memory, and one that the CPU cannot run takes its process with it. What was
+found is kept per machine and model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import contextlib
+from dataclasses import asdict
+from dataclasses import dataclass
+import hashlib
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+import json
+import os
+from pathlib import Path
+import platform
+import subprocess
+import sys
+from typing import Any
+from typing import TYPE_CHECKING
+
+from vpr_compressed.errors import EngineError
+from vpr_compressed.runtime import DEFAULT
+from vpr_compressed.runtime import FLOAT
+from vpr_compressed.runtime import installed_engines
+from vpr_compressed.runtime.parity import LEAST_COSINE
+
+if TYPE_CHECKING:
+    from vpr_compressed.model_file import Model
+
+MODULE = 'vpr_compressed.runtime.trial'
+#: Another engine must be this much faster than the default, or noise would choose.
+GAIN = 0.9
+_LIMIT_S = 120.0
+#: Changes when trials measure something else.
+_VERSION = 1
+_PARTS = ('onnxruntime', 'openvino', 'opencv-python-headless', 'opencv-python', 'onnx', 'numpy')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """
+    How one engine did.
+
+    :param engine: name as :func:`vpr_compressed.runtime.load_engine` takes it
+    :param milliseconds: median per image, 0 if it did not run
+    :param cosine: lowest to the reference descriptors of the file, 0 if it did not run
+    :param load_s: seconds to prepare it
+    :param resident_bytes: memory of a process with this engine and the model alone
+    :param error: why it cannot be used, empty if it can
+    """
+
+    engine: str
+    milliseconds: float = 0.0
+    cosine: float = 0.0
+    load_s: float = 0.0
+    resident_bytes: int = 0
+    error: str = ''
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether it may run the model."""
+        return not self.error
+
+    def describe(self) -> str:
+        """Return it in words."""
+        if self.error:
+            return f'{self.engine}: {self.error}'
+        return (f'{self.engine}: {self.milliseconds:.1f} ms, cosine {self.cosine:.4f}, '
+                f'{self.resident_bytes / 1e6:.0f} MB')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """
+    The engine to use, and why.
+
+    :param trials: all engines that were tried; empty if there was no choice
+    :param cached: whether the trials are from an earlier start
+    """
+
+    engine: str
+    trials: tuple[Trial, ...] = ()
+    cached: bool = False
+
+    def describe(self) -> str:
+        """Return it in words, for a log."""
+        if not self.trials:
+            return f'{self.engine} (nothing else to compare it with, or asked for)'
+        when = 'measured earlier on this machine' if self.cached else 'measured now'
+        tried = '; '.join(trial.describe() for trial in self.trials)
+        return f'{self.engine} ({when}: {tried})'
+
+
+def choose_engine(
+    path: Path, model: Model, *, threads: int = 0, cache: Path | None = None,
+    attempt: Callable[[str, Path, int], Trial] | None = None
+) -> Choice:
+    """
+    Return the fastest engine that passes the parity check, from the cache if it is known.
+
+    A model file without reference descriptors cannot be checked, so it runs on the default.
+
+    :param path: the model file, for the processes that try it
+    :param threads: CPU threads, 0 for all cores
+    :param cache: file of earlier choices; None takes the user's own
+    :param attempt: tries one engine; None does it in a process of its own
+    :raises EngineError: if no engine can run the model, with the reason of each
+    """
+    names = candidates(model)
+    if not names:
+        raise EngineError(
+            'no inference engine is installed; install one: pip install onnxruntime onnx')
+    if len(names) == 1 or model.reference is None or not len(model.reference):
+        return Choice(engine=names[0])
+    cache = cache or default_cache()
+    key = _key(model, names, threads)
+    known = _stored(cache).get(key)
+    if known is not None:
+        try:
+            trials = tuple(Trial(**trial) for trial in known)
+            return Choice(engine=_best(trials), trials=trials, cached=True)
+        except (TypeError, ValueError, EngineError):
+            pass  # damaged, or nothing passed then: try again
+    attempt = attempt or try_engine
+    trials = tuple(attempt(name, path, threads) for name in names)
+    best = _best(trials)
+    _store(cache, key, [asdict(trial) for trial in trials])
+    return Choice(engine=best, trials=trials)
+
+
+def candidates(model: Model) -> list[str]:
+    """Return the engines worth trying, the default first; torch is only a reference."""
+    names = [name for name in installed_engines() if name != 'torch']
+    if model.activations:
+        # OpenCV computes in float anyway.
+        names += [f'{name}{FLOAT}' for name in names if name != 'opencv']
+    return names
+
+
+def try_engine(name: str, path: Path, threads: int) -> Trial:
+    """Try one engine in a process of its own; whatever goes wrong is part of the answer."""
+    command = [sys.executable, '-m', MODULE, name, str(path), str(threads)]
+    # The child imports this package from where it is here, installed or not.
+    paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH', '')]
+    try:
+        done = subprocess.run(  # noqa: S603 - this package itself
+            command, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Trial(engine=name, error=f'did not finish: {error}')
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [''])[-1]
+        how = f'was ended by signal {-done.returncode}' if done.returncode < 0 else 'failed'
+        return Trial(engine=name, error=f'{how} {last}'.strip())
+    try:
+        found = Trial(**json.loads(done.stdout.strip().splitlines()[-1]))
+    except (IndexError, TypeError, ValueError) as error:
+        return Trial(engine=name, error=f'gave no answer ({error})')
+    if not found.error and not found.cosine >= LEAST_COSINE:
+        return Trial(**{**asdict(found), 'error': (
+            f'fails parity: cosine {found.cosine:.4f} to the descriptors in the model file, '
+            f'at least {LEAST_COSINE} is needed')})
+    return found
+
+
+def default_cache() -> Path:
+    """Return the file of earlier choices (XDG base directories)."""
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root) / 'vpr_compressed' / 'engines.json'
+
+
+def _best(trials: Sequence[Trial]) -> str:
+    """
+    Return the fastest that passed; the default unless another is clearly faster.
+
+    :raises EngineError: if none did
+    """
+    passed = [trial for trial in trials if trial.passed]
+    if not passed:
+        reasons = '; '.join(trial.describe() for trial in trials)
+        raise EngineError(
+            f'no engine can run this model here: {reasons}. Install another one (pip install '
+            'onnxruntime onnx, or openvino), or make the model file again')
+    best = min(passed, key=lambda trial: trial.milliseconds)
+    for trial in passed:
+        if trial.engine == DEFAULT and best.milliseconds > GAIN * trial.milliseconds:
+            return DEFAULT
+    return best.engine
+
+
+def _key(model: Model, names: Sequence[str], threads: int) -> str:
+    """Return what a choice depends on: model, machine, threads and versions."""
+    facts = [_VERSION, model.descriptor_id, sorted(model.activations), list(names), threads,
+             platform.node(), platform.machine(), _processor(), os.cpu_count(),
+             [_version(name) for name in _PARTS]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _processor() -> str:
+    """Return the name of the CPU, empty if it cannot be told."""
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='ignore')
+    except OSError:
+        return platform.processor()
+    names = [line.partition(':')[2].strip() for line in text.splitlines()
+             if line.startswith(('model name', 'CPU part', 'Model'))]
+    return ', '.join(sorted({*names}))
+
+
+def _version(name: str) -> str:
+    """Return the version of a package, empty if it is not installed by pip."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ''
+
+
+def _stored(cache: Path) -> dict[str, Any]:
+    """Return all earlier choices; a damaged or missing file holds none."""
+    try:
+        values = json.loads(cache.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _store(cache: Path, key: str, trials: list[dict[str, Any]]) -> None:
+    """Keep a choice; where that is impossible, the next start tries again."""
+    part = cache.with_suffix(f'.{os.getpid()}.part')
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({**_stored(cache), key: trials}, indent=1), encoding='utf-8')
+        part.replace(cache)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
