@@ -207,19 +207,10 @@ def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:
     :returns: layer name, then ``netvlad`` and ``projection`` -> multiplications
     :raises ConfigError: if the image is too small for the network
     """
-    inputs = spec.input_channels()
-    sizes = {INPUT: (height, width)}
+    inputs, sizes = spec.input_channels(), spec.output_sizes(width, height)
     counts = {}
     for layer in spec.layers:
-        rows, columns = sizes[layer.inputs[0]]
-        if layer.op != 'add':
-            rows, columns = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1
-                             for side in (rows, columns))
-        if min(rows, columns) < 1:
-            raise ConfigError(
-                f'an image of {width}x{height} is too small: nothing is left of it at layer '
-                f'{layer.name!r}; take a larger input')
-        sizes[layer.name] = (rows, columns)
+        rows, columns = sizes[layer.name]
         if layer.op == 'conv':
             counts[layer.name] = (rows * columns * layer.channels * layer.kernel ** 2
                                   * (inputs[layer.name] // layer.groups))

@@ -126,6 +126,27 @@ class NetworkSpec:
             channels[layer.name] = layer.channels
         return inputs
 
+    def output_sizes(self, width: int, height: int) -> dict[str, tuple[int, int]]:
+        """
+        Return rows and columns of the output of every layer.
+
+        :param width: width of the network input in pixels
+        :param height: height of the network input in pixels
+        :raises ConfigError: if the image is too small for the network
+        """
+        sizes = {INPUT: (height, width)}
+        for layer in self.layers:
+            rows, columns = sizes[layer.inputs[0]]
+            if layer.op != 'add':
+                rows, columns = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1
+                                 for side in (rows, columns))
+            if min(rows, columns) < 1:
+                raise ConfigError(
+                    f'an image of {width}x{height} is too small: nothing is left of it at layer '
+                    f'{layer.name!r}; take a larger input')
+            sizes[layer.name] = (rows, columns)
+        return sizes
+
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return name -> shape of every tensor, in the order they are stored."""
         inputs = self.input_channels()

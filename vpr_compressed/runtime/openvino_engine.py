@@ -22,7 +22,7 @@ import openvino
 
 from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file import Model
-from vpr_compressed.runtime.onnx_graph import build_graph
+from vpr_compressed.runtime.graph_cache import graph_bytes
 
 
 class OpenVinoEngine:
@@ -44,7 +44,7 @@ class OpenVinoEngine:
             settings['INFERENCE_NUM_THREADS'] = str(threads)
         try:
             core = openvino.Core()
-            network = core.read_model(build_graph(model).SerializeToString())
+            network = core.read_model(graph_bytes(model))
             self._request = core.compile_model(network, 'CPU', settings).create_infer_request()
         except Exception as error:  # plain RuntimeErrors, and others by version
             raise EngineError(f'OpenVINO refuses this network: {error}') from error

@@ -44,6 +44,7 @@ from vpr_compressed.errors import EngineError
 from vpr_compressed.runtime import DEFAULT
 from vpr_compressed.runtime import FLOAT
 from vpr_compressed.runtime import installed_engines
+from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.parity import LEAST_COSINE
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 MODULE = 'vpr_compressed.runtime.trial'
 #: Another engine must be this much faster than the default, or noise would choose.
-GAIN = 0.9
+GAIN = 0.85
 _LIMIT_S = 120.0
 #: Changes when trials measure something else.
 _VERSION = 1
@@ -64,7 +65,7 @@ class Trial:
     How one engine did.
 
     :param engine: name as :func:`vpr_compressed.runtime.load_engine` takes it
-    :param milliseconds: median per image, 0 if it did not run
+    :param milliseconds: per image, lower quartile (others work here, too), 0 if it did not run
     :param cosine: lowest to the reference descriptors of the file, 0 if it did not run
     :param load_s: seconds to prepare it
     :param resident_bytes: memory of a process with this engine and the model alone
@@ -186,9 +187,8 @@ def try_engine(name: str, path: Path, threads: int) -> Trial:
 
 
 def default_cache() -> Path:
-    """Return the file of earlier choices (XDG base directories)."""
-    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(root) / 'vpr_compressed' / 'engines.json'
+    """Return the file of earlier choices."""
+    return cache_folder() / 'engines.json'
 
 
 def _best(trials: Sequence[Trial]) -> str:

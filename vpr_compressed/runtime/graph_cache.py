@@ -1,0 +1,109 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The ONNX graph of a model as bytes: from the user's cache if it is there, else built.
+
+Building one takes the ONNX package and, in the course of it, some 30 MB of memory that a process
+does not get rid of. The race of the engines happens in processes that end, so they leave the
+graph here for the one that stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr_compressed import __version__
+
+if TYPE_CHECKING:
+    from vpr_compressed.model_file import Model
+
+#: Graphs kept: one robot, a model or two, with and without rounded activations.
+_KEPT = 4
+#: Changes when the same model gives another graph.
+_VERSION = 1
+
+
+def graph_bytes(model: Model, *, trunk_only: bool = False, keep: bool = False) -> bytes:
+    """
+    Return the serialised graph of a model.
+
+    :param trunk_only: end at the local features
+    :param keep: put a graph that had to be built into the cache
+    """
+    key = _key(model, trunk_only=trunk_only)
+    found = _cached(key)
+    if found is not None:
+        return found
+    from vpr_compressed.runtime import onnx_graph
+
+    build = onnx_graph.build_trunk_graph if trunk_only else onnx_graph.build_graph
+    data: bytes = build(model).SerializeToString()
+    if keep:
+        _store(key, data)
+    return data
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again (XDG base directories)."""
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root) / 'vpr_compressed'
+
+
+def _key(model: Model, *, trunk_only: bool) -> str:
+    """Return what a graph depends on."""
+    activations = {name: [found.scale, found.zero_point]
+                   for name, found in model.activations.items()}
+    # Equal weights have equal ids, but int8 and float ones other operations.
+    kinds = {name: type(tensor).__name__ for name, tensor in model.tensors.items()}
+    facts = [_VERSION, __version__, model.descriptor_id, activations, kinds, trunk_only]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _cached(key: str) -> bytes | None:
+    """Return a graph whose bytes are those that were stored, None if there is none."""
+    for path in sorted((cache_folder() / 'graphs').glob(f'{key}-*.onnx')):
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            # One flipped bit would be another network, silently.
+            if path.stem.endswith(_digest(data)):
+                return data
+            path.unlink()
+    return None
+
+
+def _store(key: str, data: bytes) -> None:
+    """Keep a graph and the newest others; where that is impossible, nothing is kept."""
+    folder = cache_folder() / 'graphs'
+    part = folder / f'{key}.{os.getpid()}.part'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(folder / f'{key}-{_digest(data)}.onnx')
+        newest = sorted(folder.glob('*.onnx'), key=lambda path: path.stat().st_mtime_ns)
+        for path in newest[:-_KEPT]:
+            path.unlink(missing_ok=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _digest(data: bytes) -> str:
+    """Return a checksum for a file name."""
+    return hashlib.sha256(data).hexdigest()[:32]
