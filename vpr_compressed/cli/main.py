@@ -44,6 +44,7 @@ VERBS = {
     'compress': (
         'compress', 'prune and quantize a model by a recipe (needs the train extra: torch)'),
     'inspect': ('inspect', 'show what is in a model or map file'),
+    'benchmark': ('benchmark', 'time models and engines against each other on this machine'),
 }
 INTERRUPTED = 130
 EPILOG = """\

@@ -1,0 +1,223 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Time models and engines against each other on this machine: fairly, that is in turns.
+
+Each entrant has a process of its own, so that memory can be told apart, and each describes one
+image before any describes the next: what disturbs the machine disturbs all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import ExitStack
+from contextlib import suppress
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from vpr_compressed.errors import VprError
+
+MODULE = 'vpr_compressed.evaluation.race_worker'
+#: Seconds between two turns, so that threads of the last one have gone to sleep.
+_REST_S = 0.005
+#: Rounds that warm up and are not counted.
+_WARM_UP = 2
+_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """
+    One model on one engine.
+
+    :param name: for the table
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param threads: CPU threads, 0 for all cores
+    """
+
+    name: str
+    model: Path
+    engine: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finisher:
+    """
+    What was measured of an entrant.
+
+    :param error: why it could not run, empty if it could; then all numbers are 0
+    :param precision: of the weights
+    :param integers: whether activations are rounded, so that convolutions run in integers
+    :param p50_ms: from a 640x480 image in memory to its descriptor, median
+    :param p95_ms: 95th percentile of the same
+    :param cpu_ms: CPU time of all threads, median
+    :param resident_bytes: memory gained by library, model and first image
+    :param peak_bytes: the most it was on the way there
+    :param load_s: seconds from the file to the first descriptor
+    :param descriptors: of the reference images, float32 ``(4, D)``
+    """
+
+    entrant: Entrant
+    error: str = ''
+    engine: str = ''
+    precision: str = ''
+    integers: bool = False
+    p50_ms: float = 0.0
+    p95_ms: float = 0.0
+    cpu_ms: float = 0.0
+    file_bytes: int = 0
+    resident_bytes: int = 0
+    peak_bytes: int = 0
+    load_s: float = 0.0
+    descriptors: tuple[tuple[float, ...], ...] = ()
+
+    def cosine_to(self, other: Finisher) -> float | None:
+        """Return the lowest cosine to another's descriptors, None if they do not compare."""
+        mine, theirs = np.array(self.descriptors), np.array(other.descriptors)
+        if mine.shape != theirs.shape or not mine.size:
+            return None
+        return float((mine * theirs).sum(axis=1).min())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, without descriptors."""
+        values = {name: value for name, value in vars(self).items()
+                  if name not in ('entrant', 'descriptors')}
+        return {'name': self.entrant.name, 'model': self.entrant.model.name,
+                'threads': self.entrant.threads, **values}
+
+
+def race(
+    entrants: Sequence[Entrant], *, rounds: int,
+    progress: Callable[[str, int, int], None] = lambda _stage, _done, _total: None
+) -> list[Finisher]:
+    """
+    Let all entrants describe the same image in turns.
+
+    :param rounds: images each of them describes
+    :param progress: called with what is done, done and in all
+    :returns: in the order of the entrants
+    """
+    with ExitStack() as stack:
+        lanes = []
+        for number, entrant in enumerate(entrants):
+            # One after the other: two that load at once would disturb each other's seconds.
+            lane = _Lane(entrant)
+            stack.callback(lane.close)
+            lane.load()
+            lanes.append(lane)
+            progress('loading', number + 1, len(entrants))
+        runners = [lane for lane in lanes if not lane.facts.get('error')]
+        for number in range(rounds + _WARM_UP):
+            # Whoever comes after a slow one has cold caches; so each time another is first.
+            start = number % max(1, len(runners))
+            for lane in runners[start:] + runners[:start]:
+                lane.run(keep=number >= _WARM_UP)
+                time.sleep(_REST_S)
+            progress('racing', number + 1, rounds + _WARM_UP)
+        return [lane.finish() for lane in lanes]
+
+
+class _Lane:
+    """The process of one entrant."""
+
+    def __init__(self, entrant: Entrant) -> None:
+        self._entrant = entrant
+        paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH', '')]
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, '-m', MODULE, str(entrant.model), entrant.engine,
+             str(entrant.threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+        self.facts: dict[str, Any] = {}
+        self._wall: list[float] = []
+        self._cpu: list[float] = []
+
+    def load(self) -> None:
+        """Wait until the model is loaded; that it cannot be is a fact as well."""
+        try:
+            self.facts = self._answer()
+        except VprError as error:
+            self.facts = {'error': str(error)}
+
+    def run(self, *, keep: bool) -> None:
+        """
+        Describe one image.
+
+        :raises VprError: if the process has died
+        """
+        assert self._process.stdin is not None  # noqa: S101  (it was started with a pipe)
+        try:
+            self._process.stdin.write('1\n')
+            self._process.stdin.flush()
+        except OSError as error:
+            raise VprError(self._ended()) from error
+        found = self._answer()
+        if keep:
+            self._wall += found['wall_ms']
+            self._cpu += found['cpu_ms']
+
+    def finish(self) -> Finisher:
+        """Return what was measured."""
+        facts, entrant = self.facts, self._entrant
+        if facts.get('error'):
+            return Finisher(entrant=entrant, error=facts['error'])
+        p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
+        return Finisher(
+            entrant=entrant, engine=facts['engine'], precision=facts['precision'],
+            integers=bool(facts['activations']) and facts['engine'] in (
+                'onnxruntime', 'openvino', 'torch'),
+            p50_ms=float(p50), p95_ms=float(p95),
+            cpu_ms=float(np.median(self._cpu)) if self._cpu else 0.0,
+            file_bytes=entrant.model.stat().st_size, resident_bytes=facts['resident_bytes'],
+            peak_bytes=facts['peak_bytes'], load_s=facts['load_s'],
+            descriptors=tuple(tuple(row) for row in facts['descriptors']))
+
+    def _answer(self) -> dict[str, Any]:
+        """Return the next line of the process."""
+        assert self._process.stdout is not None  # noqa: S101  (it was started with a pipe)
+        line = self._process.stdout.readline()
+        if not line:
+            raise VprError(self._ended())
+        values: dict[str, Any] = json.loads(line)
+        return values
+
+    def _ended(self) -> str:
+        """Return how the process ended, in words."""
+        status = self._process.wait(_WAIT_S)
+        how = f'signal {-status}' if status < 0 else f'status {status}'
+        hint = '; is there too little memory?' if status == -9 else ''
+        return f'{self._entrant.engine} ended with {how}{hint}'
+
+    def close(self) -> None:
+        """End the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(OSError):  # it may be gone already
+                    stream.close()
+        try:
+            self._process.wait(_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
