@@ -125,7 +125,7 @@ def test_check_needs_descriptors_to_compare_with(
     assert main(['inspect', str(tiny_model_path), '--check']) == 1
     assert 'no reference descriptors' in capsys.readouterr().err
     assert main(['inspect', str(map_path), '--check']) == 1
-    assert 'needs a model' in capsys.readouterr().err
+    assert 'need a model' in capsys.readouterr().err
 
 
 def test_map_is_shown_with_its_sessions(
@@ -169,3 +169,31 @@ def test_anything_else_is_refused(
     error = capsys.readouterr().err
     assert error.startswith('error: ')
     assert message in error
+
+
+def test_memory_is_shown_stage_by_stage(
+    tiny_model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a node holds, and which part brings it; for people and for programs."""
+    assert main(['inspect', str(tiny_model_path), '--memory', '--places', '3000', '--json']) == 0
+    stages = json.loads(capsys.readouterr().out)['memory']
+    names = [stage['stage'] for stage in stages]
+    assert names[0] == 'Python'
+    assert names[-4:] == ['model on onnxruntime', 'first image', '20 more images', '3 000 places']
+    assert {'OpenCV', 'recogniser'} < {*names}
+    totals = [stage['total_bytes'] for stage in stages]
+    added = [stage['added_bytes'] for stage in stages]
+    assert np.cumsum(added).tolist() == totals
+    assert all(stage['peak_bytes'] >= stage['total_bytes'] for stage in stages)
+    assert main(['inspect', str(tiny_model_path), '--memory', '--engine', 'opencv']) == 0
+    assert 'model on opencv' in capsys.readouterr().out
+
+
+def test_memory_needs_a_model_that_runs(
+    map_path: Path, tiny_model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A map holds no network, and a misspelt engine runs none."""
+    assert main(['inspect', str(map_path), '--memory']) == 1
+    assert '--check and --memory need a model' in capsys.readouterr().err
+    assert main(['inspect', str(tiny_model_path), '--memory', '--engine', 'opencw']) == 1
+    assert "did you mean 'opencv'" in capsys.readouterr().err

@@ -40,6 +40,7 @@ examples:
   vpr_compressed inspect site.vprmap            sessions, places and bytes of a map
   vpr_compressed inspect model.vpr --json       everything, for a program
   vpr_compressed inspect model.vpr --check      does it compute here what it computed when made?
+  vpr_compressed inspect --memory               what a node with this model holds, and what for
 
 The kind of file is found by looking into it."""
 SQLITE_MAGIC = b'SQLite format 3\0'
@@ -54,6 +55,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--check', action='store_true',
         help='run a model on its reference images too; exit status 1 if its descriptors differ')
+    parser.add_argument(
+        '--memory', action='store_true',
+        help='load a model as the node does, in a process of its own, and show what each part '
+             'adds to its memory; rclpy only where it is installed')
+    parser.add_argument(
+        '--engine', default='auto', help='inference engine for --memory')
+    parser.add_argument(
+        '--places', type=int, default=10_000, metavar='N', help='places in the map for --memory')
 
 
 def run(args: Namespace) -> None:
@@ -62,13 +71,16 @@ def run(args: Namespace) -> None:
 
     path = args.file or default_model_path()
     if is_map(path):
-        if args.check:
-            raise VprError(f'{path} is a map; --check needs a model')
+        if args.check or args.memory:
+            raise VprError(f'{path} is a map; --check and --memory need a model')
         facts = describe_map(path)
     else:
         facts = describe_model(path)
         if args.check:
             facts['check'] = check_model(path)
+        if args.memory:
+            facts = {'kind': 'model', 'path': str(path),
+                     'memory': measure_memory(path, args.engine, max(0, args.places))}
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))
     if args.check:
         _judge(facts['check'], path)
@@ -136,6 +148,29 @@ def check_model(path: Path) -> dict[str, Any]:
     return {
         'engine': engine.name, 'read_ms': 1e3 * (read - started),
         'engine_ms': 1e3 * (ready - read), 'lowest_cosine': check_parity(model, engine)}
+
+
+def measure_memory(path: Path, engine: str, places: int) -> list[dict[str, Any]]:
+    """
+    Return what a process holds after each stage of what a node does.
+
+    :raises VprError: if the model cannot be run
+    """
+    import os
+    import subprocess
+    import sys
+
+    import vpr_compressed
+
+    paths = [str(Path(vpr_compressed.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]
+    done = subprocess.run(  # noqa: S603 - this package itself
+        [sys.executable, '-m', 'vpr_compressed.evaluation.memory_stages', str(path), engine,
+         str(places)], capture_output=True, text=True, check=False,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f'status {done.returncode}'])[-1]
+        raise VprError(f'cannot measure the memory of {path}: {reason}')
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
 
 
 def _judge(check: dict[str, Any], path: Path) -> None:

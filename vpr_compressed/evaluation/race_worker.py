@@ -29,8 +29,7 @@ import sys
 import time
 from typing import Any
 
-import psutil
-
+from vpr_compressed import memory
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file import read_model
 from vpr_compressed.preprocessing import PreprocessingSpec
@@ -51,15 +50,14 @@ def prepare(model: Path, engine: str, threads: int) -> tuple[Any, dict[str, Any]
     :raises VprError: if the model cannot be loaded or run
     """
     images = reference_images(CAMERA)
-    process = psutil.Process()
-    before = process.memory_info().rss
-    _forget_peak()
+    before = memory.resident_bytes()
+    memory.forget_peak()
     started = time.perf_counter()
     extractor = load_extractor(model, engine=engine, threads=threads)
     first = extractor.describe(images[0])
     load_s = time.perf_counter() - started
     descriptors = [first, *(extractor.describe(image) for image in images[1:])]
-    resident, peak = process.memory_info().rss, _peak()
+    resident, peak = memory.resident_bytes(), memory.peak_bytes()
     return extractor, {
         'engine': extractor.engine_name, 'precision': extractor.precision,
         'activations': len(read_model(model).activations), 'load_s': load_s,
@@ -78,21 +76,6 @@ def times_of(extractor: Any, count: int) -> dict[str, list[float]]:
         wall.append(1e3 * (time.perf_counter() - started[0]))
         cpu.append(1e3 * (time.process_time() - started[1]))
     return {'wall_ms': wall, 'cpu_ms': cpu}
-
-
-def _forget_peak() -> None:
-    """Have Linux measure the peak of memory from now on."""
-    with contextlib.suppress(OSError):
-        Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
-
-
-def _peak() -> int:
-    """Return the peak of resident memory in bytes, 0 where it cannot be told."""
-    with contextlib.suppress(OSError):
-        for line in Path('/proc/self/status').read_text(encoding='ascii').splitlines():
-            if line.startswith('VmHWM:'):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -29,6 +28,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 
+from vpr_compressed import memory
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros.conversions import diagnostic_status
 
@@ -206,17 +206,6 @@ def statuses(
             for name, status in zip(names, made)]
 
 
-def resident_bytes() -> int:
-    """Return the resident memory of this process in bytes, 0 where /proc is missing."""
-    try:
-        for line in Path('/proc/self/status').read_text(encoding='ascii').splitlines():
-            if line.startswith('VmRSS:'):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
 def _input_status(
     statistics: Statistics, state: InputState
 ) -> tuple[bytes, str, dict[str, Any]]:
@@ -243,7 +232,7 @@ def _inference_status(
 ) -> tuple[bytes, str, dict[str, Any]]:
     latency = statistics.latency_ms()
     values = {**engine, **latency, 'processed': statistics.snapshot().processed,
-              'resident_bytes': resident_bytes()}
+              'resident_bytes': memory.resident_bytes(), 'peak_bytes': memory.peak_bytes()}
     text = f'{latency["inference_ms_p50"]:.1f} ms per image' if latency else 'no image processed'
     return OK, text, values
 

@@ -36,6 +36,7 @@ from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
+from vpr_compressed import memory
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
@@ -96,6 +97,7 @@ class PlaceRecognitionNode(LifecycleNode):
         self._image_subscription: Any = None
         self._raw = True
         self.image_topic = ''
+        self._model_resident_bytes = 0
 
     @property
     def autostart(self) -> bool:
@@ -190,8 +192,10 @@ class PlaceRecognitionNode(LifecycleNode):
         self.config = config
         self.get_logger().info(f'configuration:\n{self._parameter_set.summary()}')
         model = Path(config.model_path).expanduser() if config.model_path else None
+        before = memory.resident_bytes()
         extractor = self._loader(model, engine=config.engine, threads=config.threads)
         self._warm_up(extractor)
+        self._model_resident_bytes = max(0, memory.resident_bytes() - before)
         self.worker = worker = Worker(self._handle)
         self._release.append(worker.stop)
         self.pipeline = pipeline = Pipeline(
@@ -277,7 +281,9 @@ class PlaceRecognitionNode(LifecycleNode):
         names = {'engine': 'engine_name', 'model': 'model_name', 'precision': 'precision',
                  'model_bytes': 'model_bytes', 'descriptor_id': 'descriptor_id',
                  'dimension': 'dimension', 'engine_choice': 'engine_choice'}
-        return {name: getattr(extractor, attribute, '') for name, attribute in names.items()}
+        return {
+            **{name: getattr(extractor, attribute, '') for name, attribute in names.items()},
+            'model_resident_bytes': self._model_resident_bytes}
 
     def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Check a change of parameters and apply it between two images."""

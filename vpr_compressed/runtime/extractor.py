@@ -17,10 +17,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import ctypes
 from pathlib import Path
 from typing import Any
 
+from vpr_compressed import memory
 from vpr_compressed.calibration import SimilarityCalibration
 from vpr_compressed.model_file import default_model_path
 from vpr_compressed.model_file import Model
@@ -99,7 +99,7 @@ def load_extractor(
     extractor = Extractor(
         found, path, choice=resolve_engine(path, found, engine, threads), threads=threads)
     del found
-    _give_back_memory()
+    memory.give_back()
     return extractor
 
 
@@ -114,11 +114,3 @@ def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> Choic
     if engine == AUTO:
         return choose_engine(path, model, threads=threads)
     return Choice(engine=engine)
-
-
-def _give_back_memory() -> None:
-    """Have glibc return what loading has freed, 10 to 20 MB, to the system."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):
-        return  # another C library keeps it

@@ -24,8 +24,8 @@ import sys
 import time
 
 import numpy as np
-import psutil
 
+from vpr_compressed import memory
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file import read_model
 from vpr_compressed.preprocessing import normalise
@@ -67,7 +67,7 @@ def measure(name: str, path: Path, threads: int) -> Trial:
     return Trial(
         engine=name, milliseconds=1e3 * float(np.quantile(times, 0.25)), load_s=load_s,
         cosine=0.0 if cosine is None or not np.isfinite(cosine) else cosine,
-        resident_bytes=psutil.Process().memory_info().rss)
+        resident_bytes=memory.resident_bytes())
 
 
 def main() -> int:

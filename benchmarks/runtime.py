@@ -1,0 +1,297 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Milliseconds, memory and bytes of compressed networks against the float engines, in turns.
+
+Three groups: VGG16-NetVLAD with made-up weights (no published ones are at hand; time and memory
+do not depend on their values) at 640x480, and the packaged model with its float parent at its
+own input size and at 640x480. In a group all entrants describe the same image in turns, so a
+busy machine slows all of them alike: read the ratios. Writes ``docs/runtime.md`` and a picture.
+
+    python -m benchmarks.runtime --parent out/train/model_fp32.vpr
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from argparse import Namespace
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+import json
+from pathlib import Path
+import shlex
+import sys
+import tempfile
+from typing import NamedTuple
+
+from matplotlib.ticker import FuncFormatter
+import numpy as np
+
+from vpr_compressed.evaluation.plots import finish
+from vpr_compressed.evaluation.plots import new_axes
+from vpr_compressed.evaluation.plots import RIGHT
+from vpr_compressed.evaluation.plots import set_title
+from vpr_compressed.evaluation.plots import WITHHELD
+from vpr_compressed.evaluation.race import Entrant
+from vpr_compressed.evaluation.race import Finisher
+from vpr_compressed.evaluation.race import race
+from vpr_compressed.model_file import default_model_path
+from vpr_compressed.model_file import Model
+from vpr_compressed.model_file import read_model
+from vpr_compressed.model_file import write_model
+from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.runtime import installed_engines
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOAT_ENGINES = ('torch', 'onnxruntime', 'openvino', 'opencv')
+LARGE = PreprocessingSpec(width=640, height=480)
+
+
+class Network(NamedTuple):
+    """
+    A model that takes part.
+
+    :param name: for the table; what stands before a comma names the float network it is
+        compared with by cosine
+    :param integers: whether it runs in integers, so that its float form is another entrant
+    :param engines: that run it
+    """
+
+    name: str
+    path: Path
+    integers: bool
+    engines: tuple[str, ...]
+
+
+class Group(NamedTuple):
+    """Networks that race together; the first, on torch, is what all others are compared with."""
+
+    title: str
+    networks: list[Network]
+
+
+def main() -> int:
+    """Make the networks, let them race, write the page and the picture."""
+    args = parse_arguments()
+    found: list[tuple[Group, int, list[Finisher]]] = []
+    with tempfile.TemporaryDirectory(prefix='vpr_runtime_', dir=args.scratch) as folder:
+        for group in groups(args, Path(folder)):
+            for threads in args.threads:
+                runners = [
+                    Entrant(name=network.name, model=network.path, engine=engine, threads=threads)
+                    for network in group.networks for engine in network.engines
+                    if engine in installed_engines()]
+                print(f'{group.title}, {threads} threads: {len(runners)} entrants', flush=True)
+                results = race(runners, rounds=args.rounds)
+                found.append((group, threads, results))
+                print('\n'.join(as_table(group, results)), flush=True)
+    if args.json is not None:
+        args.json.write_text(json.dumps([
+            {'group': group.title, 'threads': threads,
+             'rows': [result.to_json() for result in results]}
+            for group, threads, results in found], indent=1), encoding='utf-8')
+    args.page.write_text(as_markdown(found), encoding='utf-8')
+    args.picture.write_bytes(as_picture(found))
+    print(f'wrote {args.page} and {args.picture}')
+    return 0
+
+
+def parse_arguments() -> Namespace:
+    """Return the command line."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('--parent', type=Path, help='float parent of the packaged model, '
+                        'model_fp32.vpr of "vpr_compressed train" (default: no parent)')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2],
+                        help='default: %(default)s')
+    parser.add_argument('--rounds', type=int, default=9, help='images each entrant describes '
+                        '(default: %(default)s)')
+    parser.add_argument('--only', choices=('vgg16', 'packaged'), help='leave the others out')
+    parser.add_argument('--scratch', type=Path, help='folder for a gigabyte of model files')
+    parser.add_argument('--json', type=Path, help='write the numbers to this file, too')
+    parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'runtime.md')
+    parser.add_argument('--picture', type=Path, default=ROOT / 'docs' / 'images' / 'runtime.png')
+    return parser.parse_args()
+
+
+def groups(args: Namespace, folder: Path) -> Iterator[Group]:
+    """Yield the groups; model files are written when their group's turn comes."""
+    if args.only != 'packaged':
+        yield vgg16(folder)
+    if args.only != 'vgg16':
+        own = read_model(default_model_path()).preprocessing
+        for size in (own, LARGE):
+            yield packaged(folder, args.parent, size)
+
+
+def vgg16(folder: Path) -> Group:
+    """Return VGG16-NetVLAD: whole and with half the channels, float and int8."""
+    from benchmarks.vgg16 import calibrate
+    from benchmarks.vgg16 import compress
+    from benchmarks.vgg16 import make_images
+    from benchmarks.vgg16 import make_weights
+    from vpr_compressed.compression import structure
+    from vpr_compressed.compression import structure_plan
+    from vpr_compressed.compression import structure_scores
+    from vpr_compressed.model.backbones import build_trunk
+    from vpr_compressed.model.spec import NetworkSpec
+
+    images = make_images(Namespace(seed=0, width=LARGE.width, height=LARGE.height))
+    networks = []
+
+    def add(name: str, model: Model, *, integers: bool) -> None:
+        path = folder / f'{name.replace(" ", "_")}.vpr'
+        write_model(path, model)
+        engines = ('onnxruntime', 'openvino') if integers else FLOAT_ENGINES
+        networks.append(Network(name, path, integers, engines))
+
+    for dimension, halved in ((4096, False), (512, False), (512, True)):
+        spec = NetworkSpec(trunk='vgg16', layers=tuple(build_trunk('vgg16').layers), clusters=64,
+                           dimension=dimension)
+        weights = make_weights(spec, 0)
+        name = f'VGG16 {dimension}-D'
+        if halved:
+            name = f'VGG16 half {dimension}-D'
+            channels = structure.channel_groups(spec)
+            scores = structure_scores.importances(spec, weights, channels, 'l1')
+            spec, weights = structure.remove_channels(
+                spec, weights, structure_plan.keep_per_layer(spec, scores, 0.5))
+        model = Model(spec=spec, preprocessing=LARGE, tensors=weights)
+        add(name, model, integers=False)
+        if dimension == 512:
+            small = dataclasses.replace(model, tensors=compress(weights, 0.5, 8))
+            small = dataclasses.replace(small, activations=calibrate(small, images[:1]))
+            add(f'{name}, int8', small, integers=True)
+    return Group('VGG16-NetVLAD at 640x480', networks)
+
+
+def packaged(folder: Path, parent: Path | None, size: PreprocessingSpec) -> Group:
+    """Return the packaged model and its float parent at an input size."""
+    networks = []
+    for name, source in (('float parent', parent), ('packaged', default_model_path())):
+        if source is not None:
+            path = folder / f'{name.replace(" ", "_")}_{size.width}.vpr'
+            write_model(path, dataclasses.replace(
+                read_model(source), preprocessing=size, reference=None))
+            networks.append(Network(name, path, False, FLOAT_ENGINES))
+    return Group(f'MobileNetV2-NetVLAD at {size.width}x{size.height}', networks)
+
+
+def as_table(group: Group, results: Sequence[Finisher]) -> list[str]:
+    """Return the lines of one Markdown table."""
+    lines = [
+        '| network | engine | weights, convolutions | ms p50 | p95 | against torch float | '
+        'against best float | file MB | adds MB | peak MB | load s | cosine |',
+        '|---|---|---|' + '--:|' * 9]
+    integers = {network.name for network in group.networks if network.integers}
+    whole = [one for one in results if one.entrant.name == group.networks[0].name
+             and not one.error]
+    if not whole:
+        return [*lines, '| all failed |' + ' |' * 11]
+    torch = next((one for one in whole if one.engine == 'torch'), whole[0])
+    best = min(whole, key=lambda one: one.p50_ms)
+    for one in results:
+        name = one.entrant.name
+        if one.error:
+            lines.append(f'| {name} | {one.entrant.engine} | {one.error} |' + ' |' * 9)
+            continue
+        same = [other for other in results if not other.error
+                and other.entrant.name == name.partition(',')[0]]
+        cosine = one.cosine_to(same[0]) if same else None
+        convolutions = 'int8' if name in integers else 'float32'
+        lines.append(
+            f'| {name} | {one.engine} | {one.precision}, {convolutions} | {one.p50_ms:.1f} | '
+            f'{one.p95_ms:.1f} | {torch.p50_ms / one.p50_ms:.1f}x | '
+            f'{best.p50_ms / one.p50_ms:.1f}x | {one.file_bytes / 1e6:.1f} | '
+            f'{one.resident_bytes / 1e6:.0f} | {one.peak_bytes / 1e6:.0f} | {one.load_s:.2f} | '
+            f'{"" if cosine is None else f"{cosine:.4f}"} |')
+    return lines
+
+
+def as_markdown(found: Sequence[tuple[Group, int, list[Finisher]]]) -> str:
+    """Return the page."""
+    lines = [
+        '# Time and memory', '',
+        'From a 640x480 image in memory to its descriptor, all entrants of a table in turns. '
+        '"against" compares with the first network of', 'the table: on torch (eager), and on its '
+        'fastest engine; OpenVINO computes in float32, not in the bfloat16 it would choose.',
+        '"adds" is what library, model and first images add to a process that has NumPy and '
+        'OpenCV, "peak" the most on the way. The cosine is the', 'lowest to the float form of '
+        'the same network on four made-up images. VGG16 has made-up weights. Made by', '',
+        f'    {shlex.join(["python", "-m", "benchmarks.runtime", "--parent", "model_fp32.vpr"])}',
+        '', f'on {processor()}, {versions()}.', '',
+        '![Milliseconds of all entrants](images/runtime.png)', '']
+    for group, threads, results in found:
+        lines += [f'## {group.title}, {threads} thread{"s" if threads > 1 else ""}', '',
+                  *as_table(group, results), '']
+    return '\n'.join(lines)
+
+
+def as_picture(found: Sequence[tuple[Group, int, list[Finisher]]]) -> bytes:
+    """Return bars of milliseconds: the runs with most threads."""
+    most = max(threads for _, threads, _ in found)
+    bars: list[tuple[str, float, bool]] = []
+    for group, threads, results in found:
+        if threads == most:
+            integers = {network.name for network in group.networks if network.integers}
+            bars += [(f'{one.entrant.name}, {one.engine}'.replace('onnxruntime', 'ONNX Runtime')
+                      + (' 640x480' if '640' in group.title and 'VGG' not in group.title else ''),
+                      one.p50_ms, one.entrant.name in integers or one.entrant.name == 'packaged')
+                     for one in results if not one.error]
+    figure, axes = new_axes(1.4 + 0.24 * len(bars))
+    places = np.arange(len(bars))[::-1]
+    axes.barh(places, [ms for _, ms, _ in bars], height=0.7,
+              color=[RIGHT if ours else WITHHELD for *_, ours in bars])
+    for place, (_, ms, _) in zip(places, bars, strict=True):
+        axes.text(ms * 1.05, place, f'{ms:.0f}' if ms >= 10 else f'{ms:.1f}', va='center',
+                  fontsize=8)
+    axes.set_xscale('log')
+    axes.set_yticks(places, [name for name, *_ in bars], fontsize=8)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.set_xlim(right=2.2 * max(ms for _, ms, _ in bars))
+    axes.grid(visible=False, axis='y')
+    axes.set_xlabel('milliseconds an image (median, logarithmic)')
+    set_title(axes, f'From image to descriptor, {most} threads')
+    return finish('runtime.png', 'Milliseconds an image', (
+        'Blue are compressed networks, grey float ones. All entrants of one network and input '
+        'size took turns, so compare within them. VGG16 has made-up weights.'),
+        figure).png(caption=True)
+
+
+def processor() -> str:
+    """Return the name of the CPU."""
+    text = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='ignore')
+    name = next((line.partition(':')[2].strip() for line in text.splitlines()
+                 if line.startswith('model name')), 'an unknown CPU')
+    extras = [flag.upper() for flag in ('avx512_vnni', 'avx512_bf16', 'avx_vnni') if flag in text]
+    return ' '.join([name, *extras])
+
+
+def versions() -> str:
+    """Return the versions of the engines."""
+    texts = []
+    for name in ('onnxruntime', 'openvino', 'opencv-python-headless', 'torch'):
+        try:
+            texts.append(f'{name} {version(name)}')
+        except PackageNotFoundError:
+            continue
+    return ', '.join(texts)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
