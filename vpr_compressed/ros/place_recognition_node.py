@@ -209,6 +209,7 @@ class PlaceRecognitionNode(LifecycleNode):
         worker.call(lambda: pipeline.tune(config, recognizer, consistency))
         self.statistics.map_facts = worker.call(pipeline.facts)
         self._open_interfaces(config, outputs)
+        memory.give_back()  # what reading the map has freed
 
     def _open_interfaces(self, config: PlaceRecognitionConfig, outputs: Outputs) -> None:
         """Create services and diagnostics."""
