@@ -53,6 +53,7 @@ class Result(NamedTuple):
     One finished model.
 
     :param name: recipe and seed
+    :param size: bytes of the file; of the parent, four for each weight
     :param row: last row of its compression report; the first one for the parent
     :param parent: first row of that report
     :param recall: recall@1 on each of :data:`PAIRS`, in [0, 1]
@@ -60,6 +61,7 @@ class Result(NamedTuple):
     """
 
     name: str
+    size: int
     row: dict[str, Any]
     parent: dict[str, Any]
     recall: tuple[float, ...]
@@ -82,8 +84,8 @@ def main() -> int:
                 return 1
             groups.setdefault(recipe.stem, []).append(result)
     first = next(iter(groups.values()))[0]
-    parent = Result('float parent', first.parent, first.parent, evaluate(
-        args, args.model, args.out / 'parent'))
+    parent = Result('float parent', first.parent['parent_bytes'], first.parent, first.parent,
+                    evaluate(args, args.model, args.out / 'parent'))
     args.page.write_text(as_markdown(parent, groups, args), encoding='utf-8')
     print(f'wrote {args.page}')
     return 0
@@ -128,7 +130,7 @@ def run(args: Namespace, recipe: Path, seed: int) -> Result | None:
     # What was refused is not written as model.vpr, but its last step is there to be measured.
     accepted = (out / 'model.vpr').exists()
     model = out / 'model.vpr' if accepted else max((out / 'steps').glob('*.vpr'))
-    return Result(f'seed {seed}', values['rows'][-1], values['rows'][0],
+    return Result(f'seed {seed}', model.stat().st_size, values['rows'][-1], values['rows'][0],
                   evaluate(args, model, out / 'evaluate'), accepted)
 
 
@@ -178,9 +180,8 @@ def as_markdown(parent: Result, groups: dict[str, list[Result]], args: Namespace
 
 def _line(result: Result, parent: Result, accepted: str) -> str:
     """Return one model as a line of the table."""
-    size = result.row['parent_bytes'] if result is parent else result.row['file_bytes']
     cells = [
-        result.name, f'{size:,}'.replace(',', ' '), f'{result.row["parent_bytes"] / size:.1f}',
+        result.name, f'{result.size:,}'.replace(',', ' '), f'{parent.size / result.size:.1f}',
         *(f'{100 * value:.1f}' for value in result.recall),
         f'{100 * _lost(result, parent):.2f}',
         f'{100 * (parent.street_map - result.street_map):.2f}', accepted]
@@ -193,7 +194,7 @@ def _spread(results: Sequence[Result], parent: Result) -> str:
         [100 * result.recall[number] for result in results] for number in range(len(PAIRS))]
     lost = [100 * _lost(result, parent) for result in results]
     street = [100 * (parent.street_map - result.street_map) for result in results]
-    ratios = [result.row['ratio'] for result in results]
+    ratios = [parent.size / result.size for result in results]
     cells = [
         'mean (range)', '', f'{_mean(ratios):.1f}',
         *(f'{_mean(values):.1f} ({min(values):.1f} to {max(values):.1f})' for values in columns),

@@ -40,6 +40,7 @@ from vpr_compressed.model_container import MAGIC
 from vpr_compressed.model_file import default_model_path
 from vpr_compressed.model_file import file_report
 from vpr_compressed.model_file import Model
+from vpr_compressed.model_file import find_model
 from vpr_compressed.model_file import read_model
 from vpr_compressed.model_file import write_model
 from vpr_compressed.preprocessing import PreprocessingSpec
@@ -430,3 +431,19 @@ def test_an_unwritable_folder_is_a_clear_error(tmp_path: Path) -> None:
     blocked.write_text('no folder')
     with pytest.raises(ModelFileError, match='cannot write'):
         write_model(blocked / 'model.vpr', make_tiny_model())
+
+
+def test_a_model_of_the_package_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of that name in the working folder comes first; anything else stays what it is."""
+    monkeypatch.chdir(tmp_path)
+    assert find_model() == default_model_path() == find_model(Path('default'))
+    small = find_model(Path('small'))
+    assert (small.parent, small.name) == (default_model_path().parent, 'small.vpr')
+    for other in ('large', 'small.vpr', 'here/small'):
+        assert find_model(Path(other)) == Path(other)
+    (tmp_path / 'small').write_bytes(b'')
+    assert find_model(Path('small')) == Path('small')
+    with pytest.raises(ModelFileError, match='no model file at large; .*"small"'):
+        read_model(Path('large'))

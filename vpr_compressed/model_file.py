@@ -139,8 +139,26 @@ class Model:
 
 
 def default_model_path() -> Path:
-    """Return the path of the model that lies in the package."""
-    return Path(__file__).resolve().parent / 'models' / 'default.vpr'
+    """Return the path of the model that is used when none is named."""
+    return _packaged('default')
+
+
+def find_model(given: Path | None = None) -> Path:
+    """
+    Return the file a user means.
+
+    :param given: a file, or the name of a model in the package, such as ``small``; None is the
+        default. What is neither is returned as it is, for :func:`read_model` to refuse
+    """
+    if given is None:
+        return default_model_path()
+    is_name = len(given.parts) == 1 and not given.suffix and not given.exists()
+    return _packaged(given.name) if is_name and _packaged(given.name).exists() else given
+
+
+def _packaged(name: str) -> Path:
+    """Return where a model of the package lies."""
+    return Path(__file__).resolve().parent / 'models' / f'{name}.vpr'
 
 
 def write_model(path: Path, model: Model, *, overwrite: bool = False) -> None:

@@ -116,14 +116,15 @@ def test_a_black_image_has_a_finite_descriptor(engine: str, tiny_model_path: Pat
 
 
 @pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
-def test_every_engine_equals_the_packaged_reference(engine: str) -> None:
+@pytest.mark.parametrize('name', ['default', 'small'])
+def test_every_engine_equals_the_packaged_reference(engine: str, name: str) -> None:
     """The descriptors in the packaged file, made by another process on another day."""
     from vpr_compressed.model_file import read_model
     from vpr_compressed.runtime.parity import check_parity
 
     if engine not in installed_engines():
         pytest.skip(f'{engine} is not installed')
-    model = read_model(default_model_path())
+    model = read_model(default_model_path().with_stem(name))
     assert (check_parity(model, load_engine(model, engine, 1)) or 0.0) > 0.9999
 
 
@@ -172,11 +173,12 @@ def test_loading_a_model_never_imports_torch(tiny_model_path: Path) -> None:
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
 
 
-def test_the_packaged_model_is_small_and_complete() -> None:
-    """A fiftieth of its float parent, int8, 512-D, and it tells where it comes from."""
-    extractor = load_extractor()
-    assert extractor.model_path == default_model_path()
-    assert extractor.model_bytes <= 4 * extractor.provenance['parent_parameters'] / 50
+@pytest.mark.parametrize(('name', 'times'), [('default', 50), ('small', 75)])
+def test_the_packaged_models_are_small_and_complete(name: str, times: int) -> None:
+    """A small part of their float parent, int8, 512-D, and they tell where they come from."""
+    extractor = load_extractor(Path(name))
+    assert extractor.model_path == default_model_path().with_stem(name)
+    assert extractor.model_bytes <= 4 * extractor.provenance['parent_parameters'] / times
     assert (extractor.precision, extractor.dimension) == ('int8', 512)
     assert 'Apache-2.0' in str(extractor.provenance['parent']['trunk_weights'])
     assert 0.0 < extractor.calibration.threshold < 1.0

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tiny_model import make_tiny_model
 from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import write_model
 from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
@@ -111,6 +113,18 @@ def test_a_damaged_graph_is_built_anew(
     assert graph_bytes(model, keep=True) == build_graph(model).SerializeToString()
     assert np.isfinite(OnnxRuntimeEngine(model).describe(image)).all()
     assert [file.read_bytes() for file in folder.iterdir()] == [graph_bytes(model)]
+
+
+def test_a_user_without_a_home_has_a_cache_all_the_same(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a service of the system; one of its own, so that nobody else writes there."""
+    def homeless() -> Path:
+        raise RuntimeError('Could not determine home directory.')
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    assert cache_folder() == Path.home() / '.cache' / 'vpr_compressed'
+    monkeypatch.setattr(Path, 'home', homeless)
+    assert cache_folder().name == f'vpr_compressed-{os.getuid()}'
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(

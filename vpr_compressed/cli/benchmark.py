@@ -50,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument(
         '--model', type=Path, nargs='+', default=[], metavar='FILE.vpr',
-        help='model files (default: the one in the package)')
+        help='model files, or default and small for those in the package (default: default)')
     parser.add_argument(
         '--engines', nargs='+', default=[], metavar='NAME',
         help='onnxruntime, openvino, opencv, torch, or one of the first two with -float behind '
@@ -95,12 +95,12 @@ def entrants(args: Namespace) -> list[Entrant]:
     :raises VprError: for a model file that cannot be used, or an unknown engine
     """
     from vpr_compressed.evaluation.race import Entrant
-    from vpr_compressed.model_file import default_model_path
+    from vpr_compressed.model_file import find_model
     from vpr_compressed.model_file import read_model
     from vpr_compressed.runtime import check_engine
     from vpr_compressed.runtime import installed_engines
 
-    models = args.model or [default_model_path()]
+    models = [find_model(model) for model in args.model or [None]]
     engines = args.engines or installed_engines()
     for engine in engines:
         check_engine(engine)

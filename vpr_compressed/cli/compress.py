@@ -104,7 +104,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.compression.recipe import load_recipe
     from vpr_compressed.compression.views import ReadingCancelledError
     from vpr_compressed.evaluation.step_measure import MeasurementCancelledError
-    from vpr_compressed.model_file import default_model_path
+    from vpr_compressed.model_file import find_model
 
     overrides = parse_overrides(args.set or [])
     if args.seed is not None:
@@ -118,7 +118,7 @@ def run(args: Namespace) -> int:
         try:
             outcome = CompressSession(
                 Job(recipe=recipe, name=args.recipe.stem,
-                    parent=args.model or default_model_path(),
+                    parent=find_model(args.model),
                     place=Place(args.data, args.images, args.topic), out=args.out,
                     cache=args.cache or args.out / 'cache', command=args.command_line,
                     threads=args.threads),

@@ -113,7 +113,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--domain-id', type=int, metavar='N',
                         help='ROS_DOMAIN_ID (default: one of its own)')
     parser.add_argument('--model', type=Path, metavar='FILE.vpr',
-                        help='model file (default: the one in the package)')
+                        help='model file, or small (default: the default one in the package)')
     parser.add_argument('--threads', type=int, default=0, metavar='N',
                         help='threads of the engine, 0 for its own choice')
 
@@ -162,10 +162,10 @@ def make_session(args: Namespace) -> Session:
 
     :raises VprError: no rclpy, no model, or no folder to write to
     """
-    from vpr_compressed.model_file import default_model_path
+    from vpr_compressed.model_file import find_model
 
     ros_processes.check_rclpy()
-    model = args.model or default_model_path()
+    model = find_model(args.model)
     if not model.is_file():
         raise ModelFileError(f'there is no model file {model}; name one with --model')
     try:

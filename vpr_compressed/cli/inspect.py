@@ -50,7 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.epilog = EPILOG
     parser.add_argument(
-        'file', type=Path, nargs='?', help='model or map file; the packaged model if left out')
+        'file', type=Path, nargs='?',
+        help='model or map file, or "small" for that model of the package; its default model if '
+             'left out')
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument(
         '--check', action='store_true',
@@ -67,9 +69,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the description of the file."""
-    from vpr_compressed.model_file import default_model_path
+    from vpr_compressed.model_file import find_model
 
-    path = args.file or default_model_path()
+    path = find_model(args.file)
     if is_map(path):
         if args.check or args.memory:
             raise VprError(f'{path} is a map; --check and --memory need a model')

@@ -57,7 +57,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group('model')
     group.add_argument(
         '--model', type=Path, metavar='FILE.vpr',
-        help='model file (default: the one in the package)')
+        help='model file, or small: the smaller one in the package (default: its default model)')
     group.add_argument(
         '--engine', default='auto',
         help='inference engine: onnxruntime, openvino, opencv or torch; auto: the fastest here '

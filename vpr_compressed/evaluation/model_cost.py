@@ -23,7 +23,7 @@ import time
 import numpy as np
 import psutil
 
-from vpr_compressed.model_file import default_model_path
+from vpr_compressed.model_file import find_model
 from vpr_compressed.model_file import read_model
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.runtime.extractor import load_extractor
@@ -53,7 +53,7 @@ def load_measured(model: Path | None, *, engine: str, threads: int) -> LoadedExt
     :raises ModelFileError: no or damaged model
     :raises EngineError: engine not installed or unknown
     """
-    path = model or default_model_path()
+    path = find_model(model)
     # Racing the engines, the first time on a machine, is no part of loading one.
     engine = resolve_engine(path, read_model(path), engine, threads).engine
     process = psutil.Process()

@@ -38,7 +38,8 @@ class PlaceRecognitionConfig:
     mode: str = option(
         'localization', 'mapping: add places; localization: recognise them in a read-only map; '
         'slam: both', choices=MODES)
-    model_path: str = option('', 'model file (.vpr); empty takes the one in the package')
+    model_path: str = option(
+        '', 'model file (.vpr), or small: the smaller one in the package; empty takes its default')
     engine: str = option(
         'auto', 'inference engine: onnxruntime, openvino or opencv; auto times those installed '
         'and takes the fastest that agrees with the model file')

@@ -22,7 +22,7 @@ from typing import Any
 
 from vpr_compressed import memory
 from vpr_compressed.calibration import SimilarityCalibration
-from vpr_compressed.model_file import default_model_path
+from vpr_compressed.model_file import find_model
 from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import read_model
 from vpr_compressed.preprocessing import Preprocessor
@@ -88,13 +88,13 @@ def load_extractor(
     """
     Load a model file and get it ready to run.
 
-    :param model: ``.vpr`` file; None takes the packaged default
+    :param model: ``.vpr`` file, or name of a packaged one; None takes the default
     :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
     :param threads: CPU threads, 0 for all cores
     :raises ModelFileError: missing, damaged or newer file
     :raises EngineError: unknown or missing engine, or none that can run the model
     """
-    path = default_model_path() if model is None else Path(model)
+    path = find_model(model)
     found = read_model(path)
     extractor = Extractor(
         found, path, choice=resolve_engine(path, found, engine, threads), threads=threads)

@@ -27,6 +27,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import tempfile
 from typing import TYPE_CHECKING
 
 from vpr_compressed import __version__
@@ -62,8 +63,11 @@ def graph_bytes(model: Model, *, trunk_only: bool = False, keep: bool = False) -
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again (XDG base directories)."""
-    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(root) / 'vpr_compressed'
+    root = os.environ.get('XDG_CACHE_HOME', '')
+    try:
+        return (Path(root) if root else Path.home() / '.cache') / 'vpr_compressed'
+    except RuntimeError:  # a service of a user without a home
+        return Path(tempfile.gettempdir()) / f'vpr_compressed-{os.getuid()}'
 
 
 def _key(model: Model, *, trunk_only: bool) -> str:
