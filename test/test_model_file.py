@@ -39,8 +39,8 @@ from vpr_compressed.model.spec import NetworkSpec
 from vpr_compressed.model_container import MAGIC
 from vpr_compressed.model_file import default_model_path
 from vpr_compressed.model_file import file_report
-from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import find_model
+from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import read_model
 from vpr_compressed.model_file import write_model
 from vpr_compressed.preprocessing import PreprocessingSpec
@@ -445,5 +445,5 @@ def test_a_model_of_the_package_is_found_by_its_name(
         assert find_model(Path(other)) == Path(other)
     (tmp_path / 'small').write_bytes(b'')
     assert find_model(Path('small')) == Path('small')
-    with pytest.raises(ModelFileError, match='no model file at large; .*"small"'):
+    with pytest.raises(ModelFileError, match=r'no model file at large; .*"small"'):
         read_model(Path('large'))
