@@ -35,6 +35,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_compressed import jpeg
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.records import ImageArray
@@ -173,27 +174,32 @@ LAYOUTS: dict[str, Layout] = {
 _NOT_COLOUR = re.compile(r'(8S|16S|32S|32F|64F)(C\d+)?$')
 _COLOUR_REMEDY = 'choose the topic of a colour or grey camera image'
 _FILE_REMEDY = 'use whole JPEG, PNG, TIFF or WebP files'
-# Any marker but a stuffed zero, a restart, or a fill byte: what follows it is its length.
-_JPEG_MARKER = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]', re.DOTALL)
+#: By how much a JPEG is reduced -> how OpenCV is told.
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
+            8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
-def rgb_from_message(message: RawImageMessage | CompressedImageMessage) -> ImageArray:
+def rgb_from_message(
+    message: RawImageMessage | CompressedImageMessage, *, at_least: tuple[int, int] | None = None
+) -> ImageArray:
     """
     Decode a raw or compressed image message of rclpy or rosbags.
 
     :param message: a message with the fields of ``sensor_msgs/Image`` or, told by its ``format``
         field, of ``sensor_msgs/CompressedImage``
+    :param at_least: as for :func:`rgb_from_encoded`; a raw image keeps its size
     :returns: uint8 RGB, ``(H, W, 3)``, a contiguous copy
     :raises ImageFormatError: an encoding without colours or unknown, fields that contradict
         the number of bytes, or a damaged file
     """
     if hasattr(message, 'format'):
-        return _rgb_from_compressed(cast('CompressedImageMessage', message))
+        return _rgb_from_compressed(cast('CompressedImageMessage', message), at_least)
     return _rgb_from_raw(message)
 
 
 def rgb_from_encoded(
-    data: bytes | NDArray[np.uint8] | memoryview, *, name: str = 'image'
+    data: bytes | NDArray[np.uint8] | memoryview, *, name: str = 'image',
+    at_least: tuple[int, int] | None = None
 ) -> ImageArray:
     """
     Decode the bytes of a JPEG, PNG, TIFF, WebP or other image file.
@@ -202,10 +208,15 @@ def rgb_from_encoded(
 
     :param data: the whole file
     :param name: what to call the image in an error
+    :param at_least: width and height that are enough: a JPEG of twice, four or eight times that
+        is decoded at a half, a quarter or an eighth, for half the time or less; None for whole
     :returns: uint8 RGB, ``(H, W, 3)``, contiguous
     :raises ImageFormatError: when the bytes are no image, cut off, or hold float values
     """
-    return _BGR(_to_8_bit(_decode(data, name, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)))
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if at_least is not None:
+        flags = _REDUCED.get(jpeg.reduction(_as_bytes(data, name).tobytes(), at_least), flags)
+    return _BGR(_to_8_bit(_decode(data, name, flags)))
 
 
 def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
@@ -276,7 +287,9 @@ def _to_8_bit(pixels: PixelArray) -> ImageArray:
         f'{_COLOUR_REMEDY}')
 
 
-def _rgb_from_compressed(message: CompressedImageMessage) -> ImageArray:
+def _rgb_from_compressed(
+    message: CompressedImageMessage, at_least: tuple[int, int] | None
+) -> ImageArray:
     """
     Decode a ``sensor_msgs/CompressedImage``, reading ``format`` as its message text says.
 
@@ -294,7 +307,7 @@ def _rgb_from_compressed(message: CompressedImageMessage) -> ImageArray:
         pixels = _decode(message.data, name, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
         if pixels.ndim == 2:
             return _to_8_bit(layout.to_rgb(pixels))
-    rgb = rgb_from_encoded(message.data, name=name)
+    rgb = rgb_from_encoded(message.data, name=name, at_least=at_least)
     return _BGR(rgb) if stored.startswith('rgb') else rgb
 
 
@@ -309,7 +322,7 @@ def _decode(data: Any, name: str, flags: int) -> PixelArray:
     buffer = _as_bytes(data, name)
     if buffer.size == 0:
         raise ImageFormatError(f'{name} is empty: 0 bytes; check what wrote it')
-    if buffer[:2].tobytes() == b'\xff\xd8' and not _jpeg_is_whole(buffer.tobytes()):
+    if buffer[:2].tobytes() == jpeg.START and not jpeg.is_whole(buffer.tobytes()):
         raise ImageFormatError(f'{name} is a JPEG cut off after {buffer.size} bytes; get it again')
     try:
         pixels = cv2.imdecode(buffer, flags)
@@ -320,21 +333,6 @@ def _decode(data: Any, name: str, flags: int) -> PixelArray:
             f'{name} is damaged or no image: {buffer.size} bytes that begin with '
             f'{buffer[:4].tobytes()!r}; {_FILE_REMEDY}')
     return pixels
-
-
-def _jpeg_is_whole(data: bytes) -> bool:
-    """
-    Return whether a JPEG has its end marker.
-
-    Older OpenCV versions fill the missing rows of a cut-off JPEG with grey and say nothing, so
-    the segments are followed here (an embedded thumbnail has an end marker of its own).
-    """
-    position = 2
-    while (marker := _JPEG_MARKER.search(data, position)) is not None:
-        if marker.group() == b'\xff\xd9':
-            return True
-        position = marker.end() + int.from_bytes(data[marker.end():marker.end() + 2], 'big')
-    return False
 
 
 def _as_bytes(data: Any, name: str) -> NDArray[np.uint8]:

@@ -149,6 +149,11 @@ class Recognizer:
             return self._extractor.calibration.threshold
         return self._config.min_similarity
 
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Width and height an image needs at least; the network uses no more. None if unknown."""
+        return getattr(self._extractor, 'input_size', None)
+
     def reset(self) -> None:
         """Forget earlier frames; mapping goes on in a new session."""
         self._consistency.reset()

@@ -125,7 +125,7 @@ def test_dark_images_are_those_of_the_image_loader(
     expected = next(loader.batches(images, change='dark'))
     loader.close()
     found = [image for _, image in model_worker._files(
-        ImageFiles(paths=images, change='dark'), (64, 48))]
+        ImageFiles(paths=images, change='dark'), (64, 48), (64, 48))]
     np.testing.assert_array_equal(normalise(np.stack(found), spec), expected)
 
 
@@ -206,7 +206,7 @@ def test_dark_images_need_the_size_of_the_network(
 ) -> None:
     """What darkness looks like depends on it."""
     with pytest.raises(VprError, match='network size'):
-        list(model_worker._files(ImageFiles(paths=images, change='dark'), None))
+        list(model_worker._files(ImageFiles(paths=images, change='dark'), None, (64, 48)))
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

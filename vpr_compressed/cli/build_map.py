@@ -138,7 +138,8 @@ def add_places(source: ImageSource, recognizer: Recognizer) -> bool:
         with options.progress(len(source), 'mapping') as bar:
             for frame in source:
                 recognizer.process(
-                    frame.load(), stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
+                    frame.load(at_least=recognizer.input_size), stamp_ns=frame.stamp_ns,
+                    pose=frame.pose, name=frame.name)
                 bar.update()
     except KeyboardInterrupt:
         return False

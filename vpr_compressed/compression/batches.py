@@ -78,8 +78,8 @@ class ImageLoader:
             data = path.read_bytes()
         except OSError as error:
             raise TrainingError(f'cannot read {path}: {error.strerror}') from error
-        image = rgb_from_encoded(data, name=str(path))
-        return resize(image, self._spec.width, self._spec.height)
+        size = self._spec.width, self._spec.height
+        return resize(rgb_from_encoded(data, name=str(path), at_least=size), *size)
 
     def batches(
         self, paths: Sequence[Path], size: int = 32, *, change: str = '', seed: int = 0,

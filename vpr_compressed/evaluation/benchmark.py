@@ -173,7 +173,7 @@ class _Builder:
 
     def _process(self, frame: Frame, phase: str) -> Recognition:
         """Send one frame through the recogniser."""
-        image = frame.load()
+        image = frame.load(at_least=self._recognizer.input_size)
         self._digests[phase].update(f'{image.shape}'.encode())
         self._digests[phase].update(image.data)
         recognition = self._recognizer.process(

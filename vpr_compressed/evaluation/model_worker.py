@@ -202,7 +202,8 @@ class _Describer:
     def describe(self, item: ImageFiles | ImageRows) -> DescriptorArray:
         """Return the descriptors of one list, float32 ``(N, D)``."""
         found = np.empty((len(item), self._extractor.dimension), np.float32)
-        images = (_files(item, self._size) if isinstance(item, ImageFiles) else
+        enough = self._extractor.input_size
+        images = (_files(item, self._size, enough) if isinstance(item, ImageFiles) else
                   _rows(item.array, item.rows))
         for number, (name, image) in enumerate(images):
             start = time.perf_counter()
@@ -216,14 +217,16 @@ class _Describer:
         return found
 
 
-def _files(item: ImageFiles, size: tuple[int, int] | None) -> Iterator[tuple[str, ImageArray]]:
+def _files(
+    item: ImageFiles, size: tuple[int, int] | None, enough: tuple[int, int]
+) -> Iterator[tuple[str, ImageArray]]:
     """Yield name and pixels; changed images as ``compression.batches.ImageLoader`` has them."""
     for number, path in enumerate(item.paths):
         try:
             data = path.read_bytes()
         except OSError as error:
             raise SourceError(f'cannot read image {path}: {error.strerror}') from error
-        image = rgb_from_encoded(data, name=str(path))
+        image = rgb_from_encoded(data, name=str(path), at_least=enough)
         if item.change:
             if size is None:
                 raise VprError('images can only be changed at network size; give the job a "size"')

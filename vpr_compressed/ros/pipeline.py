@@ -176,7 +176,7 @@ class Pipeline:
 
     def _process(self, received: ReceivedImage) -> None:
         message = received.message
-        image = rgb_from_message(message)
+        image = rgb_from_message(message, at_least=self._recognizer.input_size)
         stamp_ns = stamp_to_ns(message.header.stamp)
         self._notice_time_jump(stamp_ns)
         pose = self._poses.pose_at(stamp_ns) if self.mapping else None

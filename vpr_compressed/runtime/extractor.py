@@ -62,6 +62,11 @@ class Extractor:
         self.provenance: Mapping[str, Any] = model.provenance
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the network input in pixels."""
+        return self._preprocess.spec.width, self._preprocess.spec.height
+
+    @property
     def engine_name(self) -> str:
         """Name of the engine in use, as a parameter takes it."""
         return self.choice.engine

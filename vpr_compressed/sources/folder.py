@@ -131,9 +131,9 @@ def _read(file: Path) -> bytes:
         raise SourceError(f'cannot read image {file}: {error.strerror}') from error
 
 
-def _load(file: Path) -> ImageArray:
+def _load(file: Path, *, at_least: tuple[int, int] | None = None) -> ImageArray:
     """Return the pixels of one image file."""
-    return rgb_from_encoded(_read(file), name=str(file))
+    return rgb_from_encoded(_read(file), name=str(file), at_least=at_least)
 
 
 def _encoded(file: Path) -> EncodedImage:

@@ -40,6 +40,12 @@ class EncodedImage:
     format: str  # noqa: A003
 
 
+class LoadImage(Protocol):
+    """Returns the pixels of a frame; see :func:`vpr_compressed.images.rgb_from_encoded`."""
+
+    def __call__(self, *, at_least: tuple[int, int] | None = None) -> ImageArray: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """
@@ -50,7 +56,8 @@ class Frame:
     :param stamp_ns: time of the image in nanoseconds (its header stamp in a bag)
     :param pose: pose of the robot at that time, or None when unknown
     :param frame_id: frame of the camera, '' when unknown
-    :param load: returns uint8 RGB ``(H, W, 3)``, raises ImageFormatError
+    :param load: returns uint8 RGB ``(H, W, 3)``, raises ImageFormatError; a JPEG may come smaller
+        if a width and height are given that it still has at least
     :param encoded: returns the original file or compressed message, None for raw images
     """
 
@@ -58,7 +65,7 @@ class Frame:
     name: str
     stamp_ns: int
     pose: Pose | None
-    load: Callable[[], ImageArray]
+    load: LoadImage
     encoded: Callable[[], EncodedImage] | None = None
     frame_id: str = ''
 
