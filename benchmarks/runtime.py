@@ -18,7 +18,8 @@ Milliseconds, memory and bytes of compressed networks against the float engines,
 Three groups: VGG16-NetVLAD with made-up weights (no published ones are at hand; time and memory
 do not depend on their values) at 640x480, and the packaged model with its float parent at its
 own input size and at 640x480. In a group all entrants describe the same image in turns, so a
-busy machine slows all of them alike: read the ratios. Writes ``docs/runtime.md`` and a picture.
+busy machine slows all of them alike: read the ratios. Writes ``docs/runtime.md`` and a picture
+after every race; a race that is finished is not run again.
 
     python -m benchmarks.runtime --parent out/train/model_fp32.vpr
 """
@@ -28,9 +29,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from argparse import Namespace
 from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version
 import json
@@ -38,6 +41,7 @@ from pathlib import Path
 import shlex
 import sys
 import tempfile
+from typing import Any
 from typing import NamedTuple
 
 from matplotlib.ticker import FuncFormatter
@@ -52,6 +56,7 @@ from vpr_compressed.evaluation.race import Entrant
 from vpr_compressed.evaluation.race import Finisher
 from vpr_compressed.evaluation.race import race
 from vpr_compressed.model_file import default_model_path
+from vpr_compressed.model_file import find_model
 from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import read_model
 from vpr_compressed.model_file import write_model
@@ -69,7 +74,7 @@ class Network(NamedTuple):
 
     :param name: for the table; what stands before a comma names the float network it is
         compared with by cosine
-    :param integers: whether it runs in integers, so that its float form is another entrant
+    :param integers: whether its convolutions run in integers
     :param engines: that run it
     """
 
@@ -80,36 +85,68 @@ class Network(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Networks that race together; the first, on torch, is what all others are compared with."""
+    """
+    Networks that race together; the first, on torch, is what all others are compared with.
+
+    :param make: writes their model files into a folder
+    """
 
     title: str
-    networks: list[Network]
+    make: Callable[[Path], list[Network]]
+
+
+#: What is known of a race: group, threads and a row per entrant.
+Found = dict[str, Any]
 
 
 def main() -> int:
     """Make the networks, let them race, write the page and the picture."""
     args = parse_arguments()
-    found: list[tuple[Group, int, list[Finisher]]] = []
-    with tempfile.TemporaryDirectory(prefix='vpr_runtime_', dir=args.scratch) as folder:
-        for group in groups(args, Path(folder)):
-            for threads in args.threads:
-                runners = [
-                    Entrant(name=network.name, model=network.path, engine=engine, threads=threads)
-                    for network in group.networks for engine in network.engines
-                    if engine in installed_engines()]
-                print(f'{group.title}, {threads} threads: {len(runners)} entrants', flush=True)
-                results = race(runners, rounds=args.rounds)
-                found.append((group, threads, results))
-                print('\n'.join(as_table(group, results)), flush=True)
-    if args.json is not None:
-        args.json.write_text(json.dumps([
-            {'group': group.title, 'threads': threads,
-             'rows': [result.to_json() for result in results]}
-            for group, threads, results in found], indent=1), encoding='utf-8')
-    args.page.write_text(as_markdown(found), encoding='utf-8')
-    args.picture.write_bytes(as_picture(found))
+    known: list[Found] = []
+    if args.json.exists() and not args.again:
+        known = json.loads(args.json.read_text(encoding='utf-8'))
+    for group in groups(args):
+        missing = [threads for threads in args.threads if not any(
+            (one['group'], one['threads']) == (group.title, threads) for one in known)]
+        if missing:
+            with tempfile.TemporaryDirectory(prefix='vpr_runtime_', dir=args.scratch) as folder:
+                networks = group.make(Path(folder))
+                for threads in missing:
+                    known.append(run(group.title, networks, threads, args.rounds))
+                    write(known, args)
+    write(known, args)
     print(f'wrote {args.page} and {args.picture}')
     return 0
+
+
+def run(title: str, networks: list[Network], threads: int, rounds: int) -> Found:
+    """Let the networks race and print their table."""
+    runners = [
+        Entrant(name=network.name, model=network.path, engine=engine, threads=threads)
+        for network in networks for engine in network.engines if engine in installed_engines()]
+    print(f'{title}, {threads} threads: {len(runners)} entrants', flush=True)
+    results = race(runners, rounds=rounds)
+    integers = {network.name for network in networks if network.integers}
+    found: Found = {'group': title, 'threads': threads, 'rows': [
+        {**one.to_json(), 'integers': one.entrant.name in integers,
+         'cosine': cosine_of(one, results)} for one in results]}
+    print('\n'.join(as_table(found['rows'])), flush=True)
+    return found
+
+
+def cosine_of(one: Finisher, results: Sequence[Finisher]) -> float | None:
+    """Return the lowest cosine to the float form of the same network, None if there is none."""
+    same = [other for other in results if not other.error
+            and other.entrant.name == one.entrant.name.partition(',')[0]]
+    return one.cosine_to(same[0]) if same and not one.error else None
+
+
+def write(known: list[Found], args: Namespace) -> None:
+    """Write what is known so far: numbers, page and picture."""
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(known, indent=1), encoding='utf-8')
+    args.page.write_text(as_markdown(known), encoding='utf-8')
+    args.picture.write_bytes(as_picture(known))
 
 
 def parse_arguments() -> Namespace:
@@ -123,23 +160,27 @@ def parse_arguments() -> Namespace:
                         '(default: %(default)s)')
     parser.add_argument('--only', choices=('vgg16', 'packaged'), help='leave the others out')
     parser.add_argument('--scratch', type=Path, help='folder for a gigabyte of model files')
-    parser.add_argument('--json', type=Path, help='write the numbers to this file, too')
+    parser.add_argument('--json', type=Path, default=Path('out/runtime.json'),
+                        help='numbers of the races; those in it are not run again '
+                             '(default: %(default)s)')
+    parser.add_argument('--again', action='store_true', help='run all races again')
     parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'runtime.md')
     parser.add_argument('--picture', type=Path, default=ROOT / 'docs' / 'images' / 'runtime.png')
     return parser.parse_args()
 
 
-def groups(args: Namespace, folder: Path) -> Iterator[Group]:
-    """Yield the groups; model files are written when their group's turn comes."""
+def groups(args: Namespace) -> Iterator[Group]:
+    """Yield the groups."""
     if args.only != 'packaged':
-        yield vgg16(folder)
+        yield Group('VGG16-NetVLAD at 640x480', vgg16)
     if args.only != 'vgg16':
         own = read_model(default_model_path()).preprocessing
         for size in (own, LARGE):
-            yield packaged(folder, args.parent, size)
+            yield Group(f'MobileNetV2-NetVLAD at {size.width}x{size.height}',
+                        partial(packaged, parent=args.parent, size=size))
 
 
-def vgg16(folder: Path) -> Group:
+def vgg16(folder: Path) -> list[Network]:
     """Return VGG16-NetVLAD: whole and with half the channels, float and int8."""
     from benchmarks.vgg16 import calibrate
     from benchmarks.vgg16 import compress
@@ -152,7 +193,7 @@ def vgg16(folder: Path) -> Group:
     from vpr_compressed.model.spec import NetworkSpec
 
     images = make_images(Namespace(seed=0, width=LARGE.width, height=LARGE.height))
-    networks = []
+    networks: list[Network] = []
 
     def add(name: str, model: Model, *, integers: bool) -> None:
         path = folder / f'{name.replace(" ", "_")}.vpr'
@@ -177,53 +218,49 @@ def vgg16(folder: Path) -> Group:
             small = dataclasses.replace(model, tensors=compress(weights, 0.5, 8))
             small = dataclasses.replace(small, activations=calibrate(small, images[:1]))
             add(f'{name}, int8', small, integers=True)
-    return Group('VGG16-NetVLAD at 640x480', networks)
+    return networks
 
 
-def packaged(folder: Path, parent: Path | None, size: PreprocessingSpec) -> Group:
-    """Return the packaged model and its float parent at an input size."""
+def packaged(folder: Path, parent: Path | None, size: PreprocessingSpec) -> list[Network]:
+    """Return the packaged models and their float parent at an input size."""
     networks = []
-    for name, source in (('float parent', parent), ('packaged', default_model_path())):
+    for name, source in (('float parent', parent), ('default', find_model(Path('default'))),
+                         ('small', find_model(Path('small')))):
         if source is not None:
             path = folder / f'{name.replace(" ", "_")}_{size.width}.vpr'
             write_model(path, dataclasses.replace(
                 read_model(source), preprocessing=size, reference=None))
             networks.append(Network(name, path, False, FLOAT_ENGINES))
-    return Group(f'MobileNetV2-NetVLAD at {size.width}x{size.height}', networks)
+    return networks
 
 
-def as_table(group: Group, results: Sequence[Finisher]) -> list[str]:
+def as_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the lines of one Markdown table."""
     lines = [
         '| network | engine | weights, convolutions | ms p50 | p95 | against torch float | '
         'against best float | file MB | adds MB | peak MB | load s | cosine |',
         '|---|---|---|' + '--:|' * 9]
-    integers = {network.name for network in group.networks if network.integers}
-    whole = [one for one in results if one.entrant.name == group.networks[0].name
-             and not one.error]
+    whole = [row for row in rows if row['name'] == rows[0]['name'] and not row['error']]
     if not whole:
         return [*lines, '| all failed |' + ' |' * 11]
-    torch = next((one for one in whole if one.engine == 'torch'), whole[0])
-    best = min(whole, key=lambda one: one.p50_ms)
-    for one in results:
-        name = one.entrant.name
-        if one.error:
-            lines.append(f'| {name} | {one.entrant.engine} | {one.error} |' + ' |' * 9)
+    torch = next((row for row in whole if row['engine'] == 'torch'), whole[0])
+    best = min(whole, key=lambda row: row['p50_ms'])
+    for row in rows:
+        if row['error']:
+            lines.append(f'| {row["name"]} | | {row["error"]} |' + ' |' * 9)
             continue
-        same = [other for other in results if not other.error
-                and other.entrant.name == name.partition(',')[0]]
-        cosine = one.cosine_to(same[0]) if same else None
-        convolutions = 'int8' if name in integers else 'float32'
+        cosine = '' if row['cosine'] is None else f'{row["cosine"]:.4f}'
         lines.append(
-            f'| {name} | {one.engine} | {one.precision}, {convolutions} | {one.p50_ms:.1f} | '
-            f'{one.p95_ms:.1f} | {torch.p50_ms / one.p50_ms:.1f}x | '
-            f'{best.p50_ms / one.p50_ms:.1f}x | {one.file_bytes / 1e6:.1f} | '
-            f'{one.resident_bytes / 1e6:.0f} | {one.peak_bytes / 1e6:.0f} | {one.load_s:.2f} | '
-            f'{"" if cosine is None else f"{cosine:.4f}"} |')
+            f'| {row["name"]} | {row["engine"]} | {row["precision"]}, '
+            f'{"int8" if row["integers"] else "float32"} | {row["p50_ms"]:.1f} | '
+            f'{row["p95_ms"]:.1f} | {torch["p50_ms"] / row["p50_ms"]:.1f}x | '
+            f'{best["p50_ms"] / row["p50_ms"]:.1f}x | {row["file_bytes"] / 1e6:.1f} | '
+            f'{row["resident_bytes"] / 1e6:.0f} | {row["peak_bytes"] / 1e6:.0f} | '
+            f'{row["load_s"]:.2f} | {cosine} |')
     return lines
 
 
-def as_markdown(found: Sequence[tuple[Group, int, list[Finisher]]]) -> str:
+def as_markdown(known: Sequence[Found]) -> str:
     """Return the page."""
     lines = [
         '# Time and memory', '',
@@ -236,23 +273,23 @@ def as_markdown(found: Sequence[tuple[Group, int, list[Finisher]]]) -> str:
         f'    {shlex.join(["python", "-m", "benchmarks.runtime", "--parent", "model_fp32.vpr"])}',
         '', f'on {processor()}, {versions()}.', '',
         '![Milliseconds of all entrants](images/runtime.png)', '']
-    for group, threads, results in found:
-        lines += [f'## {group.title}, {threads} thread{"s" if threads > 1 else ""}', '',
-                  *as_table(group, results), '']
+    for found in known:
+        threads = found['threads']
+        lines += [f'## {found["group"]}, {threads} thread{"s" if threads > 1 else ""}', '',
+                  *as_table(found['rows']), '']
     return '\n'.join(lines)
 
 
-def as_picture(found: Sequence[tuple[Group, int, list[Finisher]]]) -> bytes:
+def as_picture(known: Sequence[Found]) -> bytes:
     """Return bars of milliseconds: the runs with most threads."""
-    most = max(threads for _, threads, _ in found)
+    most = max(found['threads'] for found in known)
     bars: list[tuple[str, float, bool]] = []
-    for group, threads, results in found:
-        if threads == most:
-            integers = {network.name for network in group.networks if network.integers}
-            bars += [(f'{one.entrant.name}, {one.engine}'.replace('onnxruntime', 'ONNX Runtime')
-                      + (' 640x480' if '640' in group.title and 'VGG' not in group.title else ''),
-                      one.p50_ms, one.entrant.name in integers or one.entrant.name == 'packaged')
-                     for one in results if not one.error]
+    for found in known:
+        if found['threads'] == most:
+            size = '' if 'VGG16' in found['group'] else f' {found["group"].rpartition(" ")[2]}'
+            bars += [(f'{row["name"]}, {row["engine"]}{size}'.replace(
+                'onnxruntime', 'ONNX Runtime'), row['p50_ms'], row['precision'] == 'int8')
+                     for row in found['rows'] if not row['error']]
     figure, axes = new_axes(1.4 + 0.24 * len(bars))
     places = np.arange(len(bars))[::-1]
     axes.barh(places, [ms for _, ms, _ in bars], height=0.7,
@@ -266,7 +303,7 @@ def as_picture(found: Sequence[tuple[Group, int, list[Finisher]]]) -> bytes:
     axes.set_xlim(right=2.2 * max(ms for _, ms, _ in bars))
     axes.grid(visible=False, axis='y')
     axes.set_xlabel('milliseconds an image (median, logarithmic)')
-    set_title(axes, f'From image to descriptor, {most} threads')
+    set_title(axes, f'From image to descriptor, {most} thread{"s" if most > 1 else ""}')
     return finish('runtime.png', 'Milliseconds an image', (
         'Blue are compressed networks, grey float ones. All entrants of one network and input '
         'size took turns, so compare within them. VGG16 has made-up weights.'),
