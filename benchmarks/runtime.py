@@ -65,6 +65,7 @@ from vpr_compressed.runtime import installed_engines
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOAT_ENGINES = ('torch', 'onnxruntime', 'openvino', 'opencv')
+PROPER = {'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO', 'opencv': 'OpenCV'}
 LARGE = PreprocessingSpec(width=640, height=480)
 
 
@@ -127,7 +128,7 @@ def run(title: str, networks: list[Network], threads: int, rounds: int) -> Found
     print(f'{title}, {threads} threads: {len(runners)} entrants', flush=True)
     results = race(runners, rounds=rounds)
     integers = {network.name for network in networks if network.integers}
-    found: Found = {'group': title, 'threads': threads, 'rows': [
+    found: Found = {'group': title, 'threads': threads, 'rounds': rounds, 'rows': [
         {**one.to_json(), 'integers': one.entrant.name in integers,
          'cosine': cosine_of(one, results)} for one in results]}
     print('\n'.join(as_table(found['rows'])), flush=True)
@@ -275,7 +276,8 @@ def as_markdown(known: Sequence[Found]) -> str:
         '![Milliseconds of all entrants](images/runtime.png)', '']
     for found in known:
         threads = found['threads']
-        lines += [f'## {found["group"]}, {threads} thread{"s" if threads > 1 else ""}', '',
+        lines += [f'## {found["group"]}, {threads} thread{"s" if threads > 1 else ""}, '
+                  f'{found["rounds"]} images each', '',
                   *as_table(found['rows']), '']
     return '\n'.join(lines)
 
@@ -287,8 +289,8 @@ def as_picture(known: Sequence[Found]) -> bytes:
     for found in known:
         if found['threads'] == most:
             size = '' if 'VGG16' in found['group'] else f' {found["group"].rpartition(" ")[2]}'
-            bars += [(f'{row["name"]}, {row["engine"]}{size}'.replace(
-                'onnxruntime', 'ONNX Runtime'), row['p50_ms'], row['precision'] == 'int8')
+            bars += [(f'{row["name"]}, {PROPER.get(row["engine"], row["engine"])}{size}',
+                      row['p50_ms'], row['precision'] == 'int8')
                      for row in found['rows'] if not row['error']]
     figure, axes = new_axes(1.4 + 0.24 * len(bars))
     places = np.arange(len(bars))[::-1]
@@ -301,6 +303,7 @@ def as_picture(known: Sequence[Found]) -> bytes:
     axes.set_yticks(places, [name for name, *_ in bars], fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     axes.set_xlim(right=2.2 * max(ms for _, ms, _ in bars))
+    axes.set_ylim(-0.8, len(bars) - 0.2)
     axes.grid(visible=False, axis='y')
     axes.set_xlabel('milliseconds an image (median, logarithmic)')
     set_title(axes, f'From image to descriptor, {most} thread{"s" if most > 1 else ""}')
