@@ -294,7 +294,7 @@ def as_markdown(rows: list[tuple[Case, dict[str, Any]]], args: Namespace) -> str
         f'thread{"s" if args.threads > 1 else ""}, 2 cores for node and camera together. "lost" '
         'never reached the node, "dropped" were replaced by a newer image', 'on purpose. '
         '"beyond" is the median from stamp to match less the median inference. Made by', '',
-        '    python -m benchmarks.node', '',
+        f'    python -m benchmarks.node --seconds {args.seconds:g}', '',
         '| image | XML profile | sent | lost | dropped | stamp to match p50 ms | p99 | inference '
         'ms | beyond ms | CPU % | resident MB |', '|---|---|' + '--:|' * 9]
     for case, found in rows:
