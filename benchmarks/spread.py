@@ -79,10 +79,14 @@ def main() -> int:
     groups: dict[str, list[Result]] = {}
     for recipe in args.recipes:
         for seed in args.seeds:
+            if args.finished and not (folder_of(args, recipe, seed) / 'report.json').exists():
+                continue
             result = run(args, recipe, seed)
             if result is None:
                 return 1
             groups.setdefault(recipe.stem, []).append(result)
+    if not groups:
+        raise SystemExit(f'no run is finished in {args.out}')
     first = next(iter(groups.values()))[0]
     parent = Result('float parent', first.parent['parent_bytes'], first.parent, first.parent,
                     evaluate(args, args.model, args.out / 'parent'))
@@ -104,6 +108,8 @@ def parse_arguments() -> Namespace:
                         help='default: default.yaml and small.yaml')
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3],
                         help='default: %(default)s')
+    parser.add_argument('--finished', action='store_true',
+                        help='compress nothing: measure and show the runs that are finished')
     parser.add_argument('--out', type=Path, default=Path('out/spread'),
                         help='folder of the runs (default: %(default)s)')
     parser.add_argument('--cache', type=Path, help='images at network size (default: OUT/cache)')
@@ -116,9 +122,14 @@ def parse_arguments() -> Namespace:
     return args
 
 
+def folder_of(args: Namespace, recipe: Path, seed: int) -> Path:
+    """Return where a run is."""
+    return Path(args.out) / recipe.stem / f'seed_{seed}'
+
+
 def run(args: Namespace, recipe: Path, seed: int) -> Result | None:
     """Compress with one seed and measure the result; None if that failed."""
-    out = args.out / recipe.stem / f'seed_{seed}'
+    out = folder_of(args, recipe, seed)
     report = out / 'report.json'
     if not report.exists():
         status = call('compress', '--recipe', str(recipe), '--data', str(args.data), '--model',
