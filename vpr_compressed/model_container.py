@@ -122,8 +122,8 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(
-            f'no model file at {path}; give the path of a .vpr file, "small" for the smaller one '
-            'of the package, or leave the model out to use its default') from error
+            f'no model file at {path}; give the path of a .vpr file, "small" for the smaller '
+            'packaged one, or leave the model out to use the default') from error
     except OSError as error:
         raise ModelFileError(f'cannot read model file {path}: {error.strerror}') from error
 
