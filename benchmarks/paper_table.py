@@ -149,7 +149,8 @@ def as_markdown(reports: Reports, args: Namespace) -> str:
         theirs = (f'{paper.pruned:g} % | {paper.oxford:g} / {paper.paris:g} | '
                   f'{paper.megabytes:g} | {paper.ratio:.1f} |')
         if row not in reports:
-            lines.append(f'{head} not run yet | | | | | | {theirs}')
+            if row.grid == 'float':  # the paper's own
+                lines.append(f'{head} not run yet | | | | | | {theirs}')
             continue
         last = reports[row]['rows'][-1]
         lines.append(
