@@ -272,7 +272,7 @@ def as_markdown(known: Sequence[Found]) -> str:
         'OpenCV, "peak" the most on the way. The cosine is the', 'lowest to the float form of '
         'the same network on four made-up images. VGG16 has made-up weights. Made by', '',
         f'    {shlex.join(["python", "-m", "benchmarks.runtime", "--parent", "model_fp32.vpr"])}',
-        '', f'on {processor()}, {versions()}.', '',
+        '', f'(with `--rounds` as the headings say) on {processor()}, {versions()}.', '',
         '![Milliseconds of all entrants](images/runtime.png)', '']
     for found in known:
         threads = found['threads']

@@ -176,7 +176,7 @@ def as_markdown(parent: Result, groups: dict[str, list[Result]], args: Namespace
         'recall@1 in per cent on three pairs of Gardens Point (200 queries each, within two '
         'frames) and on Corridor (111 queries). "mean lost" is', 'the mean of the four against '
         'the float parent, "street mAP lost" that of `gsv_cambridge` val, plain and darkened, '
-        'both in points; a', 'minus is a gain. Made by', '',
+        'both in points; a', 'minus is a gain. Seeds that are missing were not run. Made by', '',
         f'    python -m benchmarks.spread --data DATA --model {args.model.name}', '',
         '| | bytes | times smaller | ' + ' | '.join(names)
         + ' | mean lost | street mAP lost | accepted |',

@@ -443,6 +443,9 @@ def test_a_model_of_the_package_is_found_by_its_name(
     assert (small.parent, small.name) == (default_model_path().parent, 'small.vpr')
     for other in ('large', 'small.vpr', 'here/small'):
         assert find_model(Path(other)) == Path(other)
+    (tmp_path / 'small').mkdir()  # as an --out of that name would leave
+    assert find_model(Path('small')) == small
+    (tmp_path / 'small').rmdir()
     (tmp_path / 'small').write_bytes(b'')
     assert find_model(Path('small')) == Path('small')
     with pytest.raises(ModelFileError, match=r'no model file at large; .*"small"'):

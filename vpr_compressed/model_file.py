@@ -152,7 +152,7 @@ def find_model(given: Path | None = None) -> Path:
     """
     if given is None:
         return default_model_path()
-    is_name = len(given.parts) == 1 and not given.suffix and not given.exists()
+    is_name = len(given.parts) == 1 and not given.suffix and not given.is_file()
     return _packaged(given.name) if is_name and _packaged(given.name).exists() else given
 
 

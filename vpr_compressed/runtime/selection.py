@@ -40,6 +40,7 @@ import sys
 from typing import Any
 from typing import TYPE_CHECKING
 
+from vpr_compressed import __version__
 from vpr_compressed.errors import EngineError
 from vpr_compressed.runtime import DEFAULT
 from vpr_compressed.runtime import FLOAT
@@ -54,8 +55,6 @@ MODULE = 'vpr_compressed.runtime.trial'
 #: Another engine must be this much faster than the default, or noise would choose.
 GAIN = 0.85
 _LIMIT_S = 120.0
-#: Changes when trials measure something else.
-_VERSION = 1
 _PARTS = ('onnxruntime', 'openvino', 'opencv-python-headless', 'opencv-python', 'onnx', 'numpy')
 
 
@@ -212,7 +211,7 @@ def _best(trials: Sequence[Trial]) -> str:
 
 def _key(model: Model, names: Sequence[str], threads: int) -> str:
     """Return what a choice depends on: model, machine, threads and versions."""
-    facts = [_VERSION, model.descriptor_id, sorted(model.activations), list(names), threads,
+    facts = [__version__, model.descriptor_id, sorted(model.activations), list(names), threads,
              platform.node(), platform.machine(), _processor(), os.cpu_count(),
              [_version(name) for name in _PARTS]]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
