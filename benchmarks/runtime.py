@@ -75,13 +75,11 @@ class Network(NamedTuple):
 
     :param name: for the table; what stands before a comma names the float network it is
         compared with by cosine
-    :param integers: whether its convolutions run in integers
     :param engines: that run it
     """
 
     name: str
     path: Path
-    integers: bool
     engines: tuple[str, ...]
 
 
@@ -127,10 +125,8 @@ def run(title: str, networks: list[Network], threads: int, rounds: int) -> Found
         for network in networks for engine in network.engines if engine in installed_engines()]
     print(f'{title}, {threads} threads: {len(runners)} entrants', flush=True)
     results = race(runners, rounds=rounds)
-    integers = {network.name for network in networks if network.integers}
     found: Found = {'group': title, 'threads': threads, 'rounds': rounds, 'rows': [
-        {**one.to_json(), 'integers': one.entrant.name in integers,
-         'cosine': cosine_of(one, results)} for one in results]}
+        {**one.to_json(), 'cosine': cosine_of(one, results)} for one in results]}
     print('\n'.join(as_table(found['rows'])), flush=True)
     return found
 
@@ -200,7 +196,7 @@ def vgg16(folder: Path) -> list[Network]:
         path = folder / f'{name.replace(" ", "_")}.vpr'
         write_model(path, model)
         engines = ('onnxruntime', 'openvino') if integers else FLOAT_ENGINES
-        networks.append(Network(name, path, integers, engines))
+        networks.append(Network(name, path, engines))
 
     for dimension, halved in ((4096, False), (512, False), (512, True)):
         spec = NetworkSpec(trunk='vgg16', layers=tuple(build_trunk('vgg16').layers), clusters=64,
@@ -231,7 +227,7 @@ def packaged(folder: Path, parent: Path | None, size: PreprocessingSpec) -> list
             path = folder / f'{name.replace(" ", "_")}_{size.width}.vpr'
             write_model(path, dataclasses.replace(
                 read_model(source), preprocessing=size, reference=None))
-            networks.append(Network(name, path, False, FLOAT_ENGINES))
+            networks.append(Network(name, path, FLOAT_ENGINES))
     return networks
 
 

@@ -158,17 +158,15 @@ def measure_memory(path: Path, engine: str, places: int) -> list[dict[str, Any]]
 
     :raises VprError: if the model cannot be run
     """
-    import os
     import subprocess
     import sys
 
-    import vpr_compressed
+    from vpr_compressed import children
 
-    paths = [str(Path(vpr_compressed.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]
     done = subprocess.run(  # noqa: S603 - this package itself
         [sys.executable, '-m', 'vpr_compressed.evaluation.memory_stages', str(path), engine,
          str(places)], capture_output=True, text=True, check=False,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+        env=children.environment())
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f'status {done.returncode}'])[-1]
         raise VprError(f'cannot measure the memory of {path}: {reason}')

@@ -27,7 +27,6 @@ from contextlib import ExitStack
 from contextlib import suppress
 from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr_compressed import children
 from vpr_compressed.errors import VprError
 
 MODULE = 'vpr_compressed.evaluation.race_worker'
@@ -144,12 +144,11 @@ class _Lane:
 
     def __init__(self, entrant: Entrant) -> None:
         self._entrant = entrant
-        paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH', '')]
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, '-m', MODULE, str(entrant.model), entrant.engine,
              str(entrant.threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+            env=children.environment())
         self.facts: dict[str, Any] = {}
         self._wall: list[float] = []
         self._cpu: list[float] = []

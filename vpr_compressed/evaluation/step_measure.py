@@ -37,6 +37,7 @@ from typing import IO
 
 import numpy as np
 
+from vpr_compressed import children
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation.model_worker import FACTS_NAME
 from vpr_compressed.evaluation.model_worker import ImageFiles
@@ -189,7 +190,7 @@ def _run_child(
     with (folder / 'stderr').open('w+b') as errors:
         with subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                text=True) as child:
+                text=True, env=children.environment()) as child:
             try:
                 status = _follow(child, cancelled, progress)
             finally:

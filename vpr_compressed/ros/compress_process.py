@@ -37,7 +37,7 @@ import threading
 from typing import Any
 from typing import IO
 
-import vpr_compressed
+from vpr_compressed import children
 from vpr_compressed.ros.node_config import CompressConfig
 
 #: Exit codes of the verb, and of the node.
@@ -86,14 +86,12 @@ class CompressProcess:
     """
 
     def __init__(self, command: Sequence[str], nice: int) -> None:
-        paths = [str(Path(vpr_compressed.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]
         # A session of its own: ctrl-C on the terminal reaches the node, which passes on one.
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, '-c', _GUARD, str(os.getpid()), str(nice), *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             encoding='utf-8', errors='replace', start_new_session=True,
-            env={**os.environ, 'PYTHONUNBUFFERED': '1',
-                 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+            env=children.environment(PYTHONUNBUFFERED='1'))
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)

@@ -41,6 +41,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from vpr_compressed import __version__
+from vpr_compressed import children
 from vpr_compressed.errors import EngineError
 from vpr_compressed.runtime import DEFAULT
 from vpr_compressed.runtime import FLOAT
@@ -162,12 +163,10 @@ def candidates(model: Model) -> list[str]:
 def try_engine(name: str, path: Path, threads: int) -> Trial:
     """Try one engine in a process of its own; whatever goes wrong is part of the answer."""
     command = [sys.executable, '-m', MODULE, name, str(path), str(threads)]
-    # The child imports this package from where it is here, installed or not.
-    paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH', '')]
     try:
         done = subprocess.run(  # noqa: S603 - this package itself
             command, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+            env=children.environment())
     except (OSError, subprocess.TimeoutExpired) as error:
         return Trial(engine=name, error=f'did not finish: {error}')
     if done.returncode != 0:
