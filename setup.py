@@ -26,6 +26,8 @@ package_name = 'vpr_compressed'
 _MESSAGES = ('diagnostic', 'geometry', 'nav', 'sensor', 'std', 'visualization')
 _TESTS = ['pytest>=7.0']
 _OPENVINO = ['openvino>=2023.3']
+# Reads MATLAB files: published weights and the ground truth of some data sets.
+_SCIPY = ['scipy>=1.8']
 
 
 def ros_wheels(distribution, rclpy, lifecycle, interfaces):
@@ -75,7 +77,8 @@ setup(
         'ros-kilted': ros_wheels('kilted', '9.1.2', '2.3.0', '5.5.1'),
         'ros-jazzy': ros_wheels('jazzy', '7.1.6', '2.0.3', '5.3.6'),
         'openvino': _OPENVINO,
-        'train': ['torch>=2.0', 'torchvision>=0.15', 'safetensors>=0.4'],
+        'scipy': _SCIPY,
+        'train': [*_SCIPY, 'torch>=2.0', 'torchvision>=0.15', 'safetensors>=0.4'],
         'test': _TESTS,
         'dev': [
             *_OPENVINO,
@@ -89,6 +92,7 @@ setup(
             'mypy>=1.8',
             'pydocstyle',
             'ruff>=0.6',
+            'scikit-learn',
             'types-PyYAML',
         ],
     },

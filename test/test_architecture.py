@@ -59,6 +59,7 @@ CONFINED = {
     'rclpy': {'ros'},
     'rosbags': {'sources'},
     'safetensors': {'cli', 'compression', 'model'},
+    'scipy': {'evaluation', 'model'},
     'sqlite3': {'map_file', 'map_rows', 'map_store'},
     'torch': {'cli', 'compression', 'model', 'runtime.torch_engine', 'runtime.torch_integers'},
     'torchvision': {'compression', 'model'},

@@ -126,3 +126,15 @@ def test_truth_of_other_references_is_refused() -> None:
     """Made by hand with an index beyond the end."""
     with pytest.raises(GroundTruthError, match='names reference 7'):
         ground_truth.GroundTruth((frozenset({7}),), 3, 'by hand')
+
+
+@pytest.mark.parametrize(('junk', 'message'), [
+    ((frozenset({0}),), '1 have junk'),
+    ((frozenset({1}), frozenset()), 'query 0 has the same reference'),
+])
+def test_junk_is_a_list_for_each_query_apart_from_the_right_ones(
+    junk: tuple[frozenset[int], ...], message: str
+) -> None:
+    """An image cannot count as right and be left out."""
+    with pytest.raises(GroundTruthError, match=message):
+        ground_truth.GroundTruth((frozenset({1}), frozenset({0})), 3, 'by hand', junk)

@@ -37,13 +37,25 @@ class GroundTruth:
         means that the reference never was there, and "I do not know" is the right answer
     :param references: number of reference images
     :param description: how the answers were made, for the report
+    :param junk: for each query the reference indices that are neither right nor wrong (the
+        ``junk`` lists of Oxford5k: too little of the place is seen); empty for none at all
     """
 
     positives: tuple[frozenset[int], ...]
     references: int
     description: str
+    junk: tuple[frozenset[int], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.junk and len(self.junk) != len(self.positives):
+            raise GroundTruthError(
+                f'{len(self.positives)} queries have right answers listed and {len(self.junk)} '
+                'have junk; give one list of each for every query')
+        both = [query for query, rows in enumerate(self.junk) if rows & self.positives[query]]
+        if both:
+            raise GroundTruthError(
+                f'query {both[0]} has the same reference among its right answers and its junk; '
+                'an image is one or the other')
         highest = max((max(rows) for rows in self.positives if rows), default=-1)
         if highest < 0:
             raise GroundTruthError(
