@@ -25,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import ClassVar
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
@@ -118,6 +119,7 @@ class Peer(Node):
             assert self.until(made.get_subscription_count), f'nobody wants {topic}'
             answers = f'{self._namespace}/matches'
             assert self.until(lambda: self.count_publishers(answers)), f'nobody answers {answers}'
+            assert self.until(LocalNode.all_know_the_peer), f'{answers} would not reach this peer'
             self.until(lambda: False, 0.2)
         return self._publishers_by_topic[topic]
 
@@ -148,7 +150,9 @@ class Peer(Node):
 
     def answer(self, stamp_ns: int) -> np.ndarray:
         """Wait for the answer to an image and return its rows."""
-        assert self.until(lambda: stamp_ns in self.matches), 'no answer'
+        assert self.until(lambda: stamp_ns in self.matches), (
+            f'no answer to {stamp_ns}, only to {sorted(self.matches)}; '
+            f'the node says {self.status("input")}')
         return matches_from_cloud(self.matches[stamp_ns])
 
     def pose(self, stamp_ns: int) -> PoseWithCovarianceStamped:
@@ -188,6 +192,21 @@ class Peer(Node):
 class LocalNode:
     """The node in this process, spun by a thread of its own."""
 
+    _running: ClassVar[set[LocalNode]] = set()
+
+    @classmethod
+    def all_know_the_peer(cls) -> bool:
+        """
+        Return whether the answers of all nodes of this process have a listener.
+
+        Discovery has two directions: the peer may see the node before the node sees the peer,
+        and what is published in between is lost.
+        """
+        return all(
+            publisher.get_subscription_count()
+            for running in cls._running for publisher in running.node.publishers
+            if publisher.topic_name.endswith('/matches'))
+
     def __init__(self, context: Context, extractor: object, **parameters: object) -> None:
         """Make the node; parameters are given with ``__`` for the dot."""
         self.node = PlaceRecognitionNode(
@@ -206,11 +225,13 @@ class LocalNode:
 
     def spin(self) -> LocalNode:
         """Handle requests from now on."""
+        self._running.add(self)
         self._thread.start()
         return self
 
     def close(self) -> None:
         """Stop the thread, then the node."""
+        self._running.discard(self)
         self._executor.shutdown()
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -243,10 +264,17 @@ class NodeProcess:
         return self._log.read_text(encoding='utf-8', errors='replace')
 
     def wait_until_active(self, peer: Peer) -> None:
-        """Wait until it takes images."""
+        """
+        Wait until it takes images and its answers reach the peer.
+
+        A participant learns of the endpoints of another one in the order of their making, and
+        the peer's subscription to diagnostics is its last: whose diagnostics arrive knows all.
+        """
         assert peer.until(
             lambda: 'active in mode' in self.text or self.process.poll() is not None)
         assert self.process.poll() is None, self.text
+        seen = len(peer.diagnostics)
+        assert peer.until(lambda: len(peer.diagnostics) > seen), f'no diagnostics\n{self.text}'
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> int:
         """Wait for its end and return the exit code."""
