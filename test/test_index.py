@@ -24,6 +24,7 @@ from vpr_compressed import index as index_module
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.index import faiss_available
 from vpr_compressed.index import PlaceIndex
+from vpr_compressed.index_rows import hamming
 from vpr_compressed.records import DescriptorArray
 
 DIMENSION = 64
@@ -132,7 +133,7 @@ def test_equal_places_are_ordered_by_id(
     index = PlaceIndex(DIMENSION, kind, fetch=store.fetch, use_faiss=use_faiss)
     row = unit(rng, 1)
     store.add(index, np.arange(1000, 1050), unit(rng, 50))
-    for some in np.array_split(rng.permutation(1000), 10):
+    for some in np.array_split(rng.permutation(700), 10):
         store.add(index, some, np.repeat(row, some.size, axis=0))
     assert_same(index.search(row[0], 4), [(i, 1.0) for i in range(4)])
 
@@ -270,3 +271,12 @@ def test_wrong_shapes_and_kinds_are_refused(rng: np.random.Generator) -> None:
         PlaceIndex(DIMENSION, 'hnsw')
     with pytest.raises(ConfigError, match='fetch'):
         PlaceIndex(DIMENSION, 'compact')
+
+
+@pytest.mark.parametrize('width', [8, 19, 64])
+def test_hamming_counts_the_bits_that_differ(rng: np.random.Generator, width: int) -> None:
+    """Whole words are counted at once, odd widths byte by byte; both as slowly defined."""
+    codes = rng.integers(0, 256, (50, width), np.uint8)
+    expected = [sum(bin(a ^ b).count('1') for a, b in zip(row.tolist(), codes[7].tolist()))
+                for row in codes]
+    assert hamming(codes, codes[7]).tolist() == expected

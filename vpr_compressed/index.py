@@ -15,12 +15,12 @@
 """
 Nearest places by cosine; the only module that uses FAISS.
 
-``exact`` scans half-precision descriptors (2 bytes per value) and compares the best with the
-stored ones, with a margin that makes the answer that of a full comparison. ``compact`` keeps one
-sign bit per value: descriptors are rotated first (sign flips and Hadamard transforms, which
+``exact`` scans half-precision descriptors (2 bytes per value, FAISS) and compares the best with
+the stored ones, with a margin that makes the answer that of a full comparison. ``compact`` keeps
+one sign bit per value: descriptors are rotated first (sign flips and Hadamard transforms, which
 spread the strong leading dimensions of a whitened descriptor over all bits), the nearest by
 Hamming distance are ranked by the query against the bits, and the best few hundred are compared
-with the stored descriptors, which the owner fetches. ``auto`` starts exact and becomes compact.
+with the stored descriptors, which the owner fetches. ``auto`` starts exact, becomes compact.
 
 FAISS ids shift on removal, duplicates and NaN are accepted silently: so rows have an own id
 array, removal leaves a tombstone (id -1) and rows are repacked from time to time. Answers do not
@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,17 @@ from vpr_compressed.index_rows import scan_codes
 from vpr_compressed.index_rows import SignRows
 from vpr_compressed.records import DescriptorArray
 
-faiss: Any
-try:
-    import faiss
-except ImportError:  # every answer is the same without it, large maps are searched more slowly
-    faiss = None
-
 #: Return the unit descriptors ``(M, D)`` of the given ids, in their order.
 Fetch = Callable[[IdArray], DescriptorArray]
 
 KINDS = ('auto', 'exact', 'compact')
-#: Places above which ``auto`` becomes compact (exact search takes about 1.3 ms there).
-COMPACT_ABOVE = 20_000
+#: Places above which ``auto`` becomes compact: exact search takes 5 MB there, and no less time.
+COMPACT_ABOVE = 5_000
 #: Places taken by Hamming distance, and of these compared with the stored descriptors.
 SHORTLIST = 1600
 RERANK = 300
+#: Up to this many places half of both is as good, and NumPy's scan is faster than FAISS's.
+SMALL_MAP = 50_000
 #: Tombstones that make removal repack the rows.
 MAX_DEAD = 4096
 #: Half precision changes a cosine by at most 2 ** -11, summation order by far less.
@@ -70,9 +67,19 @@ ROUNDING = 2.0 ** -11 + 1e-5
 _NO_IDS: IdArray = np.empty(0, np.int64)
 
 
+@lru_cache(maxsize=1)
+def _faiss() -> Any:
+    """Return the library, or None; imported when it is needed, for it takes 15 MB of memory."""
+    try:
+        import faiss
+    except ImportError:
+        return None
+    return faiss
+
+
 def faiss_available() -> bool:
-    """Return whether FAISS does the scanning."""
-    return faiss is not None
+    """Return whether FAISS can do the scanning; imports it."""
+    return _faiss() is not None
 
 
 class PlaceIndex:
@@ -98,7 +105,7 @@ class PlaceIndex:
         self.dimension = dimension
         self._auto = kind == 'auto' and fetch is not None
         self._fetch = fetch
-        self._use_faiss = faiss_available() if use_faiss is None else use_faiss
+        self._use_faiss = use_faiss
         self._ids = GrowingRows((), np.int64, expected)
         self._dead = 0
         compact = kind == 'compact' or (self._auto and expected > COMPACT_ABOVE)
@@ -195,7 +202,9 @@ class PlaceIndex:
         self, signs: SignRows, query: DescriptorArray, k: int, skipped: IdArray
     ) -> list[tuple[int, float]]:
         """Take a short list by Hamming distance, rank it by the bits, compare the best."""
-        total, wanted = len(self._ids), max(SHORTLIST, k)
+        total = len(self._ids)
+        part = 2 if total <= SMALL_MAP else 1
+        wanted, compared = max(SHORTLIST // part, k), max(RERANK // part, k)
         count = wanted + min(self._dead, wanted) + min(skipped.size, wanted)
         while True:
             rows = signs.nearest(query, min(count, total))
@@ -205,7 +214,7 @@ class PlaceIndex:
             count *= 4
         rows = rows[:wanted]
         likely = np.lexsort((self._ids.values[rows], -signs.scores(rows, query)))
-        return self._compare(rows[likely[:max(RERANK, k)]], query, k)
+        return self._compare(rows[likely[:compared]], query, k)
 
     def _compare(self, rows: IdArray, query: DescriptorArray, k: int) -> list[tuple[int, float]]:
         """Return the best of a few rows by the stored descriptors, or by our own values."""
@@ -229,7 +238,8 @@ class PlaceIndex:
         known = self._ids.values
         if ids.size == 0:
             return
-        if ids.min() < 0 or np.unique(ids).size != ids.size:
+        # Not np.unique: since NumPy 2.3 it imports numpy.ma, which costs a robot memory.
+        if ids.min() < 0 or not np.diff(np.sort(ids)).all():
             raise ValueError('ids must be different and not negative')
         if known.size and ids.min() <= known.max() and np.isin(ids, known).any():
             raise ValueError(f'ids in use already: {ids[np.isin(ids, known)][:5].tolist()}')
@@ -255,17 +265,20 @@ class PlaceIndex:
 
     def _new_halves(self) -> HalfRows:
         """Return empty half-precision rows."""
-        return _FaissHalfRows(self.dimension) if self._use_faiss else NumpyHalfRows(self.dimension)
+        use_faiss = faiss_available() if self._use_faiss is None else self._use_faiss
+        return _FaissHalfRows(self.dimension) if use_faiss else NumpyHalfRows(self.dimension)
 
     def _new_signs(self, room: int) -> SignRows:
         """Return empty sign bit rows."""
-        return SignRows(self.dimension, _scan_with_faiss if self._use_faiss else scan_codes, room)
+        scan = scan_codes if self._use_faiss is False else _scan_with_faiss
+        return SignRows(self.dimension, scan, room)
 
 
 class _FaissHalfRows:
     """Half-precision rows inside a FAISS scalar quantizer, twice as fast as its float rows."""
 
     def __init__(self, dimension: int) -> None:
+        faiss = _faiss()
         self._index: Any = faiss.IndexScalarQuantizer(
             dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
 
@@ -307,6 +320,7 @@ def _one_thread() -> Iterator[None]:
     Its OpenMP threads cannot share one query, but wait for each other: on a busy two-core
     machine a search took 80 ms instead of 1.2 ms.
     """
+    faiss = _faiss()
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -319,8 +333,10 @@ def _scan_with_faiss(
     codes: NDArray[np.uint8], code: NDArray[np.uint8], count: int
 ) -> tuple[IdArray, NDArray[np.int64]]:
     """Return the nearest rows and their distances."""
+    if len(codes) <= SMALL_MAP or not faiss_available():
+        return scan_codes(codes, code, count)
     with _one_thread():
-        distances, rows = faiss.knn_hamming(code[np.newaxis], codes, count)
+        distances, rows = _faiss().knn_hamming(code[np.newaxis], codes, count)
     return rows[0].astype(np.int64), distances[0].astype(np.int64)
 
 
