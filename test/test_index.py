@@ -277,6 +277,6 @@ def test_wrong_shapes_and_kinds_are_refused(rng: np.random.Generator) -> None:
 def test_hamming_counts_the_bits_that_differ(rng: np.random.Generator, width: int) -> None:
     """Whole words are counted at once, odd widths byte by byte; both as slowly defined."""
     codes = rng.integers(0, 256, (50, width), np.uint8)
-    expected = [sum(bin(a ^ b).count('1') for a, b in zip(row.tolist(), codes[7].tolist()))
+    expected = [sum((a ^ b).bit_count() for a, b in zip(row.tolist(), codes[7].tolist()))
                 for row in codes]
     assert hamming(codes, codes[7]).tolist() == expected

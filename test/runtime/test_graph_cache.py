@@ -29,8 +29,10 @@ from tiny_model import make_tiny_model
 from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import write_model
 from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.graph_builder import main as builder_main
 from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.graph_cache import graph_bytes
+from vpr_compressed.runtime.graph_cache import prepare
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from vpr_compressed.tensors import ActivationRange
@@ -73,6 +75,32 @@ def test_a_process_that_finds_its_graph_does_not_load_onnx(tmp_path: Path) -> No
         codes.append(subprocess.run([sys.executable, '-c', code], check=False).returncode)
         graph_bytes(make_tiny_model(), keep=True)
     assert codes == [1, 0]
+
+
+@pytest.mark.parametrize('engine', ['onnxruntime', 'torch'])
+def test_a_process_that_stays_has_its_graph_built_by_another(
+    engine: str, tmp_path: Path, folder: Path
+) -> None:
+    """The node, with an engine named by a parameter: nothing raced, so nothing was left."""
+    pytest.importorskip(engine)
+    path = tmp_path / 'model.vpr'
+    write_model(path, make_tiny_model())
+    code = ('import sys; from pathlib import Path; '
+            'from vpr_compressed.runtime.extractor import load_extractor; '
+            f'load_extractor(Path({str(path)!r}), engine={engine!r}, stays=True); '
+            'sys.exit("onnx" in sys.modules)')
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+    assert folder.exists() == (engine != 'torch')
+
+
+def test_a_graph_that_nobody_can_build_stops_nothing(
+    tmp_path: Path, folder: Path
+) -> None:
+    """The builder says why; whoever wanted the graph builds it, or says why itself."""
+    path = tmp_path / 'gone.vpr'
+    prepare(path, make_tiny_model(), 'onnxruntime')
+    assert not folder.exists()
+    assert builder_main([str(path), 'onnxruntime']) == 1
 
 
 def test_another_graph_for_other_weights_operations_or_ranges() -> None:

@@ -193,7 +193,8 @@ class PlaceRecognitionNode(LifecycleNode):
         self.get_logger().info(f'configuration:\n{self._parameter_set.summary()}')
         model = Path(config.model_path).expanduser() if config.model_path else None
         before = memory.resident_bytes()
-        extractor = self._loader(model, engine=config.engine, threads=config.threads)
+        extractor = self._loader(
+            model, engine=config.engine, threads=config.threads, stays=True)
         self._warm_up(extractor)
         self._model_resident_bytes = max(0, memory.resident_bytes() - before)
         self.worker = worker = Worker(self._handle)

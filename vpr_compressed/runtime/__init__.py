@@ -102,14 +102,18 @@ def load_engine(model: Model, name: str = DEFAULT, threads: int = 0) -> Engine:
     if threads < 0:
         raise EngineError(f'threads must be 0 (all cores) or more, got {threads}')
     plain = name.removesuffix(FLOAT)
-    if plain != name:
-        model = dataclasses.replace(model, activations={})
     try:
-        return ENGINES[plain](model, threads)
+        return ENGINES[plain](as_run_by(name, model), threads)
     except ImportError as error:
         raise EngineError(
             f'engine {plain!r} is not installed ({error}); install it with pip, or choose one '
             f'of {", ".join(installed_engines()) or "no other"}') from error
+
+
+def as_run_by(engine: str, model: Model) -> Model:
+    """Return the model an engine computes: without rounded activations where it has none."""
+    plain = engine.endswith(FLOAT) or engine == 'opencv'
+    return dataclasses.replace(model, activations={}) if plain else model
 
 
 def check_engine(name: str) -> None:

@@ -28,8 +28,10 @@ from vpr_compressed.model_file import read_model
 from vpr_compressed.preprocessing import Preprocessor
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
+from vpr_compressed.runtime import as_run_by
 from vpr_compressed.runtime import AUTO
 from vpr_compressed.runtime import check_engine
+from vpr_compressed.runtime import graph_cache
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.selection import Choice
 from vpr_compressed.runtime.selection import choose_engine
@@ -88,7 +90,7 @@ class Extractor:
 
 
 def load_extractor(
-    model: Path | None = None, *, engine: str = AUTO, threads: int = 0
+    model: Path | None = None, *, engine: str = AUTO, threads: int = 0, stays: bool = False
 ) -> Extractor:
     """
     Load a model file and get it ready to run.
@@ -96,13 +98,16 @@ def load_extractor(
     :param model: ``.vpr`` file, or name of a packaged one; None takes the default
     :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
     :param threads: CPU threads, 0 for all cores
+    :param stays: the process runs for long, so another one builds the graph: 28 MB less
     :raises ModelFileError: missing, damaged or newer file
     :raises EngineError: unknown or missing engine, or none that can run the model
     """
     path = find_model(model)
     found = read_model(path)
-    extractor = Extractor(
-        found, path, choice=resolve_engine(path, found, engine, threads), threads=threads)
+    choice = resolve_engine(path, found, engine, threads)
+    if stays:
+        graph_cache.prepare(path, as_run_by(choice.engine, found), choice.engine)
+    extractor = Extractor(found, path, choice=choice, threads=threads)
     del found
     memory.give_back()
     return extractor

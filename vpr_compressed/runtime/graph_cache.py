@@ -27,16 +27,21 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import subprocess
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 from vpr_compressed import __version__
+from vpr_compressed import children
 
 if TYPE_CHECKING:
     from vpr_compressed.model_file import Model
 
 #: Graphs kept: one robot, a model or two, with and without rounded activations.
 _KEPT = 4
+MODULE = 'vpr_compressed.runtime.graph_builder'
+_LIMIT_S = 120.0
 #: Changes when the same model gives another graph.
 _VERSION = 1
 
@@ -59,6 +64,25 @@ def graph_bytes(model: Model, *, trunk_only: bool = False, keep: bool = False) -
     if keep:
         _store(key, data)
     return data
+
+
+def prepare(path: Path, model: Model, engine: str) -> None:
+    """
+    Put the graph an engine needs into the cache, built by a process that ends.
+
+    For a process that stays; where this fails, it builds the graph itself.
+
+    :param path: the file the model came from
+    :param engine: name of the engine that will ask for it
+    """
+    trunk_only = engine.startswith('opencv')
+    if engine.startswith('torch') or _cached(_key(model, trunk_only=trunk_only)) is not None:
+        return
+    command = [sys.executable, '-m', MODULE, str(path), engine]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(  # noqa: S603 - this package itself
+            command, check=False, capture_output=True, timeout=_LIMIT_S,
+            env=children.environment())
 
 
 def cache_folder() -> Path:

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import asdict
 import json
 from pathlib import Path
@@ -29,7 +28,7 @@ from vpr_compressed import memory
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file import read_model
 from vpr_compressed.preprocessing import normalise
-from vpr_compressed.runtime import FLOAT
+from vpr_compressed.runtime import as_run_by
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.parity import check_parity
@@ -47,10 +46,8 @@ def measure(name: str, path: Path, threads: int) -> Trial:
     :raises VprError: if it cannot run the model
     """
     model = read_model(path)
-    plain = dataclasses.replace(model, activations={}) if name.endswith(
-        FLOAT) or name == 'opencv' else model
     # For the process that will stay: it need not build it, nor load what builds it.
-    graph_bytes(plain, trunk_only=name == 'opencv', keep=True)
+    graph_bytes(as_run_by(name, model), trunk_only=name == 'opencv', keep=True)
     started = time.perf_counter()
     engine = load_engine(model, name, threads)
     load_s = time.perf_counter() - started
