@@ -23,13 +23,16 @@ from vpr_compressed.sources.bag import BAG_SUFFIXES
 from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.sources.bag import METADATA_NAME
 from vpr_compressed.sources.folder import FolderSource
-from vpr_compressed.sources.folder import FORMATS
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import ImageSource
+from vpr_compressed.sources.image_list import FORMATS
+from vpr_compressed.sources.image_list import ImageList
+from vpr_compressed.sources.image_list import ListedImage
 
 __all__ = [
-    'BagSource', 'EncodedImage', 'FolderSource', 'Frame', 'ImageSource', 'open_source']
+    'BagSource', 'EncodedImage', 'FolderSource', 'Frame', 'ImageList', 'ImageSource',
+    'ListedImage', 'open_source']
 
 
 def open_source(

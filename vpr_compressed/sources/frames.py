@@ -71,7 +71,7 @@ class Frame:
 
 
 class ImageSource(Protocol):
-    """A folder or bag of images in time order that can be walked any number of times."""
+    """A folder, list or bag of images that can be walked any number of times, in one order."""
 
     @property
     def path(self) -> Path:
@@ -79,7 +79,7 @@ class ImageSource(Protocol):
 
     @property
     def kind(self) -> str:
-        """``folder`` or ``bag``."""
+        """``folder``, ``list`` or ``bag``."""
 
     def __len__(self) -> int:
         """Return the number of frames."""
