@@ -28,6 +28,8 @@ _TESTS = ['pytest>=7.0']
 _OPENVINO = ['openvino>=2023.3']
 # Reads MATLAB files: published weights and the ground truth of some data sets.
 _SCIPY = ['scipy>=1.8']
+# Latitude and longitude to metres, for bags with NavSatFix poses.
+_UTM = ['utm>=0.7']
 
 
 def ros_wheels(distribution, rclpy, lifecycle, interfaces):
@@ -78,11 +80,13 @@ setup(
         'ros-jazzy': ros_wheels('jazzy', '7.1.6', '2.0.3', '5.3.6'),
         'openvino': _OPENVINO,
         'scipy': _SCIPY,
+        'utm': _UTM,
         'train': [*_SCIPY, 'torch>=2.0', 'torchvision>=0.15', 'safetensors>=0.4'],
         'test': _TESTS,
         'dev': [
             *_OPENVINO,
             *_TESTS,
+            *_UTM,
             'flake8',
             'flake8-builtins',
             'flake8-comprehensions',

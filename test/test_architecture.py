@@ -64,10 +64,11 @@ CONFINED = {
     'torch': {'cli', 'compression', 'model', 'runtime.torch_engine', 'runtime.torch_integers'},
     'torchvision': {'compression', 'model'},
     'tqdm': {'cli'},
+    'utm': {'sources.satellite'},
 }
 ROBOT_NEVER_LOADS = (
     # pkg_resources would look for the names of the pip packages, which apt does not have.
-    'pkg_resources', 'torch', 'torchvision', 'matplotlib', 'safetensors',
+    'pkg_resources', 'torch', 'torchvision', 'matplotlib', 'safetensors', 'scipy', 'utm',
     'vpr_compressed.compression',
     'vpr_compressed.evaluation', 'vpr_compressed.cli', 'vpr_compressed.model.network',
 )

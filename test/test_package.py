@@ -48,8 +48,8 @@ THIRD_PARTIES = {
 }
 # Needed to train, never on a robot: extras for pip, nothing for rosdep.
 TRAINING = {'torch', 'torchvision', 'safetensors'}
-# Engines a robot may have: extras of their own names.
-OPTIONAL = {'openvino', 'scipy'}
+# Engines and readers a robot may have: extras of their own names.
+OPTIONAL = {'openvino', 'scipy', 'utm'}
 ROS_PACKAGES = re.compile(r'rclpy|launch|launch_ros|ament_index_python|\w+_(msgs|srvs|interfaces)')
 # rclpy's wheel brings them.
 NO_WHEEL_OF_THEIR_OWN = {'builtin_interfaces', 'rcl_interfaces', 'rclpy'}

@@ -43,6 +43,10 @@ class SourceError(VprError):
     """An image folder or bag is missing, empty, or has no usable image topic."""
 
 
+class DatasetError(VprError):
+    """A data set's folder has no known layout, or lacks what its layout promises."""
+
+
 class GroundTruthError(VprError):
     """A ground truth is missing, malformed, or does not fit the images."""
 

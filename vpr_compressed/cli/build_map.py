@@ -57,9 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     existing.add_argument(
         '--overwrite', action='store_true', help='replace the map file if it exists')
     parser.add_argument('--topic', help='image topic of the bag, if it has several')
-    parser.add_argument(
-        '--pose-topic', help='topic of the bag with Odometry, PoseStamped or '
-        'PoseWithCovarianceStamped; a folder has poses.csv instead')
+    options.add_pose_arguments(parser)
     parser.add_argument(
         '--min-interval-s', type=options.not_negative, default=0.0, metavar='S',
         help='shortest time between two places of the map, 0 to keep every image')
@@ -71,7 +69,7 @@ def run(args: Namespace) -> int:
     """Map the source and say what became of it."""
     from vpr_compressed.runtime.extractor import load_extractor
 
-    source = options.source_from(args, args.source, args.topic)
+    source = options.source_from(args, args.source, args.topic, utm_zone=args.utm_zone)
     extractor = load_extractor(args.model, engine=args.engine, threads=args.threads)
     place_map = open_map(args.out, extractor, append=args.append, overwrite=args.overwrite)
     try:

@@ -90,11 +90,28 @@ def not_negative(text: str) -> float:
     return 0.0 if text.strip('+0.') == '' and '0' in text else positive(text)
 
 
-def source_from(args: Namespace, path: Path, topic: str | None) -> ImageSource:
-    """Open the source of a verb that has ``--pose-topic`` and ``--rate-hz``."""
+def add_pose_arguments(parser: _ActionsContainer) -> None:
+    """Add where the poses of a bag come from."""
+    parser.add_argument(
+        '--pose-topic', metavar='T', help='topic of the bag with Odometry, PoseStamped, '
+        'PoseWithCovarianceStamped or NavSatFix; a folder has poses.csv instead')
+    parser.add_argument(
+        '--utm-zone', metavar='ZONE', help='zone of the UTM grid that NavSatFix positions are '
+        'given on, such as 32N (default: zone of the first fix)')
+
+
+def source_from(
+    args: Namespace, path: Path, topic: str | None, *, utm_zone: str | None = None
+) -> ImageSource:
+    """
+    Open the source of a verb that has ``--pose-topic`` and ``--rate-hz``.
+
+    :param utm_zone: zone of the positions of a NavSatFix topic, None for that of its first fix
+    """
     from vpr_compressed.sources import open_source
 
-    return open_source(path, topic=topic, pose_topic=args.pose_topic, rate_hz=args.rate_hz)
+    return open_source(
+        path, topic=topic, pose_topic=args.pose_topic, rate_hz=args.rate_hz, utm_zone=utm_zone)
 
 
 @contextmanager

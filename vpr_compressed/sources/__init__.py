@@ -36,7 +36,8 @@ __all__ = [
 
 
 def open_source(
-    path: Path, *, topic: str | None = None, pose_topic: str | None = None, rate_hz: float = 2.0
+    path: Path, *, topic: str | None = None, pose_topic: str | None = None,
+    rate_hz: float = 2.0, utm_zone: str | None = None
 ) -> ImageSource:
     """
     Open an image folder or a ROS bag, whichever is there.
@@ -45,10 +46,11 @@ def open_source(
     :param topic: image topic of a bag; needed only when it has several
     :param pose_topic: pose topic of a bag; a folder takes its poses from ``poses.csv``
     :param rate_hz: images per second of a folder without stamps
+    :param utm_zone: zone of the positions of a NavSatFix topic, None for that of its first fix
     :raises SourceError: nothing there, not readable, no images, or the topic is not clear
     """
     if is_bag(path):
-        return BagSource(path, topic=topic, pose_topic=pose_topic)
+        return BagSource(path, topic=topic, pose_topic=pose_topic, utm_zone=utm_zone)
     if path.is_dir():
         if topic is not None:
             raise SourceError(

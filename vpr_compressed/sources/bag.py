@@ -38,13 +38,17 @@ from vpr_compressed.images import rgb_from_message
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import natural_key
+from vpr_compressed.sources.poses import poses_of
 from vpr_compressed.sources.poses import PoseTrack
+from vpr_compressed.sources.satellite import FIX_TYPE
+from vpr_compressed.sources.satellite import FixConverter
+from vpr_compressed.sources.satellite import parse_zone
 
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', COMPRESSED_TYPE)
 POSE_TYPES = (
     'nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped',
-    'geometry_msgs/msg/PoseWithCovarianceStamped')
+    'geometry_msgs/msg/PoseWithCovarianceStamped', FIX_TYPE)
 BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
 METADATA_NAME = 'metadata.yaml'
 
@@ -55,14 +59,17 @@ class BagSource:
     kind = 'bag'
 
     def __init__(
-        self, path: Path, *, topic: str | None = None, pose_topic: str | None = None
+        self, path: Path, *, topic: str | None = None, pose_topic: str | None = None,
+        utm_zone: str | None = None
     ) -> None:
         """
         Read the list of topics, choose the image topic, and read the poses.
 
         :param path: bag folder, or one ``.db3``, ``.mcap`` or ``.bag`` file
         :param topic: image topic; may be left out when the bag has only one
-        :param pose_topic: topic of Odometry, PoseStamped or PoseWithCovarianceStamped messages
+        :param pose_topic: topic of Odometry, PoseStamped, PoseWithCovarianceStamped or
+            NavSatFix messages; fixes become metres on the UTM grid
+        :param utm_zone: zone of that grid, such as ``32N``; None for that of the first fix
         :raises SourceError: damaged bag, no or several image topics, or a wrong topic name
         """
         self.path = path
@@ -71,10 +78,15 @@ class BagSource:
             counts = _topics(reader)
             self.topic = _choose_topic(path, counts, topic)
             self._length = counts[self.topic][1]
+            #: Zone that the poses are given in, None unless they come from NavSatFix messages.
+            self.utm_zone: str | None = None
             if pose_topic is not None:
-                _check_pose_topic(path, counts, pose_topic)
-                self._track = PoseTrack(
-                    message for message, _ in _messages(reader, pose_topic))
+                kind = _check_pose_topic(path, counts, pose_topic)
+                messages = (message for message, _ in _messages(reader, pose_topic))
+                if kind == FIX_TYPE:
+                    self._track = self._read_fixes(messages, utm_zone)
+                else:
+                    self._track = PoseTrack(poses_of(messages))
         self.pose_topic = pose_topic
 
     def __len__(self) -> int:
@@ -90,14 +102,23 @@ class BagSource:
                 compressed = hasattr(message, 'format')
                 yield Frame(
                     index=index, name=f'{self.topic}[{index}]', stamp_ns=stamp_ns,
-                    pose=self._track.nearest(stamp_ns) if self.pose_topic else None,
+                    pose=self._track.at(stamp_ns) if self.pose_topic else None,
                     load=partial(rgb_from_message, message), frame_id=header.frame_id,
                     encoded=partial(_encoded, message) if compressed else None)
 
     def describe(self) -> str:
         """Return one line for people."""
         poses = f', poses from {self.pose_topic}' if self.pose_topic else ''
+        poses += f' on UTM zone {self.utm_zone}' if self.utm_zone else ''
         return f'bag {self.path} ({len(self)} images on {self.topic}{poses})'
+
+    def _read_fixes(self, messages: Iterator[Any], utm_zone: str | None) -> PoseTrack:
+        """Return the track of a NavSatFix topic and remember its zone."""
+        converter = FixConverter(None if utm_zone is None else parse_zone(utm_zone))
+        track = PoseTrack(converter.poses(messages), interpolate=True)
+        if converter.zone is not None:
+            self.utm_zone = converter.zone.name
+        return track
 
     @contextmanager
     def _open(self) -> Iterator[AnyReader]:
@@ -167,8 +188,8 @@ def _choose_topic(
     return topic
 
 
-def _check_pose_topic(path: Path, topics: dict[str, tuple[str, int]], wanted: str) -> None:
-    """Refuse a pose topic that is absent or of another type, naming the right ones."""
+def _check_pose_topic(path: Path, topics: dict[str, tuple[str, int]], wanted: str) -> str:
+    """Return the type of a pose topic; refuse an absent or wrong one, naming the right ones."""
     if topics.get(wanted, ('', 0))[0] not in POSE_TYPES:
         found = topics[wanted][0] if wanted in topics else 'not in the bag'
         known = {name: entry for name, entry in topics.items() if entry[0] in POSE_TYPES}
@@ -176,6 +197,7 @@ def _check_pose_topic(path: Path, topics: dict[str, tuple[str, int]], wanted: st
             f'pose topic {wanted} of bag {path} is {found}; its topics with poses '
             f'({", ".join(kind.rsplit("/", 1)[1] for kind in POSE_TYPES)}) are: '
             f'{_listing(known)}')
+    return topics[wanted][0]
 
 
 def _listing(topics: dict[str, tuple[str, int]]) -> str:

@@ -23,6 +23,8 @@ from functools import partial
 import math
 from pathlib import Path
 
+import numpy as np
+
 from vpr_compressed.errors import SourceError
 from vpr_compressed.images import rgb_from_encoded
 from vpr_compressed.records import ImageArray
@@ -140,4 +142,4 @@ def _load_box(
         raise SourceError(
             f'the box {box} (left, top, right, bottom) lies outside of {file}, which has '
             f'{width}x{height} pixels; the image may be another version of itself')
-    return part.copy()
+    return np.ascontiguousarray(part)

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 import math
 from typing import Any
 
@@ -26,36 +27,67 @@ from vpr_compressed.records import Pose
 
 #: A pose further than this from the image says nothing about where the image was taken.
 MAX_GAP_NS = 500_000_000
+#: Two fixes of a satellite receiver further apart than this say nothing about the way between.
+MAX_FIX_GAP_NS = 3_000_000_000
 _DIAGONAL = (0, 7, 14, 21, 28, 35)
 
 
 class PoseTrack:
-    """Poses in order of their stamps; messages with values that are not finite are left out."""
+    """Poses in order of their stamps."""
 
-    def __init__(self, messages: Iterable[Any]) -> None:
+    def __init__(self, entries: Iterable[tuple[int, Pose]], *, interpolate: bool = False) -> None:
         """
-        Read the poses.
+        Sort the poses.
 
-        :param messages: Odometry, PoseStamped or PoseWithCovarianceStamped, of rclpy or rosbags
+        :param entries: stamp in nanoseconds and pose, see :func:`poses_of`
+        :param interpolate: whether to go straight from one position to the next; for satellite
+            receivers, whose one fix a second is too coarse at the speed of a car
         """
-        entries = [entry for message in messages if (entry := _entry(message)) is not None]
-        entries.sort(key=lambda entry: entry[0])
-        self._stamps = np.array([stamp for stamp, _ in entries], np.int64)
-        self._poses = [pose for _, pose in entries]
+        ordered = sorted(entries, key=lambda entry: entry[0])
+        self._stamps = np.array([stamp for stamp, _ in ordered], np.int64)
+        self._poses = [pose for _, pose in ordered]
+        self._interpolate = interpolate
 
     def __len__(self) -> int:
         """Return the number of poses."""
         return len(self._poses)
 
-    def nearest(self, stamp_ns: int) -> Pose | None:
-        """Return the pose nearest in time, or None if none is within half a second."""
+    def at(self, stamp_ns: int) -> Pose | None:
+        """
+        Return the pose at a time.
+
+        :returns: the pose nearest in time, None if none is within half a second; with
+            interpolation the position on the way between two fixes at most three seconds apart
+        """
         after = int(np.searchsorted(self._stamps, stamp_ns))
+        if self._interpolate and 0 < after < len(self._poses):
+            first, second = int(self._stamps[after - 1]), int(self._stamps[after])
+            if second - first <= MAX_FIX_GAP_NS:
+                share = (stamp_ns - first) / (second - first)
+                return _between(self._poses[after - 1], self._poses[after], share)
         near = [i for i in (after - 1, after) if 0 <= i < len(self._poses)]
         if not near:
             return None
         best = min(near, key=lambda i: abs(int(self._stamps[i]) - stamp_ns))
         gap_ns = abs(int(self._stamps[best]) - stamp_ns)
         return self._poses[best] if gap_ns <= MAX_GAP_NS else None
+
+
+def poses_of(messages: Iterable[Any]) -> list[tuple[int, Pose]]:
+    """
+    Return stamp in nanoseconds and pose of every message whose values are finite.
+
+    :param messages: Odometry, PoseStamped or PoseWithCovarianceStamped, of rclpy or rosbags
+    """
+    return [entry for message in messages if (entry := _entry(message)) is not None]
+
+
+def _between(first: Pose, second: Pose, share: float) -> Pose:
+    """Return the pose a share of the way from one to the next, as uncertain as the worse one."""
+    x, y, z = (
+        one + share * (other - one) for one, other in zip(first.position_m, second.position_m))
+    worse = first if first.covariance_diagonal > second.covariance_diagonal else second
+    return replace(worse, position_m=(x, y, z))
 
 
 def _entry(message: Any) -> tuple[int, Pose] | None:

@@ -1,0 +1,167 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Fixes of a satellite receiver (``sensor_msgs/NavSatFix``) as metres on the UTM grid.
+
+UTM (Universal Transverse Mercator on WGS 84) divides the Earth into zones of six degrees of
+longitude; within one, x points east and y north in metres, distances are right to 0.1 %, and two
+recordings of one place have the same coordinates without agreeing on an origin. A recording that
+crosses into the next zone stays on the grid of the zone it began in, and so does a second
+recording that is told the zone of the first; at the far side of the next zone distances come out
+up to 1.2 % too long. The altitude is left out: it is off by tens of metres from day to day,
+which would hide that a place is the same.
+
+This is the only module that imports utm, and only when there are fixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+import math
+import re
+from typing import Any
+
+from vpr_compressed.errors import SourceError
+from vpr_compressed.records import Pose
+
+FIX_TYPE = 'sensor_msgs/msg/NavSatFix'
+#: Largest northing; what the southern half of a zone counts from.
+_SOUTHERN_ORIGIN_M = 10_000_000.0
+#: Further from the middle of its zone the grid is bent too much; a whole zone aside is 9 degrees.
+_REACH_DEG = 12.0
+_ZONE = re.compile(r'(\d{1,2})([NS])', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class UtmZone:
+    """
+    A zone of the UTM grid.
+
+    :param number: 1 to 60, counted eastwards from 180 degrees west
+    :param north: whether y counts from the equator, or from 10 000 km south of it
+    """
+
+    number: int
+    north: bool
+
+    @property
+    def name(self) -> str:
+        """Short name, such as ``32N``."""
+        return f'{self.number}{"N" if self.north else "S"}'
+
+    @property
+    def frame_id(self) -> str:
+        """Frame of poses on this grid, such as ``utm_32N``."""
+        return f'utm_{self.name}'
+
+
+def parse_zone(text: str) -> UtmZone:
+    """
+    Return the zone with a name such as ``32N``.
+
+    :raises SourceError: no such zone
+    """
+    found = _ZONE.fullmatch(text)
+    if found is None or not 1 <= int(found.group(1)) <= 60:
+        raise SourceError(
+            f'{text!r} is no UTM zone; give its number and half of the Earth, 1N to 60N or 1S to '
+            '60S')
+    return UtmZone(int(found.group(1)), found.group(2).upper() == 'N')
+
+
+class FixConverter:
+    """Turns fixes into poses on the grid of one zone; the first fix chooses it if nobody did."""
+
+    def __init__(self, zone: UtmZone | None = None) -> None:
+        """
+        Start with a zone or without.
+
+        :raises SourceError: utm is not installed
+        """
+        try:
+            import utm
+        except ImportError as error:
+            raise SourceError(
+                f'poses from {FIX_TYPE} need the package utm, which is not installed; pip '
+                'install utm') from error
+        self._utm = utm
+        self.zone = zone
+
+    def poses(self, messages: Iterable[Any]) -> list[tuple[int, Pose]]:
+        """
+        Return stamp in nanoseconds and pose of every fix that says where the receiver was.
+
+        Left out are messages without a fix (a negative status) or with values that are not
+        finite or no place on Earth. The orientation is unknown and stays at facing x (east).
+
+        :raises SourceError: a place within 10 degrees of the South or 6 of the North Pole, or
+            too far from a zone that was chosen
+        """
+        return [self._entry(message) for message in messages if is_fix(message)]
+
+    def _entry(self, message: Any) -> tuple[int, Pose]:
+        """Return stamp and pose of one fix."""
+        latitude, longitude = float(message.latitude), float(message.longitude)
+        try:
+            number = self._utm.latlon_to_zone_number(latitude, longitude)
+            own = UtmZone(int(number), latitude >= 0)
+            zone = self.zone or own
+            self._check_reach(zone, latitude, longitude, own)
+            # The library has southern latitudes count from the southern origin.
+            east, north, _, _ = self._utm.from_latlon(
+                latitude, longitude, force_zone_number=zone.number)
+        except ValueError as error:
+            raise SourceError(
+                f'the fix at latitude {latitude:.4f}, longitude {longitude:.4f} is not on the UTM '
+                f'grid: {error}; so near to a pole use odometry instead') from error
+        self.zone = zone
+        shift = _SOUTHERN_ORIGIN_M * ((latitude >= 0) - int(zone.north))
+        stamp = message.header.stamp
+        east_m2, north_m2 = _variances(message)
+        return stamp.sec * 10**9 + stamp.nanosec, Pose(
+            position_m=(float(east), float(north) + shift, 0.0), frame_id=zone.frame_id,
+            covariance_diagonal=(east_m2, north_m2, 0.0, 0.0, 0.0, 0.0))
+
+
+    @staticmethod
+    def _check_reach(zone: UtmZone, latitude: float, longitude: float, own: UtmZone) -> None:
+        """Refuse a place where the grid of the zone does not keep distances."""
+        middle = 6 * zone.number - 183
+        if abs((longitude - middle + 180) % 360 - 180) > _REACH_DEG:
+            raise SourceError(
+                f'the fix at latitude {latitude:.4f}, longitude {longitude:.4f} is in UTM zone '
+                f'{own.name}, too far from zone {zone.name} for its grid; give the zone of the '
+                'place, or leave out recordings of another one')
+
+
+def is_fix(message: Any) -> bool:
+    """
+    Return whether a NavSatFix names a place on Earth.
+
+    :param message: of rclpy or rosbags
+    """
+    latitude, longitude = float(message.latitude), float(message.longitude)
+    # A NaN fails both comparisons.
+    return message.status.status >= 0 and abs(latitude) <= 90 and abs(longitude) <= 180
+
+
+def _variances(message: Any) -> tuple[float, float]:
+    """Return the variances east and north in square metres, 0 where unknown."""
+    if message.position_covariance_type == 0:
+        return 0.0, 0.0
+    values = (float(message.position_covariance[0]), float(message.position_covariance[4]))
+    east, north = (v if math.isfinite(v) and v >= 0 else 0.0 for v in values)
+    return east, north
