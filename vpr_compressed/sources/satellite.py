@@ -135,7 +135,6 @@ class FixConverter:
             position_m=(float(east), float(north) + shift, 0.0), frame_id=zone.frame_id,
             covariance_diagonal=(east_m2, north_m2, 0.0, 0.0, 0.0, 0.0))
 
-
     @staticmethod
     def _check_reach(zone: UtmZone, latitude: float, longitude: float, own: UtmZone) -> None:
         """Refuse a place where the grid of the zone does not keep distances."""
