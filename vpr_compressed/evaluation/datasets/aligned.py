@@ -25,6 +25,7 @@ from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.evaluation import ground_truth
+from vpr_compressed.evaluation.datasets import tables
 from vpr_compressed.evaluation.datasets import vprbench
 from vpr_compressed.evaluation.datasets.dataset import Dataset
 from vpr_compressed.evaluation.datasets.dataset import Request
@@ -42,11 +43,11 @@ def lacks(request: Request) -> str | None:
     root = request.path
     if request.split is not None and all((root / name).is_dir() for name in _named(request)):
         return None
-    listed = vprbench.truth_file(root).is_file()
+    listed = vprbench.truth_file(root).is_file() or tables.lacks(request) is None
     if request.split is None and _usual(root) is not None and not listed:
         return None
     return ('two folders of images ' + ', '.join(f'{a}/ and {b}/' for a, b in PAIRS[:3])
-            + ', ... without a ground truth file beside them; or the two that the split '
+            + ', ... without answers or positions beside them; or the two that the split '
             'REFERENCE/QUERY names')
 
 
