@@ -49,6 +49,20 @@ def test_radius_is_a_distance_in_space_and_includes_its_border() -> None:
     assert truth.description == 'within 5 m'
 
 
+@pytest.mark.parametrize('radius', [0.5, 7.0, 300.0, float('inf')])
+def test_radius_finds_what_a_look_at_every_pair_finds(
+    radius: float, rng: np.random.Generator
+) -> None:
+    """Coordinates as large as those of UTM, many of them on one line and some of them equal."""
+    references = np.round(rng.uniform(0, 500, (200, 3))) + np.array([5e5, 5e6, 0.0])
+    references[50:100, 0] = 500_250.0
+    queries = np.concatenate((references[::9], references[::9] + rng.normal(0, 3, (23, 3))))
+    truth = ground_truth.from_positions(queries, references, radius)
+    assert truth.positives == tuple(
+        {row for row, place in enumerate(references) if np.linalg.norm(place - query) <= radius}
+        for query in queries)
+
+
 @pytest.mark.parametrize('radius', [0.0, -1.0, float('nan')])
 def test_radius_must_be_positive(radius: float) -> None:
     """A radius of NaN would silently make every query unanswerable."""

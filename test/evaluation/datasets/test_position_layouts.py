@@ -241,13 +241,19 @@ def test_msls_compares_within_a_city_and_leaves_panoramas_out(tmp_path: Path) ->
 
 
 def test_msls_sub_task_is_respected(tmp_path: Path) -> None:
-    """Rows that do not count in the task all are no references."""
-    trees.write_msls(tmp_path, REFERENCE, QUERY, 'cph')
-    table = tmp_path / 'train_val/cph/database/subtask_index.csv'
-    table.write_text(table.read_text().replace('cphd002,True', 'cphd002,False'))
-    assert len(open_dataset(tmp_path, split='cph').reference) == len(REFERENCE) - 1
-    table.unlink()
-    assert len(open_dataset(tmp_path, split='cph').reference) == len(REFERENCE)
+    """Rows that do not count in the task all are no queries, in the validation cities."""
+    for city in ('cph', 'oslo'):
+        trees.write_msls(tmp_path, REFERENCE, QUERY, city)
+        table = tmp_path / 'train_val' / city / 'query/subtask_index.csv'
+        table.write_text(table.read_text().replace('q002,True', 'q002,False'))
+    left = [place for number, place in enumerate(QUERY) if number != 2]
+    assert open_dataset(tmp_path, split='cph').truth.positives == trees.near(
+        left, REFERENCE, 25.0)
+    assert len(open_dataset(tmp_path, split='oslo').query) == len(QUERY)
+    table = tmp_path / 'train_val/cph/query/subtask_index.csv'
+    table.write_text(table.read_text().rpartition('5,cphq005')[0])
+    with pytest.raises(DatasetError, match=r'5 rows and .*postprocessed\.csv 6, which must be'):
+        open_dataset(tmp_path, split='cph')
 
 
 def test_msls_city_without_any_answer_does_not_spoil_the_other(tmp_path: Path) -> None:

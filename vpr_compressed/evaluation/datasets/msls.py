@@ -16,9 +16,9 @@
 Mapillary Street-Level Sequences: a folder per city, positions and flags in CSV files.
 
 As its own code treats them (Warburg et al., CVPR 2020, task im2im): ``postprocessed.csv`` gives
-``key``, ``easting`` and ``northing``; panoramas (``pano`` in ``raw.csv``) are left out, and so is
-what ``subtask_index.csv``, where there is one, does not count in ``all``. Its columns for night
-and the direction of view choose nothing in ``all``. Places are compared within one city only.
+``key``, ``easting`` and ``northing``; panoramas (``pano`` in ``raw.csv``) are left out, and in the
+validation cities so is what ``subtask_index.csv`` does not count in ``all``, which leaves 750
+queries. Night and the direction of view choose nothing. Places are compared within one city only.
 Queries without a right answer stay, as unanswerable ones; the reported numbers leave them out,
 and so does the recall of this package. The test cities were published without positions.
 """
@@ -121,11 +121,12 @@ def _images(root: Path, folder: Path) -> list[ListedImage]:
         raise DatasetError(
             f'{folder / _TABLES[1]} has no row for {len(missing)} images of {table}, e.g. '
             f'{missing[0]}; the file is cut off, get it again')
-    chosen = _chosen(folder / 'subtask_index.csv')
+    chosen = [True] * len(rows)
+    if folder.parent.name in VALIDATION:
+        chosen = _chosen(folder / 'subtask_index.csv', table, len(rows))
     images = [
         ListedImage(file=file, name=file.relative_to(root).as_posix(), pose=_pose(table, row))
-        for row in rows
-        if not _flag(raw[row['key']]['pano']) and (chosen is None or row['key'] in chosen)
+        for row, counts in zip(rows, chosen) if counts and not _flag(raw[row['key']]['pano'])
         for file in [folder / 'images' / f'{row["key"]}.jpg']]
     if not images:
         raise DatasetError(f'{table} has {len(rows)} rows, all panoramas or not of the task')
@@ -133,11 +134,15 @@ def _images(root: Path, folder: Path) -> list[ListedImage]:
     return images
 
 
-def _chosen(path: Path) -> set[str] | None:
-    """Return the keys that count in the sub-task ``all``, None if there is no such file."""
-    if not path.is_file():
-        return None
-    return {row['key'] for row in files.read_table(path, ('key', 'all')) if _flag(row['all'])}
+def _chosen(path: Path, table: Path, count: int) -> list[bool]:
+    """Return which rows of the table count in the sub-task ``all``."""
+    rows = files.read_table(path, ('all',))
+    # Its rows are those of the table in the same order; a key is not promised.
+    if len(rows) != count:
+        raise DatasetError(
+            f'{path} has {len(rows)} rows and {table} {count}, which must be the same images; '
+            'one of them is cut off, get both again')
+    return [_flag(row['all']) for row in rows]
 
 
 def _flag(text: str) -> bool:
