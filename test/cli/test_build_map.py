@@ -16,8 +16,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+from bag_maker import bag_maker
+from bag_maker import SECOND
+from bag_maker import START
 import pytest
 
 from vpr_compressed.cli.main import main
@@ -60,6 +64,28 @@ def test_poses_go_into_the_map(tmp_path: Path, walks: Path, tiny_model_path: Pat
         poses = [keyframe.pose for keyframe in place_map.keyframes()]
     assert [pose and pose.position_m for pose in poses] == [
         (0.5, 2.0, 0.0), (1.5, 2.0, 0.0), (2.5, 2.0, 0.0)]
+
+
+@pytest.mark.parametrize(('zone', 'frame'), [([], 'utm_32N'), (['--utm-zone', '31N'], 'utm_31N')])
+def test_fixes_of_a_bag_go_into_the_map(
+    zone: list[str], frame: str, tmp_path: Path, walks: Path, tiny_model_path: Path
+) -> None:
+    """As metres on the grid of one zone, which the map remembers."""
+    pytest.importorskip('utm')
+    with bag_maker(tmp_path / 'drive') as maker:
+        for number in range(3):
+            stamp = START + number * SECOND
+            maker.jpeg('/image/compressed', (walks / f'day/{number}.png').read_bytes(), stamp, 0)
+            maker.fix('/fix', stamp, (50.0 + number * 0.0001, 6.5))
+    path = tmp_path / 'site.vprmap'
+    assert build(maker.path, path, tiny_model_path, '--pose-topic', '/fix', *zone) == 0
+    with PlaceMap.open(path) as place_map:
+        poses = [keyframe.pose for keyframe in place_map.keyframes()]
+    assert [pose and pose.frame_id for pose in poses] == [frame] * 3
+    steps = [
+        math.dist(one.position_m, other.position_m)
+        for one, other in zip(poses, poses[1:]) if one and other]
+    assert steps == pytest.approx([11.12, 11.12], abs=0.05)
 
 
 def test_append_adds_a_session(walks: Path, tmp_path: Path, tiny_model_path: Path) -> None:
