@@ -138,6 +138,12 @@ def test_similarity_matrix_has_each_value_in_its_place(report: Report) -> None:
     assert np.isfinite(matrix).all()
 
 
+def test_similarity_of_a_single_query_can_be_drawn(make_report: ReportMaker) -> None:
+    """A data set may have one query only; there is no outline around one row."""
+    single = make_report([0], [None], GroundTruth((frozenset({0}),), PLACES, 'one'))
+    assert plots.similarity_plot(single).pixels.std() > 5
+
+
 def test_surest_entries_are_spread_out() -> None:
     """Neighbouring frames show the same place."""
     scores = np.array([0.9, 0.95, 0.94, 0.1, -np.inf, 0.8])

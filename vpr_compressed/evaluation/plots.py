@@ -163,7 +163,8 @@ def similarity_plot(report: Report) -> Plot:
         matrix, cmap=HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
         interpolation='nearest', extent=(-0.5, places - 0.5, queries - 0.5, -0.5))
     truth = report.truth.matrix()
-    axes.contour(truth.astype(float), levels=[0.5], colors=['#2aa198'], linewidths=0.9)
+    if min(truth.shape) > 1:  # one query or place alone has no outline
+        axes.contour(truth.astype(float), levels=[0.5], colors=['#2aa198'], linewidths=0.9)
     _scatter_matches(axes, report)
     axes.set(xlabel='place: index in the reference', ylabel='query: index')
     axes.grid(False)
