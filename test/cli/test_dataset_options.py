@@ -108,6 +108,7 @@ def test_two_bags_with_fixes_share_a_grid(
     storage: str, zone: str | None, tmp_path: Path
 ) -> None:
     """Both cross the border of zones 31 and 32, from opposite sides."""
+    pytest.importorskip('utm')
     street = [(50.0, 5.9994 + 0.0003 * step) for step in range(5)]
     paths = []
     for name, places in (('east', street), ('west', street[::-1])):
