@@ -24,26 +24,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import ExitStack
-from contextlib import suppress
 from dataclasses import dataclass
-import json
 from pathlib import Path
-import subprocess
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
-from vpr_compressed import children
-from vpr_compressed.errors import VprError
+from vpr_compressed.evaluation.lane import Lane
 
 MODULE = 'vpr_compressed.evaluation.race_worker'
 #: Seconds between two turns, so that threads of the last one have gone to sleep.
 _REST_S = 0.005
 #: Rounds that warm up and are not counted.
 _WARM_UP = 2
-_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,45 +114,35 @@ def race(
     :returns: in the order of the entrants
     """
     with ExitStack() as stack:
-        lanes = []
+        started = []
         for number, entrant in enumerate(entrants):
             # One after the other: two that load at once would disturb each other's seconds.
-            lane = _Lane(entrant)
-            stack.callback(lane.close)
-            lane.load()
-            lanes.append(lane)
+            runner = _Runner(entrant)
+            stack.callback(runner.lane.close)
+            runner.lane.load()
+            started.append(runner)
             progress('loading', number + 1, len(entrants))
-        runners = [lane for lane in lanes if not lane.facts.get('error')]
+        runners = [runner for runner in started if not runner.lane.facts.get('error')]
         for number in range(rounds + _WARM_UP):
             # Whoever comes after a slow one has cold caches; so each time another is first.
             start = number % max(1, len(runners))
-            for lane in runners[start:] + runners[:start]:
-                lane.run(keep=number >= _WARM_UP)
+            for runner in runners[start:] + runners[:start]:
+                runner.run(keep=number >= _WARM_UP)
                 time.sleep(_REST_S)
             progress('racing', number + 1, rounds + _WARM_UP)
-        return [lane.finish() for lane in lanes]
+        return [runner.finish() for runner in started]
 
 
-class _Lane:
-    """The process of one entrant."""
+class _Runner:
+    """An entrant in its lane, with the times of its images."""
 
     def __init__(self, entrant: Entrant) -> None:
         self._entrant = entrant
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, '-m', MODULE, str(entrant.model), entrant.engine,
-             str(entrant.threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=children.environment())
-        self.facts: dict[str, Any] = {}
+        self.lane = Lane(
+            MODULE, [str(entrant.model), entrant.engine, str(entrant.threads)],
+            name=entrant.engine)
         self._wall: list[float] = []
         self._cpu: list[float] = []
-
-    def load(self) -> None:
-        """Wait until the model is loaded; that it cannot be is a fact as well."""
-        try:
-            self.facts = self._answer()
-        except VprError as error:
-            self.facts = {'error': str(error)}
 
     def run(self, *, keep: bool) -> None:
         """
@@ -166,20 +150,14 @@ class _Lane:
 
         :raises VprError: if the process has died
         """
-        assert self._process.stdin is not None  # noqa: S101  (it was started with a pipe)
-        try:
-            self._process.stdin.write('1\n')
-            self._process.stdin.flush()
-        except OSError as error:
-            raise VprError(self._ended()) from error
-        found = self._answer()
+        found = self.lane.ask('1')
         if keep:
             self._wall += found['wall_ms']
             self._cpu += found['cpu_ms']
 
     def finish(self) -> Finisher:
         """Return what was measured."""
-        facts, entrant = self.facts, self._entrant
+        facts, entrant = self.lane.facts, self._entrant
         if facts.get('error'):
             return Finisher(entrant=entrant, error=facts['error'])
         p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
@@ -192,31 +170,3 @@ class _Lane:
             file_bytes=entrant.model.stat().st_size, resident_bytes=facts['resident_bytes'],
             peak_bytes=facts['peak_bytes'], load_s=facts['load_s'],
             descriptors=tuple(tuple(row) for row in facts['descriptors']))
-
-    def _answer(self) -> dict[str, Any]:
-        """Return the next line of the process."""
-        assert self._process.stdout is not None  # noqa: S101  (it was started with a pipe)
-        line = self._process.stdout.readline()
-        if not line:
-            raise VprError(self._ended())
-        values: dict[str, Any] = json.loads(line)
-        return values
-
-    def _ended(self) -> str:
-        """Return how the process ended, in words."""
-        status = self._process.wait(_WAIT_S)
-        how = f'signal {-status}' if status < 0 else f'status {status}'
-        hint = '; is there too little memory?' if status == -9 else ''
-        return f'{self._entrant.engine} ended with {how}{hint}'
-
-    def close(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(OSError):  # it may be gone already
-                    stream.close()
-        try:
-            self._process.wait(_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
