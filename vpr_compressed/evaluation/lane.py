@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 import json
+import os
+from pathlib import Path
 import subprocess
 import sys
 from typing import Any
@@ -34,19 +36,23 @@ class Lane:
     """
     A process that prints a line of JSON when it is ready, and one for every line it is given.
 
-    It is to end with its standard input. Its messages on standard error are dropped.
+    It is to end with its standard input.
 
     :param module: what ``python -m`` runs
     :param arguments: of that module
     :param name: for messages
+    :param log: file its messages on standard error go to; None drops them
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], *, name: str) -> None:
-        self._name = name
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, '-m', module, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=children.environment())
+    def __init__(
+        self, module: str, arguments: Sequence[str], *, name: str, log: Path | None = None
+    ) -> None:
+        self._name, self._log = name, log
+        with Path(os.devnull if log is None else log).open('w', encoding='utf-8') as messages:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, '-m', module, *arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=messages, text=True,
+                env=children.environment())
         self.facts: dict[str, Any] = {}
 
     def load(self) -> None:
@@ -87,7 +93,8 @@ class Lane:
         """Return how the process ended, in words."""
         status = self._process.wait(_WAIT_S)
         how = f'signal {-status}' if status < 0 else f'status {status}'
-        hint = '; is there too little memory?' if status == -9 else ''
+        hint = '; is there too little memory?' if status == -9 else (
+            '' if self._log is None else f'; its messages are in {self._log}')
         return f'{self._name} ended with {how}{hint}'
 
     def close(self) -> None:
