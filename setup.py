@@ -96,6 +96,8 @@ setup(
             'mypy>=1.8',
             'pydocstyle',
             'ruff>=0.6',
+            # HOG, for benchmarks/peers.py.
+            'scikit-image>=0.19',
             'scikit-learn',
             'types-PyYAML',
         ],

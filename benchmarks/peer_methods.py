@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
+from benchmarks import peer_features as features
+from benchmarks import peer_words as words
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import peer_features as features
-from benchmarks import peer_words as words
 from vpr_compressed.errors import VprError
 from vpr_compressed.preprocessing import PreprocessingSpec
 from vpr_compressed.preprocessing import Preprocessor

@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.peer_page import mean_recall
+from benchmarks.peer_page import Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.peer_page import mean_recall
-from benchmarks.peer_page import Row
 from vpr_compressed.evaluation.plots import finish
 from vpr_compressed.evaluation.plots import INK
 from vpr_compressed.evaluation.plots import RIGHT

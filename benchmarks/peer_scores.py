@@ -22,15 +22,15 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy.stats import binomtest
-
 from benchmarks.peer_features import FloatArray
 from benchmarks.peer_features import unit
 from benchmarks.peer_methods import MAP
 from benchmarks.peer_methods import Method
 from benchmarks.peer_methods import WORDS
 from benchmarks.peer_words import InvertedFile
+import numpy as np
+from scipy.stats import binomtest
+
 from vpr_compressed.evaluation.ground_truth import GroundTruth
 from vpr_compressed.evaluation.metrics import hits
 from vpr_compressed.evaluation.metrics import mean_average_precision

@@ -26,12 +26,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmarks.peer_features import as_signs
 from benchmarks.peer_features import ByteArray
 from benchmarks.peer_features import FloatArray
+import numpy as np
+from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 _ITERATIONS = 10

@@ -36,9 +36,6 @@ import sys
 import time
 from typing import Any
 
-import cv2
-import numpy as np
-
 from benchmarks.peer_features import project
 from benchmarks.peer_methods import Arrays
 from benchmarks.peer_methods import fit_projection
@@ -50,6 +47,9 @@ from benchmarks.peer_methods import Method
 from benchmarks.peer_methods import WORDS
 from benchmarks.peer_registry import METHODS
 from benchmarks.peer_words import InvertedFile
+import cv2
+import numpy as np
+
 from vpr_compressed import memory
 from vpr_compressed.errors import VprError
 from vpr_compressed.images import rgb_from_encoded

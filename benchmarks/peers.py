@@ -42,11 +42,8 @@ import hashlib
 import json
 from pathlib import Path
 import sys
+import time
 from typing import Any
-
-import cv2
-import numpy as np
-from tqdm import tqdm
 
 from benchmarks import peer_features
 from benchmarks import peer_methods
@@ -62,6 +59,10 @@ from benchmarks.peer_scores import rounded_bytes
 from benchmarks.peer_scores import score
 from benchmarks.peer_worker import Job
 from benchmarks.spread import PAIRS
+import cv2
+import numpy as np
+from tqdm import tqdm
+
 from vpr_compressed.cli.options import interval
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation.ground_truth import from_file
@@ -75,6 +76,8 @@ RECIPE = ROOT / 'config' / 'recipes' / 'train_default.yaml'
 #: Walk whose images are timed, and the walk whose places, repeated, are searched.
 CAMERA, SITE = 'gardens_point/day_right', 'gardens_point/day_left'
 _CAMERA_IMAGES, _WARM_UP = 8, 2
+#: Seconds between two turns, so that threads of the last one have gone to sleep.
+_REST_S = 0.01
 _QUICK = {'fit_images': 120, 'walk_images': 50, 'rounds': 4, 'places': 500}
 #: A change of these makes what is in the cache worthless.
 _SOURCES = (peer_features, peer_words, peer_methods, peer_registry)
@@ -101,8 +104,8 @@ def run(args: Namespace) -> int:
     :raises VprError: if data is missing or a method cannot run
     """
     jobs = make_jobs(args)
-    for job in jobs:
-        prepare(job, args.out)
+    for number, job in enumerate(jobs, start=1):
+        prepare(job, args.out, f'{number}/{len(jobs)}')
     found: dict[str, Any] = {
         'places': args.places, 'rounds': args.rounds, 'threads': args.threads,
         'engine': args.engine, 'fit_images': len(jobs[0].fit_images), 'quick': args.quick,
@@ -248,10 +251,11 @@ def start(job: Job, task: str, out: Path) -> Lane:
                 log=folder / f'{job.key}_{task}.log')
 
 
-def prepare(job: Job, out: Path) -> None:
+def prepare(job: Job, out: Path, place: str) -> None:
     """
     Fit and describe with one method in a process of its own.
 
+    :param place: which of how many it is, for the progress bar
     :raises VprError: if that fails
     """
     folder = Path(job.folder)
@@ -268,7 +272,7 @@ def prepare(job: Job, out: Path) -> None:
         while not found.get('finished'):
             if found.get('error'):
                 raise VprError(f'{job.method.name}: {found["error"]}')
-            label = f'{job.method.name}, {found["stage"]}'
+            label = f'{place} {job.method.name}, {found["stage"]}'
             if bar.desc != f'{label}: ':
                 bar.reset(total=found['total'])
                 bar.set_description(label, refresh=False)
@@ -318,6 +322,7 @@ def race(jobs: Sequence[Job], args: Namespace) -> list[dict[str, Any]]:
             # Whoever comes after a slow one has cold caches; so each time another is first.
             order = np.roll(np.arange(len(lanes)), -number)
             for index in order.tolist():
+                time.sleep(_REST_S)
                 found = lanes[index].ask(str(number))
                 if number >= _WARM_UP:
                     times[index].append(found)

@@ -183,6 +183,7 @@ def vgg16(folder: Path) -> list[Network]:
     from benchmarks.vgg16 import compress
     from benchmarks.vgg16 import make_images
     from benchmarks.vgg16 import make_weights
+
     from vpr_compressed.compression import structure
     from vpr_compressed.compression import structure_plan
     from vpr_compressed.compression import structure_scores
