@@ -58,6 +58,7 @@ from benchmarks.peer_scores import bytes_per_place
 from benchmarks.peer_scores import rounded_bytes
 from benchmarks.peer_scores import score
 from benchmarks.peer_worker import Job
+from benchmarks.peer_worker import read_image
 from benchmarks.spread import PAIRS
 import cv2
 import numpy as np
@@ -110,7 +111,7 @@ def run(args: Namespace) -> int:
         'places': args.places, 'rounds': args.rounds, 'threads': args.threads,
         'engine': args.engine, 'fit_images': len(jobs[0].fit_images), 'quick': args.quick,
         'busy': args.busy, 'data': args.data.name,
-        'camera': 'x'.join(map(str, cv2.imread(jobs[0].camera[0]).shape[1::-1])),
+        'camera': 'x'.join(map(str, read_image(jobs[0].camera[0]).shape[1::-1])),
         'methods': [scores_of(job, args) for job in jobs]}
     if args.rounds:
         for method, cost in zip(found['methods'], race(jobs, args), strict=True):

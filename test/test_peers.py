@@ -30,7 +30,7 @@ import pytest
 pytest.importorskip('torch', reason='centres are fitted with torch (train extra)')
 pytest.importorskip('scipy', reason='the paired comparison needs scipy (train extra)')
 
-from benchmarks import peer_page  # noqa: E402
+from benchmarks import peer_page  # noqa: E402, I100
 from benchmarks import peer_picture  # noqa: E402
 from benchmarks import peer_scores  # noqa: E402
 from benchmarks import peers  # noqa: E402
