@@ -126,7 +126,7 @@ def account(rows: Sequence[Row]) -> list[str]:
                 f'{peer["name"]} ({peer["bytes_per_place"] / own["bytes_per_place"]:.1f} times, '
                 f'mean {mean_recall(peer):.3f} against {mean_recall(own):.3f})'
                 for peer in light) + '.')
-        lines.append('')
+        lines += [*_cheaper(own, peers), '']
     return [*lines, *_rounding(rows)]
 
 
@@ -138,6 +138,18 @@ def _against(own: Row, peer: Row, name: str) -> str:
             f'{_first(own, name):.3f} ({only_peer} queries only it answers right, {only_own} '
             f'only ours; p = {chance:.2f}), with '
             f'{_times(peer["bytes_per_place"] / own["bytes_per_place"])} the bytes.')
+
+
+def _cheaper(own: Row, peers: Sequence[Row]) -> list[str]:
+    """Return what of its costs is lower for which peers, in words."""
+    if 'cost' not in own:
+        return []
+    lines = []
+    for text, name in (('Described faster', 'describe_ms_p50'), ('Looked up faster',
+                       'search_ms_p50'), ('Less memory added', 'added_bytes')):
+        found = [peer['name'] for peer in peers if peer['cost'][name] < own['cost'][name]]
+        lines += [f'* {text}: {"; ".join(found)}.'] if found else []
+    return lines
 
 
 def _rounding(rows: Sequence[Row]) -> list[str]:

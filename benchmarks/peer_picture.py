@@ -54,7 +54,7 @@ def as_picture(found: Row) -> bytes:
         style_axes(axes)
         axes.set_xscale('log')
         values = [value(row) for row in found['methods']]
-        axes.set(xlabel=label, ylabel='recall@1  [%]', xlim=(min(values) / 2, max(values) * 3))
+        axes.set(xlabel=label, ylabel='recall@1  [%]', xlim=(min(values) / 4, max(values) * 5))
         axes.xaxis.set_major_formatter(FuncFormatter(_plain))
         recall = [100 * mean_recall(row) for row in found['methods']]
         axes.set_ylim(max(0.0, min(recall) - 8), min(104.0, max(recall) + 8))

@@ -152,6 +152,9 @@ def test_the_verdict_is_yes_only_if_nothing_speaks_against_it() -> None:
     assert '**own: No.** At or above its peer in 0 of 1' in text
     assert '* good on day: 0.950 against 0.900 (1 queries only it answers right, 0 only' in text
     assert '50 times the bytes' in text
+    assert 'faster' not in text
+    text = '\n'.join(peer_page.account([row_of('light', 50, 0.5, (2,)), own]))
+    assert '* Described faster: light.' in text
 
 
 def test_page_and_picture_show_every_method() -> None:
