@@ -169,6 +169,7 @@ def check_pruning(spec: NetworkSpec, weights: Weights, images: NDArray[np.float3
     from vpr_compressed.compression import structure
     from vpr_compressed.compression import structure_plan
     from vpr_compressed.compression import structure_scores
+    from vpr_compressed.model.spec import multiply_adds
 
     groups = structure.channel_groups(spec)
     scores = structure_scores.importances(spec, weights, groups, 'l1')
@@ -178,7 +179,7 @@ def check_pruning(spec: NetworkSpec, weights: Weights, images: NDArray[np.float3
     small = torch_descriptors(smaller, pruned, images[:1])
     del pruned
     masked = torch_descriptors(spec, structure.mask_channels(spec, weights, keep), images[:1])
-    cost, full = (sum(structure.multiply_adds(one, width, height).values())
+    cost, full = (sum(multiply_adds(one, width, height).values())
                   for one in (smaller, spec))
     return show({'model': 'half the channels', 'pruned_parameters': smaller.parameters(),
                  'multiply_adds_left': cost / full,

@@ -30,7 +30,6 @@ from tiny_model import make_tiny_spec  # noqa: E402
 
 from vpr_compressed.compression.structure import channel_groups  # noqa: E402
 from vpr_compressed.compression.structure import mask_channels  # noqa: E402
-from vpr_compressed.compression.structure import multiply_adds  # noqa: E402
 from vpr_compressed.compression.structure import remove_channels  # noqa: E402
 from vpr_compressed.compression.structure import resized  # noqa: E402
 from vpr_compressed.compression.structure_plan import Grain  # noqa: E402
@@ -50,6 +49,7 @@ from vpr_compressed.model.backbones import build_trunk  # noqa: E402
 from vpr_compressed.model.network import VprNetwork  # noqa: E402
 from vpr_compressed.model.spec import INPUT  # noqa: E402
 from vpr_compressed.model.spec import Layer  # noqa: E402
+from vpr_compressed.model.spec import multiply_adds  # noqa: E402
 from vpr_compressed.model.spec import NetworkSpec  # noqa: E402
 
 Weights = dict[str, NDArray[np.float32]]

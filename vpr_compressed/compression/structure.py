@@ -35,11 +35,8 @@ from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model.spec import Layer
+from vpr_compressed.model.spec import NETVLAD
 from vpr_compressed.model.spec import NetworkSpec
-
-#: Name of the entry that stands for NetVLAD among layers.
-NETVLAD = 'netvlad'
-PROJECTION = 'projection'
 
 #: Names of the specification -> float32 weights.
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -192,32 +189,6 @@ def resized(spec: NetworkSpec, counts: Mapping[str, int]) -> NetworkSpec:
             layer, channels=size[layer.name],
             groups=size[layer.name] if is_depthwise(layer, inputs[layer.name]) else layer.groups)
         for layer in spec.layers))
-
-
-def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:
-    """
-    Count the multiplications of one image; each comes with one addition.
-
-    A convolution: output pixels x output channels x input channels / groups x kernel^2. NetVLAD
-    on N features: ``2 N K C + K C`` (assignment, weighted sum, centres). The projection:
-    ``D K C``. Pools, additions, activations and norms multiply next to nothing and are left out.
-
-    :param width: width of the network input in pixels
-    :param height: height of the network input in pixels
-    :returns: layer name, then ``netvlad`` and ``projection`` -> multiplications
-    :raises ConfigError: if the image is too small for the network
-    """
-    inputs, sizes = spec.input_channels(), spec.output_sizes(width, height)
-    counts = {}
-    for layer in spec.layers:
-        rows, columns = sizes[layer.name]
-        if layer.op == 'conv':
-            counts[layer.name] = (rows * columns * layer.channels * layer.kernel ** 2
-                                  * (inputs[layer.name] // layer.groups))
-    rows, columns = sizes[spec.layers[-1].name]
-    vector = spec.clusters * spec.feature_channels
-    return counts | {NETVLAD: (2 * rows * columns + 1) * vector,
-                     PROJECTION: spec.dimension * vector}
 
 
 def _group(spec: NetworkSpec, layers: list[Layer]) -> ChannelGroup:

@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 from vpr_compressed.compression.structure import channel_groups
 from vpr_compressed.compression.structure import ChannelGroup
 from vpr_compressed.compression.structure import mask_channels
-from vpr_compressed.compression.structure import multiply_adds
 from vpr_compressed.compression.structure import resized
 from vpr_compressed.compression.structure import Tensors
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.model.spec import multiply_adds
 from vpr_compressed.model.spec import NetworkSpec
 
 #: Group name -> importance of its channels.

@@ -34,11 +34,11 @@ from torch import nn
 from torch import Tensor
 
 from vpr_compressed.compression.structure import ChannelGroup
-from vpr_compressed.compression.structure import NETVLAD
 from vpr_compressed.compression.structure import Tensors
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.model.network import VprNetwork
+from vpr_compressed.model.spec import NETVLAD
 from vpr_compressed.model.spec import NetworkSpec
 
 Scores = NDArray[np.float64]

@@ -21,7 +21,10 @@ query (recall@N, precision@N, average precision)? Only queries that have a right
 curve, accepted matches)? All queries count, and accepting any answer for a query without a
 right one is an error.
 
-Rankings are integer rows, best first, ``-1`` where the ranking ends early.
+Rankings are integer rows, best first, ``-1`` where the ranking ends early. Places that are
+neither right nor wrong (junk, as in Oxford5k) are taken out first, by :func:`without_junk`; every
+number of this module is then of the ranking without them, as if the map had never held them.
+How far a number can be trusted is computed in :mod:`.uncertainty`.
 """
 
 from __future__ import annotations
@@ -68,22 +71,68 @@ class PrecisionRecallCurve:
         """Largest recall reached without one wrong answer; 0 if the surest answer is wrong."""
         return float(self.recall[self.precision >= 1.0].max(initial=0.0))
 
+    @property
+    def precision_at_least_recall(self) -> float:
+        """
+        Precision at the smallest recall above 0; 0 if no answer is right.
+
+        1 if the surest answer is right; 1 / k if the surest right one comes k-th.
+        """
+        reached = self.precision[self.recall > 0.0]
+        return float(reached[0]) if len(reached) else 0.0
+
+    @property
+    def extended_precision(self) -> float:
+        """
+        Extended precision EP, in [0, 1]: ``(P_R0 + R_P100) / 2``.
+
+        P_R0 is :attr:`precision_at_least_recall`, R_P100 is
+        :attr:`max_recall_at_full_precision`. Above 0.5 the surest answers are right, and it says
+        how far that carries; below, R_P100 is 0, and it says how soon a right one comes.
+        Source: Ferrarini et al., Exploring Performance Bounds of Visual Place Recognition Using
+        Extended Precision, RA-L 2020.
+        """
+        return (self.precision_at_least_recall + self.max_recall_at_full_precision) / 2
+
 
 @dataclass(frozen=True)
 class AcceptedMatches:
     """
     What the recogniser accepted, with its own thresholds and agreement over time.
 
-    :param accepted: number of queries it answered
+    :param accepted: number of queries it answered, answers that are junk not counted
     :param correct: how many of these answers are right
     :param precision: correct / accepted; None when nothing was accepted
     :param recall: correct / answerable queries
+    :param junk: number of answers that are neither right nor wrong
     """
 
     accepted: int
     correct: int
     precision: float | None
     recall: float
+    junk: int = 0
+
+
+def without_junk(
+    rankings: IntArray, similarities: FloatArray, junk: Positives
+) -> tuple[IntArray, FloatArray]:
+    """
+    Take the places that are neither right nor wrong out of the rankings; the rest moves up.
+
+    :param rankings: reference rows per query, best first, ``(Q, K)``, -1 for none
+    :param similarities: cosines to ``rankings``, ``(Q, K)``
+    :param junk: rows per query to take out, length Q; empty for none at all
+    :returns: both with the same shape, -1 and NaN where the rankings now end
+    :raises GroundTruthError: if there are lists for another number of queries
+    """
+    if not any(junk):
+        return rankings, similarities
+    gone = hits(rankings, junk) | (rankings < 0)
+    order = np.argsort(gone, axis=1, kind='stable')
+    ended = np.take_along_axis(gone, order, axis=1)
+    return (np.where(ended, -1, np.take_along_axis(rankings, order, axis=1)),
+            np.where(ended, np.nan, np.take_along_axis(similarities, order, axis=1)))
 
 
 def hits(rankings: IntArray, positives: Positives) -> NDArray[np.bool_]:
@@ -131,6 +180,22 @@ def recall_at(
     return {n: float(right[:, :n].any(axis=1).mean()) for n in cutoffs}
 
 
+def recall_of_all_at(
+    rankings: IntArray, positives: Positives, cutoffs: Sequence[int]
+) -> dict[int, float]:
+    """
+    Return the share of all queries with a right place among their first N.
+
+    Like :func:`recall_at`, but a query without a right answer counts as one that failed, as data
+    sets with queries outside the map publish it. It cannot exceed the share of answerable ones.
+
+    :returns: N -> recall in [0, 1]
+    :raises GroundTruthError: if no query is answerable
+    """
+    share = float(answerable(positives).mean())
+    return {n: share * recall for n, recall in recall_at(rankings, positives, cutoffs).items()}
+
+
 def precision_at(
     rankings: IntArray, positives: Positives, cutoffs: Sequence[int]
 ) -> dict[int, float]:
@@ -164,16 +229,54 @@ def average_precision(right: NDArray[np.bool_], positives: int) -> float:
     return float(precision[right].sum() / positives)
 
 
-def mean_average_precision(rankings: IntArray, positives: Positives) -> float:
+def oxford_average_precision(right: NDArray[np.bool_], positives: int) -> float:
     """
-    Return the mean over answerable queries of :func:`average_precision`.
+    Return the average precision of one ranking by the protocol of Oxford5k and Paris6k.
 
+    The area under the precision-recall curve by the trapezoid rule: each right place adds
+    ``1 / positives`` times the mean of the precision at its rank and at the rank before it (1
+    before the first). It differs from :func:`average_precision` by a few thousandths.
+    Source: ``compute_ap.cpp`` of the Oxford5k ground truth (Philbin et al., CVPR 2007), which
+    skips junk without giving it a rank; so it has to be taken out of the ranking before.
+
+    :param right: which entries of the ranking are right (``good`` or ``ok``), best first,
+        bool ``(K,)``; the ranking should be complete, a place that it lacks contributes 0
+    :param positives: number of right places of this query, >= 1
+    """
+    ranks = np.flatnonzero(right)                                  # from 0
+    found = np.arange(len(ranks))
+    before = np.where(ranks > 0, found / np.maximum(ranks, 1), 1.0)
+    return float(((before + (found + 1) / (ranks + 1)) / 2).sum() / positives)
+
+
+def average_precisions(
+    rankings: IntArray, positives: Positives, *, oxford: bool = False
+) -> FloatArray:
+    """
+    Return the average precision of every answerable query, in their order.
+
+    :param oxford: by :func:`oxford_average_precision`, else by :func:`average_precision`
+    :returns: float64 ``(A,)``
     :raises GroundTruthError: if no query is answerable
     """
     right = hits(rankings, positives)
     queries = np.flatnonzero(answerable(positives))
-    return float(np.mean(
-        [average_precision(right[query], len(positives[query])) for query in queries.tolist()]))
+    rule = oxford_average_precision if oxford else average_precision
+    return np.array(
+        [rule(right[query], len(positives[query])) for query in queries.tolist()], np.float64)
+
+
+def mean_average_precision(
+    rankings: IntArray, positives: Positives, *, oxford: bool = False
+) -> float:
+    """
+    Return the mean over answerable queries of :func:`average_precisions`.
+
+    Rankings that are not as deep as the map give a lower bound of it.
+
+    :raises GroundTruthError: if no query is answerable
+    """
+    return float(average_precisions(rankings, positives, oxford=oxford).mean())
 
 
 def precision_recall_curve(
@@ -200,19 +303,22 @@ def precision_recall_curve(
 
 
 def accepted_matches(
-    matches: Sequence[int | None], positives: Positives
+    matches: Sequence[int | None], positives: Positives, junk: Positives = ()
 ) -> AcceptedMatches:
     """
     Count the accepted answers.
 
     :param matches: accepted reference row of each query, None where it was withheld
+    :param junk: rows per query that are neither right nor wrong; empty for none at all
     :raises GroundTruthError: if no query is answerable
     """
-    accepted = [(row, rows) for row, rows in zip(matches, positives) if row is not None]
-    correct = sum(row in rows for row, rows in accepted)
+    answers = [(row, query) for query, row in enumerate(matches) if row is not None]
+    accepted = [(row, query) for row, query in answers if not junk or row not in junk[query]]
+    correct = sum(row in positives[query] for row, query in accepted)
     total = int(answerable(positives).sum())
     precision = correct / len(accepted) if accepted else None
-    return AcceptedMatches(len(accepted), correct, precision, correct / total)
+    return AcceptedMatches(
+        len(accepted), correct, precision, correct / total, len(answers) - len(accepted))
 
 
 def percentiles(values: FloatArray, levels: Sequence[int] = (50, 95)) -> dict[str, float]:

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_compressed.compression.structure import multiply_adds
 from vpr_compressed.evaluation.agreement import agree
 from vpr_compressed.evaluation.agreement import Agreement
 from vpr_compressed.evaluation.compression_report import StepRow
@@ -38,6 +37,7 @@ from vpr_compressed.evaluation.step_measure import Progress
 from vpr_compressed.evaluation.validation import Measurement
 from vpr_compressed.evaluation.validation import SetScores
 from vpr_compressed.evaluation.validation import ValidationSet
+from vpr_compressed.model.spec import multiply_adds
 from vpr_compressed.model_file import file_report
 from vpr_compressed.model_file import read_model
 from vpr_compressed.model_file import TensorReport

@@ -34,6 +34,9 @@ from vpr_compressed.errors import ConfigError
 INPUT = 'image'
 OPERATIONS = ('conv', 'max_pool', 'add')
 ACTIVATIONS = ('none', 'relu', 'relu6')
+#: Names of the entries that stand for NetVLAD and the projection among layers.
+NETVLAD = 'netvlad'
+PROJECTION = 'projection'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,3 +189,29 @@ class NetworkSpec:
         :raises ConfigError: if a key is unknown or the network makes no sense
         """
         return config_from_mapping(cls, values)
+
+
+def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:
+    """
+    Count the multiplications of one image; each comes with one addition.
+
+    A convolution: output pixels x output channels x input channels / groups x kernel^2. NetVLAD
+    on N features: ``2 N K C + K C`` (assignment, weighted sum, centres). The projection:
+    ``D K C``. Pools, additions, activations and norms multiply next to nothing and are left out.
+
+    :param width: width of the network input in pixels
+    :param height: height of the network input in pixels
+    :returns: layer name, then ``netvlad`` and ``projection`` -> multiplications
+    :raises ConfigError: if the image is too small for the network
+    """
+    inputs, sizes = spec.input_channels(), spec.output_sizes(width, height)
+    counts = {}
+    for layer in spec.layers:
+        rows, columns = sizes[layer.name]
+        if layer.op == 'conv':
+            counts[layer.name] = (rows * columns * layer.channels * layer.kernel ** 2
+                                  * (inputs[layer.name] // layer.groups))
+    rows, columns = sizes[spec.layers[-1].name]
+    vector = spec.clusters * spec.feature_channels
+    return counts | {NETVLAD: (2 * rows * columns + 1) * vector,
+                     PROJECTION: spec.dimension * vector}
