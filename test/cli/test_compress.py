@@ -44,7 +44,7 @@ from vpr_compressed.compression.recipe import describe  # noqa: E402
 from vpr_compressed.compression.recipe import load_recipe  # noqa: E402
 from vpr_compressed.evaluation.model_worker import ModelFacts  # noqa: E402
 from vpr_compressed.evaluation.row import Measured  # noqa: E402
-from vpr_compressed.evaluation.step_measure import MeasurementCancelledError  # noqa: E402
+from vpr_compressed.evaluation.worker_process import MeasurementCancelledError  # noqa: E402
 from vpr_compressed.model_file import read_model  # noqa: E402
 from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
 from vpr_compressed.runtime.parity import check_parity  # noqa: E402

@@ -29,6 +29,7 @@ import pytest
 from vpr_compressed.compression.augment import darken
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation import model_worker
+from vpr_compressed.evaluation import worker_process
 from vpr_compressed.evaluation.model_worker import ImageFiles
 from vpr_compressed.evaluation.model_worker import ImageRows
 from vpr_compressed.evaluation.model_worker import ModelFacts
@@ -148,7 +149,7 @@ def test_facts_are_those_of_a_process_of_its_own(
 
 def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     """The last image always, the others at most twice a second."""
-    progress = model_worker._talker()
+    progress = worker_process.talker()
     for number in range(1, 5001):
         progress(number, 5000)
     lines = capsys.readouterr().out.splitlines()

@@ -38,10 +38,10 @@ from vpr_compressed.evaluation.page import render
 from vpr_compressed.evaluation.report import check_folder
 from vpr_compressed.evaluation.report import write_report
 from vpr_compressed.evaluation.summary import describe_setting
-from vpr_compressed.evaluation.summary import machine
+from vpr_compressed.evaluation.setting import machine
 from vpr_compressed.evaluation.summary import Report
 from vpr_compressed.evaluation.summary import summarise
-from vpr_compressed.evaluation.summary import versions
+from vpr_compressed.evaluation.setting import versions
 from vpr_compressed.sources import FolderSource
 
 PLACES = 6

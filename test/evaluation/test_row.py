@@ -33,8 +33,8 @@ from vpr_compressed.evaluation.model_worker import ModelFacts
 from vpr_compressed.evaluation.row import measure_row
 from vpr_compressed.evaluation.row import Measured
 from vpr_compressed.evaluation.step_measure import Described
-from vpr_compressed.evaluation.step_measure import MeasurementCancelledError
 from vpr_compressed.evaluation.validation import SetScores
+from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
 from vpr_compressed.model_file import Model
 from vpr_compressed.model_file import write_model
 from vpr_compressed.tensors import CodebookTensor

@@ -28,13 +28,14 @@ import pytest
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation import step_measure
+from vpr_compressed.evaluation import worker_process
 from vpr_compressed.evaluation.model_worker import ImageFiles
 from vpr_compressed.evaluation.model_worker import ImageRows
 from vpr_compressed.evaluation.step_measure import describe_in_child
 from vpr_compressed.evaluation.step_measure import measure_model
-from vpr_compressed.evaluation.step_measure import MeasurementCancelledError
 from vpr_compressed.evaluation.validation import score
 from vpr_compressed.evaluation.validation import ValidationSet
+from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
 from vpr_compressed.runtime.extractor import load_extractor
 
 
@@ -177,10 +178,11 @@ def test_nothing_to_describe_is_refused(tiny_model_path: Path) -> None:
 def test_a_child_that_dies_is_explained() -> None:
     """Killed for memory, crashed in a library, or failed with an error nobody expected."""
     model = Path('m.vpr')
-    assert 'ended by signal 9; is there too little memory?' in step_measure._reason(-9, '', model)
-    assert step_measure._reason(1, 'noise\nthe reason\n', model) == 'the reason'
-    assert step_measure._reason(-15, 'noise', model).endswith('signal 15; it said: noise')
-    assert step_measure._reason(3, '', model).endswith('ended with status 3')
+    killed = worker_process._reason(-9, '', model)
+    assert 'ended by signal 9; is there too little memory?' in killed
+    assert worker_process._reason(1, 'noise\nthe reason\n', model) == 'the reason'
+    assert worker_process._reason(-15, 'noise', model).endswith('signal 15; it said: noise')
+    assert worker_process._reason(3, '', model).endswith('ended with status 3')
 
 
 @pytest.mark.parametrize('status', [130, -2])
@@ -188,7 +190,7 @@ def test_ctrl_c_that_reaches_the_child_first_is_a_cancellation(
     status: int, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A terminal sends it to both."""
-    monkeypatch.setattr(step_measure, '_follow', lambda *_args: status)
+    monkeypatch.setattr(worker_process, '_follow', lambda *_args: status)
     with pytest.raises(MeasurementCancelledError):
         describe_in_child(tiny_model_path, [ImageFiles(paths=(Path('x'),))], threads=1)
 

@@ -103,7 +103,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.compression.compressor import Cancelled
     from vpr_compressed.compression.recipe import load_recipe
     from vpr_compressed.compression.views import ReadingCancelledError
-    from vpr_compressed.evaluation.step_measure import MeasurementCancelledError
+    from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
     from vpr_compressed.model_file import find_model
 
     overrides = parse_overrides(args.set or [])

@@ -12,12 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Measure a model on two recordings and write a report."""
+"""Measure one model or several on two recordings and write a report."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,11 @@ from vpr_compressed.cli import options
 from vpr_compressed.errors import GroundTruthError
 
 if TYPE_CHECKING:
+    from vpr_compressed.evaluation.evaluated import EvaluatedModel
     from vpr_compressed.evaluation.ground_truth import GroundTruth
-    from vpr_compressed.evaluation.summary import Report
+    from vpr_compressed.evaluation.observation import Observation
+    from vpr_compressed.evaluation.observation import Recordings
+    from vpr_compressed.evaluation.side_by_side import Evaluation
     from vpr_compressed.sources import ImageSource
 
 NAME = 'evaluate'
@@ -37,6 +41,8 @@ examples:
   vpr_compressed evaluate --reference monday.mcap --query tuesday.mcap --pose-topic /odom \\
       --radius-m 5 --out out/tuesday
   vpr_compressed evaluate --reference ref/ --query query/ --ground-truth ground_truth.json
+  vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 \\
+      --model default --model small --model mine.vpr --out out/models
 
 The reference is mapped, then every query image is recognised by the code that runs in the ROS
 node. What counts as right is yours to say, with exactly one of
@@ -44,8 +50,11 @@ node. What counts as right is yours to say, with exactly one of
   --radius-m R           both recordings have positions in one common frame (poses.csv or
                          --pose-topic)
   --ground-truth FILE    JSON, {"query index": [reference indices]}, indices from 0
-The folder given with --out gets report.html (open it in a browser), report.json and the plots.
-An earlier report in it is replaced; a folder with anything else is refused."""
+Each --model runs in a process of its own; with several, the report compares each with the first
+on the same queries. The folder given with --out gets report.html (open it in a browser),
+report.json and the plots. An earlier report in it is replaced; a folder with anything else is
+refused. What was measured is kept: after ctrl-C the same command goes on where it was, and with
+another ground truth it is quick. The report says which figures are from an earlier run."""
 CHOICE = (
     'say what counts as a right answer: --tolerance-frames N (walks aligned image by image), '
     '--radius-m R (recordings with positions), or --ground-truth FILE.json')
@@ -69,35 +78,85 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--tolerance-frames', type=int, metavar='N', help='largest difference of the indices')
     truth.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
     truth.add_argument('--ground-truth', type=Path, metavar='FILE.json', help='listed answers')
-    options.add_model_arguments(parser)
+    options.add_model_arguments(parser, several=True)
     parser.add_argument(
         '--out', type=Path, default=Path('out/evaluate'), metavar='DIR',
         help='folder of the report')
+    parser.add_argument(
+        '--cache', type=Path, metavar='DIR',
+        help='folder of what was measured, to share it among reports (default: in --out)')
 
 
 def run(args: Namespace) -> None:
     """Write the report and print its headline."""
-    from vpr_compressed.evaluation.benchmark import measure
-    from vpr_compressed.evaluation.model_cost import load_measured
+    from vpr_compressed.evaluation import observation
+    from vpr_compressed.evaluation.evaluated import find_models
+    from vpr_compressed.evaluation.report import CACHE_NAME
     from vpr_compressed.evaluation.report import check_folder
     from vpr_compressed.evaluation.report import write_report
+    from vpr_compressed.evaluation.side_by_side import evaluation_of
     from vpr_compressed.evaluation.summary import describe_setting
     from vpr_compressed.evaluation.summary import summarise
 
+    cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
+    reference, query, truth = pair_from(args)
+    models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
+    observation.check_cache(cache)
+    with options.progress(len(reference) + len(query), 'reading') as bar:
+        recordings = observation.read_recordings(
+            reference, query, lambda done, _total: bar.update(done - bar.n))
+    seen = observe_all(models, recordings, cache)
+    evaluation = evaluation_of([
+        summarise(one, truth, model, describe_setting(
+            model, one.measurement, reference, query, command=args.command_line))
+        for model, one in zip(models, seen)])
+    written = write_report(evaluation, args.out, reference, query)
+    print(headline(evaluation))
+    print(f'report: {written}')
+
+
+def pair_from(args: Namespace) -> tuple[ImageSource, ImageSource, GroundTruth]:
+    """
+    Return both recordings and the right answers that the command line asks for.
+
+    :raises VprError: a recording cannot be used, or the answers do not fit
+    """
     reference = options.source_from(args, args.reference, args.reference_topic)
     query = options.source_from(args, args.query, args.query_topic)
-    truth = ground_truth_from(args, reference, query)
-    loaded = load_measured(args.model, engine=args.engine, threads=args.threads)
-    with options.progress(len(reference) + len(query), 'evaluating') as bar:
-        measurement = measure(
-            reference, query, loaded.extractor, progress=lambda _phase: bar.update())
-    setting = describe_setting(
-        loaded, measurement, reference, query, command=args.command_line, threads=args.threads)
-    report = summarise(measurement, truth, loaded, setting)
-    written = write_report(report, args.out, reference, query)
-    print(headline(report))
-    print(f'report: {written}')
+    return reference, query, ground_truth_from(args, reference, query)
+
+
+def observe_all(
+    models: Sequence[EvaluatedModel], recordings: Recordings, cache: Path
+) -> list[Observation]:
+    """
+    Run every model in a process of its own, one after the other, with one bar for all.
+
+    :raises KeyboardInterrupt: also if it reached only a child
+    :raises VprError: the text of a child
+    """
+    from vpr_compressed.evaluation.observation import observe
+    from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
+
+    seen: list[Observation] = []
+    with options.progress(len(models) * len(recordings), 'evaluating') as bar:
+        for model in models:
+            bar.set_description(f'evaluating {model.label}')
+            start = bar.n
+
+            def progress(done: int, _total: int, start: int = start) -> None:
+                bar.update(start + done - bar.n)
+
+            try:
+                seen.append(observe(model, recordings, cache, progress))
+            except MeasurementCancelledError as error:
+                raise KeyboardInterrupt from error
+            if seen[-1].cached:
+                # As work done in no time it would make the remaining time too short.
+                bar.total -= len(recordings)
+                bar.refresh()
+    return seen
 
 
 def ground_truth_from(
@@ -121,22 +180,18 @@ def ground_truth_from(
     raise GroundTruthError(CHOICE)
 
 
-def headline(report: Report) -> str:
-    """Return the main numbers as a small table."""
-    accepted = report.accepted
-    right = '' if accepted.precision is None else f', {accepted.precision:.1%} of them right'
-    recall = '   '.join(f'@{n} {value:.3f}' for n, value in report.recall.items())
-    rows = [
-        ('recall', recall),
-        ('mean average precision', f'{report.mean_average_precision:.3f}'),
-        ('recall at 100 % precision', f'{report.curve.max_recall_at_full_precision:.3f}'),
-        ('accepted matches', f'{accepted.accepted} of {len(report.measurement.queries)} queries'
-         f'{right}'),
-        ('latency', f'p50 {report.latency_ms["p50"]:.1f} ms, p95 {report.latency_ms["p95"]:.1f} '
-         f'ms ({report.setting["engine"]}, {report.setting["precision"]})'),
-        ('model', f'{options.human_bytes(report.model_bytes)} on disk, '
-         f'{options.human_bytes(report.model_resident_bytes)} in memory'),
-        ('map', f'{len(report.measurement.reference_names)} places, '
-         f'{report.measurement.bytes_per_place:.0f} B each'),
-    ]
-    return '\n'.join(f'{name:<26} {value}' for name, value in rows)
+def headline(evaluation: Evaluation) -> str:
+    """Return the numbers of all models as a table, and which differences are significant."""
+    from vpr_compressed.evaluation.side_by_side import table_of
+
+    labels = [report.model.label for report in evaluation.reports]
+    rows = table_of(evaluation.reports)
+    if len(labels) > 1:
+        rows = [('', labels), *rows]
+    name_width = max(len(name) for name, _ in rows)
+    widths = [max(len(values[column]) for _, values in rows) for column in range(len(labels))]
+    lines = [
+        f'{name:<{name_width}}' + ''.join(
+            f'  {value:>{width}}' for value, width in zip(values, widths))
+        for name, values in rows]
+    return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])

@@ -52,12 +52,18 @@ class HelpLayout(HelpFormatter):
         return text if silent or '(default' in text else f'{text} (default: %(default)s)'
 
 
-def add_model_arguments(parser: ArgumentParser) -> None:
-    """Add which model runs and how."""
+def add_model_arguments(parser: ArgumentParser, *, several: bool = False) -> None:
+    """
+    Add which model runs and how.
+
+    :param several: ``--model`` may be repeated and gives a list
+    """
     group = parser.add_argument_group('model')
+    more = '; repeat it to compare several' if several else ''
     group.add_argument(
-        '--model', type=Path, metavar='FILE.vpr',
-        help='model file, or small: the smaller one in the package (default: its default model)')
+        '--model', type=Path, metavar='FILE.vpr', action='append' if several else 'store',
+        help='model file, or small: the smaller one in the package (default: its default '
+             f'model){more}')
     group.add_argument(
         '--engine', default='auto',
         help='inference engine: onnxruntime, openvino, opencv or torch; auto: the fastest here '

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 import hashlib
 
 import numpy as np
@@ -31,6 +32,8 @@ import psutil
 
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import SourceError
+from vpr_compressed.evaluation.descriptor_store import DescriptorStore
+from vpr_compressed.evaluation.descriptor_store import RecallingExtractor
 from vpr_compressed.evaluation.metrics import FloatArray
 from vpr_compressed.evaluation.metrics import IntArray
 from vpr_compressed.map_store import PlaceMap
@@ -81,6 +84,8 @@ class Measurement:
     :param reference_names: name of each reference image, length R
     :param reference_sha256: digest of the decoded pixels; equal from a folder and from a bag
     :param resident_bytes: memory of the whole process after the last query
+    :param recalled: images of both that an earlier, interrupted run had described; their
+        ``inference_ms`` are from then
     """
 
     queries: tuple[QueryResult, ...]
@@ -91,27 +96,32 @@ class Measurement:
     query_sha256: str
     bytes_per_place: float
     resident_bytes: int
+    recalled: int = 0
 
 
 def measure(
     reference: ImageSource, query: ImageSource, extractor: Extractor, *,
     consistency: ConsistencyConfig | None = None, progress: Progress | None = None,
+    store: DescriptorStore | None = None,
 ) -> Measurement:
     """
     Map the reference in memory, every image one place, then recognise every query image.
 
     :param consistency: agreement over time, the node's defaults when None
     :param progress: called after each image
+    :param store: descriptors of an earlier run, used instead of the network, and kept for the
+        next; the recogniser runs on all images in any case
     :raises SourceError: a source ends early
     :raises ImageFormatError: an image cannot be decoded
     """
     place_map = PlaceMap.create(
         None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name)
+    recall = None if store is None else RecallingExtractor(extractor, store)
     recognizer = Recognizer(
-        extractor, place_map, every_image(), consistency or ConsistencyConfig())
+        recall or extractor, place_map, every_image(), consistency or ConsistencyConfig())
     try:
-        builder = _Builder(recognizer, place_map, progress or (lambda _phase: None))
+        builder = _Builder(recognizer, place_map, progress or (lambda _phase: None), recall)
         builder.map_reference(reference)
         builder.run_queries(query)
         return builder.finish()
@@ -128,9 +138,11 @@ class _Builder:
     """State of one measurement: which keyframe is which reference image, and the results."""
 
     def __init__(
-        self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress
+        self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress,
+        recall: RecallingExtractor | None
     ) -> None:
         self._recognizer = recognizer
+        self._recall = recall
         self._map = place_map
         self._progress = progress
         self._row_of: dict[int, int] = {}
@@ -169,15 +181,21 @@ class _Builder:
             reference_sha256=self._digests['map'].hexdigest(),
             query_sha256=self._digests['query'].hexdigest(),
             bytes_per_place=float(self._map.bytes_per_place),
-            resident_bytes=psutil.Process().memory_info().rss)
+            resident_bytes=psutil.Process().memory_info().rss,
+            recalled=0 if self._recall is None else self._recall.recalled)
 
     def _process(self, frame: Frame, phase: str) -> Recognition:
         """Send one frame through the recogniser."""
         image = frame.load(at_least=self._recognizer.input_size)
         self._digests[phase].update(f'{image.shape}'.encode())
         self._digests[phase].update(image.data)
+        if self._recall is not None:
+            self._recall.prepare(image)
         recognition = self._recognizer.process(
             image, stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
+        if self._recall is not None:
+            recognition = replace(
+                recognition, inference_ms=self._recall.settle(recognition.inference_ms))
         self._progress(phase)
         return recognition
 

@@ -39,9 +39,9 @@ from vpr_compressed.evaluation.agreement import Agreement
 from vpr_compressed.evaluation.report import HTML_NAME
 from vpr_compressed.evaluation.report import JSON_NAME
 from vpr_compressed.evaluation.report import write_files
-from vpr_compressed.evaluation.summary import machine
-from vpr_compressed.evaluation.summary import sha256_of
-from vpr_compressed.evaluation.summary import versions
+from vpr_compressed.evaluation.setting import machine
+from vpr_compressed.evaluation.setting import sha256_of
+from vpr_compressed.evaluation.setting import versions
 from vpr_compressed.evaluation.validation import SetScores
 
 FORMAT = 'vpr_compressed compression report'

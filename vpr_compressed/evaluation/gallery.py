@@ -96,8 +96,8 @@ def fetch(
 
     Each source is read once and no further than needed; nothing else is decoded.
     """
-    queries = _images(query, (choice.query for choice in choices))
-    places = _images(reference, (
+    queries = load_images(query, (choice.query for choice in choices))
+    places = load_images(reference, (
         row for choice in choices for row in (choice.found, choice.answer) if row is not None))
     measured = report.measurement
     pairs = []
@@ -124,7 +124,7 @@ def _choice(report: Report, query: int) -> Choice:
     return Choice(query, found, ranked[0] if ranked else min(rows), right)
 
 
-def _images(source: ImageSource, wanted: Iterable[int]) -> dict[int, ImageArray]:
+def load_images(source: ImageSource, wanted: Iterable[int]) -> dict[int, ImageArray]:
     """Return the wanted images of a source, scaled down."""
     missing = set(wanted)
     images: dict[int, ImageArray] = {}

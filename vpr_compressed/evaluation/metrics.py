@@ -235,7 +235,8 @@ def oxford_average_precision(right: NDArray[np.bool_], positives: int) -> float:
 
     The area under the precision-recall curve by the trapezoid rule: each right place adds
     ``1 / positives`` times the mean of the precision at its rank and at the rank before it (1
-    before the first). It differs from :func:`average_precision` by a few thousandths.
+    before the first). So it is lower than :func:`average_precision`, by a few hundredths where a
+    query has few right places.
     Source: ``compute_ap.cpp`` of the Oxford5k ground truth (Philbin et al., CVPR 2007), which
     skips junk without giving it a rank; so it has to be taken out of the ranking before.
 

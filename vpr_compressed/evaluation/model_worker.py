@@ -48,6 +48,9 @@ from vpr_compressed.errors import SourceError
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation import metrics
 from vpr_compressed.evaluation.model_cost import load_measured
+from vpr_compressed.evaluation.worker_process import FAILED
+from vpr_compressed.evaluation.worker_process import INTERRUPTED
+from vpr_compressed.evaluation.worker_process import talker
 from vpr_compressed.images import rgb_from_encoded
 from vpr_compressed.preprocessing import resize
 from vpr_compressed.records import DescriptorArray
@@ -55,10 +58,6 @@ from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime.extractor import Extractor
 
 FACTS_NAME = 'facts.json'
-#: Seconds between two lines of progress.
-INTERVAL_S = 0.5
-#: Exit statuses besides 0.
-FAILED, INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,20 +276,6 @@ def _write_array(path: Path, values: NDArray[np.float32]) -> None:
         raise VprError(f'cannot write descriptors to {path}: {error.strerror}') from error
 
 
-def _talker() -> Callable[[int, int], None]:
-    """Return a progress function that prints a line now and then, and the last one."""
-    last = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last >= INTERVAL_S:
-            last = time.monotonic()
-            # Fails when nobody listens any more: then there is no reason to go on either.
-            sys.stdout.write(f'done {done} of {total}\n')
-            sys.stdout.flush()
-    return progress
-
-
 def main(arguments: Sequence[str]) -> int:
     """
     Do one job.
@@ -302,7 +287,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f'needs one job file, got {len(arguments)} arguments\n')
         return FAILED
     try:
-        run(read_job(Path(arguments[0])), _talker())
+        run(read_job(Path(arguments[0])), talker())
     except VprError as error:
         sys.stderr.write(f'{error}\n')
         return FAILED

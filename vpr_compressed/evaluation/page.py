@@ -23,7 +23,9 @@ from html import escape
 from typing import Any
 
 from vpr_compressed.evaluation.plots import Plot
+from vpr_compressed.evaluation.side_by_side import origin
 from vpr_compressed.evaluation.summary import Report
+from vpr_compressed.evaluation.uncertainty import RESAMPLES
 
 #: Rows of the table of queries; the rest is in report.json.
 MAX_ROWS = 500
@@ -61,6 +63,16 @@ tr:last-child th, tr:last-child td { border-bottom: 0; }
 .right { color: var(--blue); } .wrong { color: var(--orange); font-weight: 600; }
 pre { background: #1f2933; color: #f5f7fa; padding: 12px 14px; border-radius: 10px; margin: 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+.pinned th:first-child { position: sticky; left: 0; background: #fff; white-space: normal;
+  min-width: 7rem; }
+.heads th { white-space: normal; }
+@media (max-width: 500px) { .pinned, .heads { font-size: .8rem; }
+  .pinned td, .pinned th, .heads td, .heads th { padding: 5px 7px; } }
+.strip { display: flex; flex-wrap: wrap; gap: 10px; margin: 0 0 14px; }
+.tile { margin: 0; padding: 6px; border-width: 3px; flex: 1 1 140px; max-width: 250px; }
+.tile figcaption { padding-top: 4px; font-size: .8rem; overflow-wrap: anywhere; }
+.tile.right { border-color: var(--blue); } .tile.wrong { border-color: var(--orange);
+  font-weight: inherit; } .tile.solution { border-color: #1a936f; }
 details summary { cursor: pointer; padding: 8px 0; }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
 """
@@ -98,9 +110,11 @@ right means: {escape(report.truth.description)}.</p>
 <div class="cards">{''.join(card(*entry) for entry in _cards(report))}</div>
 <h2>Pictures</h2><div class="plots">{figures}</div>
 <h2>Numbers</h2><div class="scroll">{table(_numbers(report))}</div>
+<p class="soft space">Intervals: percentile bootstrap over queries, {RESAMPLES:,} resamples; frames
+of one walk resemble their neighbours, so they are rather too narrow.</p>
 <h2>How it was made</h2><pre>{escape(values["command"])}</pre>
 <div class="scroll space">{table(_setting(values))}</div>
-<h2>Queries</h2>{_queries(values)}""")
+<h2>Queries</h2>{_queries(report.per_query())}""")
 
 
 def _cards(report: Report) -> list[tuple[str, str]]:
@@ -142,26 +156,44 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
     accepted = report.accepted
     share = '' if accepted.precision is None else f', precision {accepted.precision:.4f}'
     times = [
-        (name, f'p50 {values["p50"]:.2f} ms, p95 {values["p95"]:.2f} ms') for name, values in (
+        (name, ', '.join(f'{level} {value:.2f} ms' for level, value in values.items()))
+        for name, values in (
             ('image to answer', report.latency_ms), ('network alone', report.inference_ms),
             ('search and agreement', report.search_ms))]
     return [
         ('queries with a right answer', f'{report.truth.answerable} of '
          f'{len(report.measurement.queries)}'),
-        *((f'recall@{n}', f'{value:.4f}') for n, value in report.recall.items()),
+        *((f'recall@{n}', f'{value:.4f}{_sure(report, f"recall@{n}")}')
+          for n, value in report.recall.items()),
+        *((f'recall@{n} of all queries', f'{value:.4f}')
+          for n, value in report.recall_of_all.items()
+          if report.truth.answerable < len(report.measurement.queries)),
         *((f'precision@{n}', f'{value:.4f}') for n, value in report.precision_at.items()),
-        ('mean average precision', f'{report.mean_average_precision:.4f}'),
-        ('area under precision-recall', f'{report.curve.area:.4f}'),
+        ('mean average precision',
+         f'{report.mean_average_precision:.4f}{_sure(report, "map")}'
+         + ('' if report.complete else
+            f', of the {report.measurement.rows.shape[1]} most similar places: a lower bound')),
+        ('the same, Oxford protocol', f'{report.oxford_map:.4f}{_sure(report, "map_oxford")}'),
+        ('area under precision-recall', f'{report.curve.area:.4f}{_sure(report, "auc_pr")}'),
         ('recall at 100 % precision', f'{report.curve.max_recall_at_full_precision:.4f}'),
+        ('extended precision EP', f'{report.curve.extended_precision:.4f}'),
         ('accepted matches', f'{accepted.accepted}, {accepted.correct} right{share}, '
          f'recall {accepted.recall:.4f}'),
         *times,
         ('model load to first answer', f'{report.load_s:.2f} s'),
-        ('model file', f'{report.model_bytes:,} bytes'),
+        ('model file', f'{report.model_bytes:,} bytes, {report.model.parameters:,} weights'),
+        ('multiply-adds an image', f'{report.model.multiply_adds:,}'),
         ('memory gained by the model', f'{report.model_resident_bytes:,} bytes'),
         ('memory of the whole process', f'{report.measurement.resident_bytes:,} bytes'),
+        ('descriptor', f'{4 * report.model.dimension} bytes as the network gives it'),
         ('descriptor bytes per place', f'{report.measurement.bytes_per_place:.1f}'),
+        ('measured', origin(report)),
     ]
+
+
+def _sure(report: Report, name: str) -> str:
+    """Return the interval of a number."""
+    return f'  (95 % interval {report.intervals[name]})'
 
 
 def _setting(values: dict[str, Any]) -> list[tuple[str, str]]:
@@ -200,9 +232,8 @@ def table(rows: list[tuple[str, str]]) -> str:
     return f'<table>{lines}</table>'
 
 
-def _queries(values: dict[str, Any]) -> str:
+def _queries(entries: list[dict[str, Any]]) -> str:
     """Return the foldable table of all queries."""
-    entries = values['per_query']
     rows = ''.join(map(_query_row, entries[:MAX_ROWS]))
     more = '' if len(entries) <= MAX_ROWS else (
         f'<p class="soft">The first {MAX_ROWS} of {len(entries)}; all are in report.json.</p>')

@@ -152,8 +152,13 @@ def precision_recall_plot(report: Report) -> Plot:
            'threshold on one image.')), figure)
 
 
-def similarity_plot(report: Report) -> Plot:
-    """Draw all similarities with the right answers and the accepted matches."""
+def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str = '') -> Plot:
+    """
+    Draw all similarities with the right answers and the accepted matches.
+
+    :param name: of the file
+    :param label: which model it is, where there are several
+    """
     matrix = similarity_matrix(report)
     queries, places = matrix.shape
     height = float(np.clip(WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
@@ -173,11 +178,11 @@ def similarity_plot(report: Report) -> Plot:
         handles=_match_legend(), loc='upper center', bbox_to_anchor=(0.5, -0.14 * 5 / height),
         ncol=3, frameon=False, fontsize=9)
     accepted = report.accepted
-    title = 'Similarity matrix: no match accepted' if not accepted.accepted else (
-        f'Similarity matrix: {accepted.accepted} matches accepted, '
-        f'{accepted.accepted - accepted.correct} wrong')
+    title = 'Similarity matrix' + (f' of {label}' if label else '') + (
+        ': no match accepted' if not accepted.accepted else
+        f': {accepted.accepted} matches accepted, {accepted.accepted - accepted.correct} wrong')
     set_title(axes, title)
-    return finish('similarity.png', title, (
+    return finish(name, title, (
         'Dark is similar. A dark line inside the outlined band of right answers is a route that '
         'is recognised; dark patches elsewhere are places that look alike. Dots are the answers '
         'the recogniser accepted; a query without a dot was withheld.'), figure)
@@ -205,7 +210,8 @@ def latency_plot(report: Report) -> Plot:
     axes.fill_between(
         np.arange(len(queries)), inference, inference + search, color=WRONG,
         label='search and agreement', step='mid', linewidth=0)
-    for name, value in report.latency_ms.items():
+    for name in ('p50', 'p95'):
+        value = report.latency_ms[name]
         axes.axhline(value, color=INK, linewidth=1, linestyle=':')
         axes.annotate(
             f'{name} {value:.1f} ms', (len(queries) - 1, value), (-2, 3),
@@ -280,12 +286,14 @@ def _match_legend() -> list[Line2D | Patch]:
 
 
 def finish(
-    name: str, title: str, caption: str, figure: Figure, dpi: int = 160, head_in: float = 0.0
+    name: str, title: str, caption: str, figure: Figure, dpi: int = 160, head_in: float = 0.0,
+    foot_in: float = 0.0
 ) -> Plot:
     """
     Lay out a figure, write its caption below it, and draw it.
 
     :param head_in: inches to leave free at the top
+    :param foot_in: inches to leave free above the caption
     """
     lines = textwrap.wrap(caption, 88)
     width, height = figure.get_size_inches()
@@ -296,7 +304,8 @@ def finish(
     figure.text(
         0.012, share - 0.02 / height, '\n'.join(lines), va='top', ha='left', fontsize=9,
         color='#52606d', linespacing=1.25)
-    figure.tight_layout(rect=(0, share, 1, 1 - head_in / height), pad=0.6)
+    figure.tight_layout(
+        rect=(0, share + foot_in / height, 1, 1 - head_in / height), pad=0.6)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -19,18 +19,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 import json
 from pathlib import Path
+import re
 import shutil
 import tempfile
 
 from vpr_compressed.errors import VprError
+from vpr_compressed.evaluation.side_by_side import Evaluation
 from vpr_compressed.evaluation.summary import FORMAT
-from vpr_compressed.evaluation.summary import Report
 from vpr_compressed.sources import ImageSource
 
 JSON_NAME = 'report.json'
 HTML_NAME = 'report.html'
 #: Prefix of the folder in which a report grows; a killed process may leave one behind.
 PART = '.part-'
+#: Folder of what was measured, inside that of the report unless the user names another.
+CACHE_NAME = '.vpr_cache'
+#: Pictures that a report may have; those of an earlier one are removed.
+_PICTURES = re.compile(
+    r'(recall|precision_recall|similarity(_\d+)?|latency|costs|(best|worst)_matches)\.png')
 
 
 def check_folder(folder: Path) -> None:
@@ -45,7 +51,8 @@ def check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(PART)}
+        names = {entry.name for entry in folder.iterdir()
+                 if not entry.name.startswith(PART) and entry.name != CACHE_NAME}
     except OSError as error:
         raise VprError(
             f'cannot write a report into {folder}: {error.strerror}; choose another folder '
@@ -57,7 +64,7 @@ def check_folder(folder: Path) -> None:
 
 
 def write_report(
-    report: Report, folder: Path, reference: ImageSource, query: ImageSource
+    evaluation: Evaluation, folder: Path, reference: ImageSource, query: ImageSource
 ) -> Path:
     """
     Write the report; an earlier one is replaced only when the new one is complete.
@@ -66,17 +73,31 @@ def write_report(
     :returns: path of ``report.html``
     :raises VprError: the folder holds other files, or the disk is full
     """
-    # Imported here: matplotlib must not count into the memory that was measured before.
-    from vpr_compressed.evaluation.gallery import draw
-    from vpr_compressed.evaluation.page import render
+    # Matplotlib is slow to import; nobody needs it before.
+    from vpr_compressed.evaluation import comparison_page
+    from vpr_compressed.evaluation import comparison_plots
+    from vpr_compressed.evaluation import gallery
+    from vpr_compressed.evaluation import hardest
+    from vpr_compressed.evaluation import page
 
     check_folder(folder)
-    plots = draw(report, reference, query)
+    if len(evaluation.reports) == 1:
+        report = evaluation.reports[0]
+        plots = gallery.draw(report, reference, query)
+        text = page.render(report, plots)
+    else:
+        plots = comparison_plots.draw(evaluation)
+        text = comparison_page.render(
+            evaluation, plots, hardest.fetch(evaluation, reference, query))
     content = {plot.name: plot.png(caption=True) for plot in plots}
-    content[HTML_NAME] = render(report, plots).encode()
+    content[HTML_NAME] = text.encode()
     # Last, because it marks the folder as a report.
-    content[JSON_NAME] = (json.dumps(report.to_json(), indent=1, allow_nan=False) + '\n').encode()
+    content[JSON_NAME] = (
+        json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + '\n').encode()
     write_files(folder, content)
+    for entry in folder.iterdir():
+        if _PICTURES.fullmatch(entry.name) and entry.name not in content:
+            entry.unlink(missing_ok=True)
     return folder / HTML_NAME
 
 

@@ -33,10 +33,10 @@ from vpr_compressed.evaluation.model_worker import ImageRows
 from vpr_compressed.evaluation.model_worker import ModelFacts
 from vpr_compressed.evaluation.step_measure import describe_in_child
 from vpr_compressed.evaluation.step_measure import measure_model
-from vpr_compressed.evaluation.step_measure import Progress
 from vpr_compressed.evaluation.validation import Measurement
 from vpr_compressed.evaluation.validation import SetScores
 from vpr_compressed.evaluation.validation import ValidationSet
+from vpr_compressed.evaluation.worker_process import Progress
 from vpr_compressed.model.spec import multiply_adds
 from vpr_compressed.model_file import file_report
 from vpr_compressed.model_file import read_model

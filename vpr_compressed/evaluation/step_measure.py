@@ -25,24 +25,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
-from queue import Empty
-from queue import SimpleQueue
-import re
-import signal
-import subprocess
-import sys
 import tempfile
-from threading import Thread
-from typing import IO
 
 import numpy as np
 
-from vpr_compressed import children
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation.model_worker import FACTS_NAME
 from vpr_compressed.evaluation.model_worker import ImageFiles
 from vpr_compressed.evaluation.model_worker import ImageRows
-from vpr_compressed.evaluation.model_worker import INTERRUPTED
 from vpr_compressed.evaluation.model_worker import ModelFacts
 from vpr_compressed.evaluation.model_worker import WorkerJob
 from vpr_compressed.evaluation.validation import measure
@@ -50,19 +40,14 @@ from vpr_compressed.evaluation.validation import Measurement
 from vpr_compressed.evaluation.validation import score
 from vpr_compressed.evaluation.validation import SetScores
 from vpr_compressed.evaluation.validation import ValidationSet
+from vpr_compressed.evaluation.worker_process import never
+from vpr_compressed.evaluation.worker_process import Progress
+from vpr_compressed.evaluation.worker_process import run_worker
+from vpr_compressed.evaluation.worker_process import silent
 from vpr_compressed.model_file import read_model
 from vpr_compressed.records import DescriptorArray
 
 MODULE = 'vpr_compressed.evaluation.model_worker'
-#: Images done, images in all.
-Progress = Callable[[int, int], None]
-_LINE = re.compile(r'done (\d+) of (\d+)')
-_POLL_S = 0.2
-_STOP_LIMIT_S = 5.0
-
-
-class MeasurementCancelledError(VprError):
-    """The caller wanted a measurement to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +79,6 @@ class ModelMeasurement:
     facts: ModelFacts
     images: tuple[Path, ...]
     descriptors: DescriptorArray
-
-
-def never() -> bool:
-    """Return False: nobody wants to cancel."""
-    return False
-
-
-def silent(done: int, total: int) -> None:
-    """Report nothing."""
-    del done, total
 
 
 def describe_in_child(
@@ -182,72 +157,7 @@ def measure_model(
 def _run_child(
     job: WorkerJob, folder: Path, cancelled: Callable[[], bool], progress: Progress
 ) -> None:
-    """Start the worker, follow it, and make sure that it is gone afterwards."""
+    """Let a worker do a job."""
     path = folder / 'job.json'
     path.write_text(json.dumps(job.to_json()), encoding='utf-8')
-    command = [sys.executable, '-m', MODULE, str(path)]
-    # Into a file: a pipe that nobody reads would block a child with much to complain about.
-    with (folder / 'stderr').open('w+b') as errors:
-        with subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                text=True, env=children.environment()) as child:
-            try:
-                status = _follow(child, cancelled, progress)
-            finally:
-                _stop(child)
-        if status in (INTERRUPTED, -signal.SIGINT):  # a terminal sends ctrl-C to both
-            raise MeasurementCancelledError('the measurement was interrupted')
-        if status:
-            errors.seek(0)
-            raise VprError(_reason(status, errors.read().decode(errors='replace'), job.model))
-
-
-def _follow(
-    child: subprocess.Popen[str], cancelled: Callable[[], bool], progress: Progress
-) -> int:
-    """Pass on the progress of a child until it ends; return its exit status."""
-    lines: SimpleQueue[str | None] = SimpleQueue()
-    assert child.stdout is not None  # noqa: S101  (it was started with a pipe)
-    Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
-    while True:
-        if cancelled():
-            raise MeasurementCancelledError('the measurement was cancelled')
-        try:
-            line = lines.get(timeout=_POLL_S)
-        except Empty:
-            continue
-        if line is None:
-            return child.wait()
-        if found := _LINE.match(line):
-            progress(int(found[1]), int(found[2]))
-
-
-def _read(stream: IO[str], lines: SimpleQueue[str | None]) -> None:
-    """Put the lines of a child into a queue, and None behind the last."""
-    try:
-        for line in stream:
-            lines.put(line)
-    finally:
-        lines.put(None)
-
-
-def _stop(child: subprocess.Popen[str]) -> None:
-    """End a child that still runs, at first politely."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(_STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-
-
-def _reason(status: int, text: str, model: Path) -> str:
-    """Return why a child failed: its own words, or how it ended."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if status == 1 and lines:
-        return lines[-1]
-    said = f'; it said: {lines[-1]}' if lines else ''
-    if status < 0:
-        memory = '; is there too little memory?' if status == -signal.SIGKILL else ''
-        return f'the process that measured {model} was ended by signal {-status}{said}{memory}'
-    return f'the process that measured {model} ended with status {status}{said}'
+    run_worker(MODULE, [str(path)], model=job.model, cancelled=cancelled, progress=progress)

@@ -1,0 +1,170 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Several models on the same two recordings: their reports, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vpr_compressed.evaluation.metrics import IntArray
+from vpr_compressed.evaluation.summary import FORMAT
+from vpr_compressed.evaluation.summary import Report
+from vpr_compressed.evaluation.summary import VERSION
+from vpr_compressed.evaluation.uncertainty import compare
+from vpr_compressed.evaluation.uncertainty import Comparison
+
+#: Keys that are the same for all models and stand once in the file.
+_SHARED = (
+    'command', 'created', 'versions', 'machine', 'queries', 'answerable_queries', 'places',
+    'ground_truth', 'junk')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """
+    The reports of all models, in the order they were named.
+
+    :param reports: at least one; the same queries, places and ground truth
+    :param comparisons: of every further model with the first one
+    """
+
+    reports: tuple[Report, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def first(self) -> Report:
+        """Return the report of the first model, which the others are compared with."""
+        return self.reports[0]
+
+    @property
+    def wrong_counts(self) -> IntArray:
+        """Return how many models have no right place first, ``(Q,)``; answerable or not."""
+        wrong = np.stack([~report.best_right for report in self.reports])
+        return np.asarray(wrong.sum(axis=0), np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        """
+        Return the content of ``report.json``.
+
+        At the top everything of the first model, as in version 1; ``models`` has the numbers of
+        all, and an entry of ``per_query`` has under ``others`` what the other models found.
+        """
+        entries = [report.to_json() for report in self.reports]
+        queries = self.first.per_query()
+        for report in self.reports[1:]:
+            for entry, other in zip(queries, report.per_query()):
+                entry.setdefault('others', []).append(
+                    {'label': report.model.label, 'candidates': other['candidates'],
+                     'match': other['match']})
+        return {
+            'format': FORMAT, 'version': VERSION, **entries[0],
+            'models': [
+                {key: value for key, value in entry.items() if key not in _SHARED}
+                for entry in entries],
+            'comparisons': [comparison.to_json() for comparison in self.comparisons],
+            'per_query': queries}
+
+
+def evaluation_of(reports: Sequence[Report]) -> Evaluation:
+    """Compare every model with the first."""
+    first = (reports[0].model.label, reports[0].answerable_right)
+    return Evaluation(
+        reports=tuple(reports),
+        comparisons=tuple(
+            compare(first, (report.model.label, report.answerable_right))
+            for report in reports[1:]))
+
+
+def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
+    """
+    Return the numbers of all models: what it is with its unit, then one text per model.
+
+    Rows that say nothing on these recordings are left out.
+    """
+    rows = [*_accuracy(reports), *_costs(reports)]
+    return [(name, [str(value) for value in values]) for name, values in rows]
+
+
+def _accuracy(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
+    """Return how good the answers are."""
+    rows: list[tuple[str, list[str]]] = []
+    for n in reports[0].recall:
+        rows += [(f'recall@{n}', [f'{each.recall[n]:.3f}' for each in reports]),
+                 _interval(reports, f'recall@{n}')]
+    if reports[0].truth.answerable < len(reports[0].measurement.queries):
+        rows += [(f'recall@{n} of all queries', [f'{each.recall_of_all[n]:.3f}'
+                                                 for each in reports]) for n in (1,)]
+    rows += [(f'precision@{n}', [f'{each.precision_at[n]:.3f}' for each in reports])
+             for n in list(reports[0].precision_at)[1:]]
+    accepted = [each.accepted for each in reports]
+    return [
+        *rows,
+        ('mean average precision', [f'{each.mean_average_precision:.3f}' for each in reports]),
+        _interval(reports, 'map'),
+        ('the same, Oxford protocol', [f'{each.oxford_map:.3f}' for each in reports]),
+        ('area under precision-recall', [f'{each.curve.area:.3f}' for each in reports]),
+        _interval(reports, 'auc_pr'),
+        ('recall at 100 % precision',
+         [f'{each.curve.max_recall_at_full_precision:.3f}' for each in reports]),
+        ('extended precision EP', [f'{each.curve.extended_precision:.3f}' for each in reports]),
+        ('accepted matches', [f'{each.accepted}, {each.correct} right' for each in accepted])]
+
+
+def _costs(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
+    """Return what the answers cost."""
+    first = reports[0].model_bytes
+    smaller = [
+        ('file, times smaller than the first',
+         [f'{first / each.model_bytes:.1f}' for each in reports])] if len(reports) > 1 else []
+    return [
+        *((f'image to answer {name}, ms', [f'{each.latency_ms[name]:.1f}' for each in reports])
+          for name in reports[0].latency_ms),
+        ('network alone p50, ms', [f'{each.inference_ms["p50"]:.1f}' for each in reports]),
+        ('multiply-adds an image, millions',
+         [f'{each.model.multiply_adds / 1e6:,.0f}' for each in reports]),
+        ('model file, MB', [f'{each.model_bytes / 1e6:.2f}' for each in reports]), *smaller,
+        ('weights, millions', [f'{each.model.parameters / 1e6:.1f}' for each in reports]),
+        ('memory of model and engine, MB',
+         [f'{each.model_resident_bytes / 1e6:.0f}' for each in reports]),
+        ('memory of the process, MB',
+         [f'{each.measurement.resident_bytes / 1e6:.0f}' for each in reports]),
+        ('load to first answer, s', [f'{each.load_s:.2f}' for each in reports]),
+        ('descriptor, bytes', [f'{4 * each.model.dimension}' for each in reports]),
+        ('place in the map, bytes',
+         [f'{each.measurement.bytes_per_place:.0f}' for each in reports]),
+        ('engine', [each.model.engine for each in reports]),
+        ('largest weights stored as', [each.model.precision for each in reports]),
+        ('measured', [origin(each) for each in reports])]
+
+
+def origin(report: Report) -> str:
+    """Return which run the figures of a model are from."""
+    seen = report.observation
+    if seen.cached:
+        return f'earlier, {seen.measured}'
+    recalled = seen.measurement.recalled
+    if not recalled:
+        return 'now'
+    total = len(seen.measurement.queries) + len(seen.measurement.reference_names)
+    return f'now; {recalled} of {total} images in an earlier run'
+
+
+def _interval(reports: Sequence[Report], name: str) -> tuple[str, list[str]]:
+    """Return a row of intervals."""
+    return '  95 % interval', [str(report.intervals[name]) for report in reports]
