@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from vpr_compressed.cli.main import main
-from vpr_compressed.recognizer import Recognizer
+from vpr_compressed.evaluation import worker_process
 
 PLOTS = {
     'recall.png', 'precision_recall.png', 'similarity.png', 'best_matches.png',
@@ -67,7 +67,7 @@ def test_report_has_the_promised_keys(report_folder: Path) -> None:
     values = read_report(report_folder)
     assert set(values) >= KEYS
     assert set(values['recall']) == set(values['precision_at']) == {'1', '5', '10'}
-    assert set(values['latency_ms']) == {'p50', 'p95'}
+    assert set(values['latency_ms']) == {'p50', 'p95', 'p99'}
     assert (values['queries'], values['answerable_queries'], values['places']) == (12, 12, 12)
     assert values['command'].startswith('python -m vpr_compressed evaluate --reference ')
     assert {'python', 'numpy'} <= set(values['versions'])
@@ -223,16 +223,18 @@ def test_interrupt_leaves_the_earlier_report(
     walks: Path, tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle: the files of the last complete run stay, and nothing else."""
-    arguments = ('--tolerance-frames', '0', '--out', str(tmp_path))
-    assert evaluate(walks / 'day', walks / 'night', tiny_model_path, *arguments) == 0
-    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    out, cache = tmp_path / 'out', tmp_path / 'cache'
+    arguments = ('--tolerance-frames', '0', '--out', str(out), '--cache')
+    assert evaluate(walks / 'day', walks / 'night', tiny_model_path, *arguments, str(cache)) == 0
+    before = {entry.name: entry.read_bytes() for entry in out.iterdir()}
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Recognizer, 'process', interrupted)
-    assert evaluate(walks / 'day', walks / 'night', tiny_model_path, *arguments) == 130
-    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+    monkeypatch.setattr(worker_process, '_follow', interrupted)
+    assert evaluate(
+        walks / 'day', walks / 'night', tiny_model_path, *arguments, str(tmp_path / 'no')) == 130
+    assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before
     assert set(before) == PLOTS | {'report.html', 'report.json'}
 
 

@@ -156,3 +156,114 @@ def test_percentiles_of_one_value_are_that_value() -> None:
     assert metrics.percentiles(np.arange(101.0)) == {'p50': 50.0, 'p95': 95.0}
     with pytest.raises(GroundTruthError, match='no query was measured'):
         metrics.percentiles(np.zeros(0))
+
+
+def test_recall_of_all_counts_a_query_without_an_answer_as_failed() -> None:
+    """A third of the three answerable ones is a quarter of the four."""
+    assert metrics.recall_of_all_at(RANKINGS, POSITIVES, [1, 5]) == pytest.approx(
+        {1: 1 / 4, 5: 3 / 4})
+
+
+def test_junk_is_taken_out_and_the_rest_moves_up() -> None:
+    """As if the map had never held it; similarities stay with their places."""
+    rankings = np.array([[3, 1, 0, 2], [0, 1, -1, -1], [2, 1, 3, 0]])
+    similarities = np.array([[0.9, 0.8, 0.7, 0.6], [0.9, 0.8, np.nan, np.nan], [4, 3, 2, 1.0]])
+    rows, cosines = metrics.without_junk(rankings, similarities, [{3, 0}, {0}, set()])
+    np.testing.assert_array_equal(rows, [[1, 2, -1, -1], [1, -1, -1, -1], [2, 1, 3, 0]])
+    np.testing.assert_array_equal(
+        cosines, [[0.8, 0.6, np.nan, np.nan], [0.8, np.nan, np.nan, np.nan], [4, 3, 2, 1]])
+    assert metrics.recall_at(rows, [{1}, {1}, {0}], [1]) == {1: 2 / 3}
+
+
+def test_without_any_junk_nothing_is_copied() -> None:
+    """The usual case; lists of another length are refused."""
+    similarities = np.zeros(RANKINGS.shape)
+    assert metrics.without_junk(RANKINGS, similarities, ())[0] is RANKINGS
+    with pytest.raises(GroundTruthError, match='4 rankings and 1 right'):
+        metrics.without_junk(RANKINGS, similarities, [{1}])
+
+
+def test_oxford_average_precision_by_hand() -> None:
+    """Right at ranks 1 and 3 of two: (1 + 1) / 2 / 2 + (1/2 + 2/3) / 2 / 2."""
+    right = np.array([True, False, True, False])
+    expected = Fraction(1, 2) + (Fraction(1, 2) + Fraction(2, 3)) / 4
+    assert metrics.oxford_average_precision(right, 2) == pytest.approx(float(expected))
+    # First at rank 2 of one: between precision 0 at rank 1 and 1/2.
+    assert metrics.oxford_average_precision(np.array([False, True]), 1) == 0.25
+    assert metrics.oxford_average_precision(np.array([False, False]), 1) == 0.0
+
+
+def slow_oxford_ap(ranked: list[int], positive: set[int], junk: set[int]) -> Fraction:
+    """
+    Return the area as the published protocol says it: walk the list, add one trapezoid a step.
+
+    Junk does not take part: neither a step nor a rank. Recall starts at 0, precision at 1.
+    """
+    area, recall, precision = Fraction(0), Fraction(0), Fraction(1)
+    found = seen = 0
+    for name in ranked:
+        if name in junk:
+            continue
+        seen += 1
+        found += name in positive
+        new = Fraction(found, len(positive)), Fraction(found, seen)
+        area += (new[0] - recall) * (precision + new[1]) / 2
+        recall, precision = new
+    return area
+
+
+def test_oxford_protocol_equals_a_walk_along_each_list(rng: np.random.Generator) -> None:
+    """Generated queries with junk at the top, in the middle and at the end of their rankings."""
+    places, queries = 60, 25
+    rankings = np.array([rng.permutation(places) for _ in range(queries)])
+    positives, junk = [], []
+    for ranking in rankings:
+        kind = rng.random(places)
+        kind[:3] = rng.permutation([0.05, 0.25, 0.9])  # all kinds near the top
+        positives.append(set(ranking[kind < 0.15].tolist()))
+        junk.append(set(ranking[(kind >= 0.15) & (kind < 0.35)].tolist()))
+    rows, _ = metrics.without_junk(rankings, np.zeros(rankings.shape), junk)
+    expected = [
+        float(slow_oxford_ap(ranking.tolist(), right, bad))
+        for ranking, right, bad in zip(rankings, positives, junk)]
+    np.testing.assert_allclose(
+        metrics.average_precisions(rows, positives, oxford=True), expected)
+    assert metrics.mean_average_precision(rows, positives, oxford=True) == pytest.approx(
+        np.mean(expected))
+    with_junk = metrics.mean_average_precision(rankings, positives, oxford=True)
+    assert with_junk < np.mean(expected) - 0.01, 'junk must matter in this case'
+
+
+def test_extended_precision_by_hand() -> None:
+    """Surest right: 1 and the recall before the first error; surest wrong: 1 over its rank."""
+    falling = np.array([0.9, 0.8, 0.7, 0.6])
+    curve = metrics.precision_recall_curve(falling, np.array([True, True, False, True]), 5)
+    assert curve.extended_precision == pytest.approx((1 + 2 / 5) / 2)
+    curve = metrics.precision_recall_curve(falling, np.array([False, False, True, True]), 5)
+    assert (curve.precision_at_least_recall, curve.max_recall_at_full_precision) == (1 / 3, 0.0)
+    assert curve.extended_precision == pytest.approx(1 / 6)
+    curve = metrics.precision_recall_curve(falling, np.zeros(4, bool), 5)
+    assert curve.extended_precision == 0.0
+
+
+def test_curve_and_area_equal_those_of_scikit_learn(rng: np.random.Generator) -> None:
+    """With ties; its recall is of the queries that were answered right, so ours is scaled."""
+    sklearn = pytest.importorskip('sklearn.metrics')
+    for _ in range(20):
+        similarities, right = rng.normal(size=50).round(1), rng.random(50) < 0.6
+        right[0] = True
+        curve = metrics.precision_recall_curve(similarities, right, 50)
+        precision, recall, thresholds = sklearn.precision_recall_curve(
+            right, similarities, drop_intermediate=False)
+        np.testing.assert_allclose(curve.thresholds, thresholds[::-1])
+        np.testing.assert_allclose(curve.precision, precision[:-1][::-1])
+        np.testing.assert_allclose(curve.recall, right.mean() * recall[:-1][::-1])
+        assert curve.area == pytest.approx(
+            right.mean() * sklearn.average_precision_score(right, similarities))
+
+
+def test_accepted_junk_is_neither_right_nor_wrong() -> None:
+    """Three answers, one right, one wrong, one junk."""
+    found = metrics.accepted_matches([1, 2, 3, None], [{1}, {1}, {1}, {1}], [{9}, set(), {3}, {1}])
+    assert (found.accepted, found.correct, found.junk) == (2, 1, 1)
+    assert (found.precision, found.recall) == (0.5, 0.25)

@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -31,17 +29,19 @@ from vpr_compressed.evaluation import gallery
 from vpr_compressed.evaluation import plots
 from vpr_compressed.evaluation.benchmark import Measurement
 from vpr_compressed.evaluation.benchmark import QueryResult
+from vpr_compressed.evaluation.evaluated import EvaluatedModel
 from vpr_compressed.evaluation.ground_truth import from_tolerance
 from vpr_compressed.evaluation.ground_truth import GroundTruth
-from vpr_compressed.evaluation.model_cost import LoadedExtractor
+from vpr_compressed.evaluation.observation import Observation
 from vpr_compressed.evaluation.page import render
 from vpr_compressed.evaluation.report import check_folder
 from vpr_compressed.evaluation.report import write_report
-from vpr_compressed.evaluation.summary import describe_setting
 from vpr_compressed.evaluation.setting import machine
+from vpr_compressed.evaluation.setting import versions
+from vpr_compressed.evaluation.side_by_side import evaluation_of
+from vpr_compressed.evaluation.summary import describe_setting
 from vpr_compressed.evaluation.summary import Report
 from vpr_compressed.evaluation.summary import summarise
-from vpr_compressed.evaluation.setting import versions
 from vpr_compressed.sources import FolderSource
 
 PLACES = 6
@@ -90,15 +90,17 @@ def make_report(tmp_path: Path, source: FolderSource) -> ReportMaker:
     ) -> Report:
         model = tmp_path / 'model.vpr'
         model.write_bytes(b'model')
-        extractor: Any = SimpleNamespace(
-            engine_name='onnxruntime', precision='int8', dimension=16, descriptor_id='feed',
-            model_name='<tiny>', model_path=model, model_bytes=5)
-        loaded = LoadedExtractor(extractor=extractor, resident_bytes=30_000_000, load_s=0.5)
-        measurement = make_measurement(best, matches)
+        described = EvaluatedModel(
+            label='<tiny>', name='<tiny>', path=model, sha256='f' * 64, file_bytes=5,
+            descriptor_id='feed', dimension=16, precision='int8', parameters=100,
+            multiply_adds=2_000, engine='onnxruntime', threads=2)
+        seen = Observation(
+            measurement=make_measurement(best, matches), load_s=0.5,
+            model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z')
         setting = describe_setting(
-            loaded, measurement, source, source, command='vpr_compressed <evaluate>', threads=2)
+            described, seen.measurement, source, source, command='vpr_compressed <evaluate>')
         return summarise(
-            measurement, truth or from_tolerance(PLACES, PLACES, 0), loaded, setting)
+            seen, truth or from_tolerance(PLACES, PLACES, 0), described, setting)
 
     return make
 
@@ -122,7 +124,7 @@ def test_summary_agrees_with_a_count_by_hand(report: Report) -> None:
 
 def test_file_content_is_plain_json_without_nan(report: Report) -> None:
     """Other programs refuse NaN."""
-    values = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    values = json.loads(json.dumps(evaluation_of([report]).to_json(), allow_nan=False))
     assert values['format'] == 'vpr_compressed report'
     assert values['per_query'][4]['match'] == {
         'reference': 0, 'similarity': 0.9, 'confidence': 0.8, 'votes': 3, 'correct': False}
@@ -187,7 +189,7 @@ def test_corner_cases_are_drawn_and_written(
 ) -> None:
     """No right pair, no wrong pair, nothing accepted: still a whole report."""
     report = make_report(best, matches, truth)
-    page = write_report(report, tmp_path / 'report', source, source)
+    page = write_report(evaluation_of([report]), tmp_path / 'report', source, source)
     assert page.name == 'report.html'
     assert len(list((tmp_path / 'report').glob('*.png'))) == 6
     assert json.loads((tmp_path / 'report' / 'report.json').read_text())['queries'] == 6
@@ -221,9 +223,9 @@ def test_earlier_report_is_replaced_and_anything_else_refused(
 ) -> None:
     """Only a folder that is ours, empty or new is written into."""
     folder = tmp_path / 'new' / 'report'
-    write_report(report, folder, source, source)
+    write_report(evaluation_of([report]), folder, source, source)
     (folder / 'report.html').write_text('old')
-    write_report(report, folder, source, source)
+    write_report(evaluation_of([report]), folder, source, source)
     assert (folder / 'report.html').read_text() != 'old'
     for name, text in (('photo.jpg', 'x'), ('report.json', '{}'), ('report.json', 'no json')):
         other = tmp_path / f'{name}{len(text)}'
@@ -244,7 +246,7 @@ def test_failure_while_writing_keeps_the_earlier_report(
 ) -> None:
     """As when the disk is full; no half report, no leftovers."""
     folder = tmp_path / 'report'
-    write_report(report, folder, source, source)
+    write_report(evaluation_of([report]), folder, source, source)
     before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
     write_bytes = Path.write_bytes
 
@@ -255,7 +257,7 @@ def test_failure_while_writing_keeps_the_earlier_report(
 
     monkeypatch.setattr(Path, 'write_bytes', full)
     with pytest.raises(VprError, match='No space left'):
-        write_report(report, folder, source, source)
+        write_report(evaluation_of([report]), folder, source, source)
     monkeypatch.undo()
     assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
 

@@ -90,7 +90,8 @@ def _comparisons(comparisons: Sequence[Comparison]) -> str:
         '<th class="num">only the other right</th>'
         f'<th class="num">p</th></tr>{rows}</table></div><p class="soft space">On the same '
         'queries, by the most similar place of each. p: exact McNemar test, the probability of so '
-        'uneven a split of the queries on which the two differ if neither were better. Intervals: '
+        'uneven a split of the queries on which the two differ if neither were better, not '
+        'corrected for the number of models. Intervals: '
         f'percentile bootstrap over queries, {RESAMPLES:,} resamples. Frames of one walk resemble '
         'their neighbours, so both make differences look surer than they are on another day.</p>')
 
@@ -112,10 +113,10 @@ def _side_by_side(reports: Sequence[Report]) -> str:
 
 def _hardest(hardest: Hardest, models: int) -> str:
     """Return the hardest queries with their images."""
-    wrong = (f'{hardest.wrong_in_all} queries are wrong for more than half of the {models} models.'
-             ' Shown are those they are surest of.' if hardest.wrong else
-             'No query is wrong for more than half of the models.')
-    split = (f'{hardest.split_in_all} queries are right for some and wrong for others.'
+    most = 'both models' if models == 2 else f'more than half of the {models} models'
+    wrong = (f'{most.capitalize()} are wrong on {hardest.wrong_in_all} queries. Shown are those '
+             'they are surest of.' if hardest.wrong else f'{most.capitalize()} are never wrong.')
+    split = (f'On {hardest.split_in_all} queries some models are right and others wrong.'
              if hardest.split else 'The models are right and wrong on the same queries.')
     look = (' The query comes first, then each different place that was found (blue frame: right, '
             'orange: wrong), then, if nobody found one, a right place (green).')

@@ -125,8 +125,8 @@ def cost_plot(evaluation: Evaluation) -> Plot:
     figure = Figure(figsize=(WIDTH_IN, 3.3 + _LEGEND_IN * len(reports)))
     panels: list[tuple[str, Callable[[Report], float]]] = [
         ('model file  [MB]', lambda report: report.model_bytes / 1e6),
-        ('image to answer, p50  [ms]', lambda report: report.latency_ms['p50']),
-        ('memory of model, engine  [MB]', lambda report: report.model_resident_bytes / 1e6)]
+        ('time, p50  [ms]', lambda report: report.latency_ms['p50']),
+        ('memory  [MB]', lambda report: report.model_resident_bytes / 1e6)]
     first = None
     for place, (name, cost) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, 3, place, sharey=first)
@@ -154,9 +154,10 @@ def cost_plot(evaluation: Evaluation) -> Plot:
     title = 'Accuracy and its cost: up and to the left is better'
     figure.suptitle(title, x=0.012, ha='left', fontsize=12, weight='bold', color=INK)
     return finish('costs.png', title, (
-        'A point is a model, its bar the 95 % bootstrap interval of recall@1. Each model ran in a '
-        'process of its own, one after the other: what else the computer did meanwhile is in the '
-        'milliseconds ("vpr_compressed benchmark" times models in turns).'),
+        'A point is a model, its bar the 95 % bootstrap interval of recall@1, over the size of '
+        'the file, the time from image to answer, and the memory that model and engine add. Each '
+        'ran in a process of its own, one after the other: what else the computer did meanwhile '
+        'is in the milliseconds ("vpr_compressed benchmark" times models in turns).'),
         figure, head_in=0.3, foot_in=0.1 + _LEGEND_IN * len(reports))
 
 

@@ -69,6 +69,9 @@ def find_models(
     :raises ConfigError: a model is given twice
     """
     paths = [find_model(model) for model in given]
+    for path in paths:
+        # All of them before the first engine is tried, which may take seconds.
+        read_model(path)
     found = [
         _find(path, label, engine, threads) for path, label in zip(paths, labels(paths))]
     first: dict[str, Path] = {}

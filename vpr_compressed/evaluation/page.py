@@ -66,13 +66,14 @@ pre { background: #1f2933; color: #f5f7fa; padding: 12px 14px; border-radius: 10
 .pinned th:first-child { position: sticky; left: 0; background: #fff; white-space: normal;
   min-width: 7rem; }
 .heads th { white-space: normal; }
-@media (max-width: 500px) { .pinned, .heads { font-size: .8rem; }
-  .pinned td, .pinned th, .heads td, .heads th { padding: 5px 7px; } }
 .strip { display: flex; flex-wrap: wrap; gap: 10px; margin: 0 0 14px; }
 .tile { margin: 0; padding: 6px; border-width: 3px; flex: 1 1 140px; max-width: 250px; }
 .tile figcaption { padding-top: 4px; font-size: .8rem; overflow-wrap: anywhere; }
 .tile.right { border-color: var(--blue); } .tile.wrong { border-color: var(--orange);
   font-weight: inherit; } .tile.solution { border-color: #1a936f; }
+@media (max-width: 500px) { .pinned, .heads { font-size: .8rem; }
+  .pinned td, .pinned th, .heads td, .heads th { padding: 5px 7px; }
+  .strip .tile { flex: 0 1 calc(50% - 5px); } }
 details summary { cursor: pointer; padding: 8px 0; }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
 """

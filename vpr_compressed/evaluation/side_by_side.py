@@ -123,7 +123,9 @@ def _accuracy(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
         ('recall at 100 % precision',
          [f'{each.curve.max_recall_at_full_precision:.3f}' for each in reports]),
         ('extended precision EP', [f'{each.curve.extended_precision:.3f}' for each in reports]),
-        ('accepted matches', [f'{each.accepted}, {each.correct} right' for each in accepted])]
+        ('accepted matches', [
+            f'{each.accepted}, {each.correct} right' if each.accepted else 'none'
+            for each in accepted])]
 
 
 def _costs(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
@@ -137,9 +139,9 @@ def _costs(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
           for name in reports[0].latency_ms),
         ('network alone p50, ms', [f'{each.inference_ms["p50"]:.1f}' for each in reports]),
         ('multiply-adds an image, millions',
-         [f'{each.model.multiply_adds / 1e6:,.0f}' for each in reports]),
-        ('model file, MB', [f'{each.model_bytes / 1e6:.2f}' for each in reports]), *smaller,
-        ('weights, millions', [f'{each.model.parameters / 1e6:.1f}' for each in reports]),
+         [_digits(each.model.multiply_adds / 1e6) for each in reports]),
+        ('model file, MB', [_digits(each.model_bytes / 1e6) for each in reports]), *smaller,
+        ('weights, millions', [_digits(each.model.parameters / 1e6) for each in reports]),
         ('memory of model and engine, MB',
          [f'{each.model_resident_bytes / 1e6:.0f}' for each in reports]),
         ('memory of the process, MB',
@@ -163,6 +165,11 @@ def origin(report: Report) -> str:
         return 'now'
     total = len(seen.measurement.queries) + len(seen.measurement.reference_names)
     return f'now; {recalled} of {total} images in an earlier run'
+
+
+def _digits(value: float) -> str:
+    """Return a number with three digits, or all those before the point."""
+    return f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'
 
 
 def _interval(reports: Sequence[Report], name: str) -> tuple[str, list[str]]:

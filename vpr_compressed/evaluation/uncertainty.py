@@ -100,12 +100,11 @@ class Comparison:
                     'queries or wrong on them: no difference was seen.')
         split = (f'{self.only_first} queries only {self.first} gets right, {self.only_second} '
                  f'only {self.second}; p = {self.p_value:.3g}')
-        if not self.significant:
-            seen = 'no difference in all' if not self.difference else (
-                f'a {"drop" if self.difference < 0 else "gain"} of {points:.1f} points')
-            return (f'{self.second} against {self.first}: {seen} of recall@1, not significant '
-                    f'({split}): these queries cannot tell the two apart.')
         kind = 'drop' if self.difference < 0 else 'gain'
+        if not self.significant:
+            seen = f'a {kind} of {points:.1f} points of' if self.difference else 'the same'
+            return (f'{self.second} against {self.first}: {seen} recall@1, not significant '
+                    f'({split}): these queries cannot tell the two apart.')
         return (f'{self.second} against {self.first}: a significant {kind} of {points:.1f} points '
                 f'of recall@1 ({split}).')
 
