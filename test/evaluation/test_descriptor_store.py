@@ -124,7 +124,7 @@ def test_descriptors_of_another_model_are_never_taken(path: Path) -> None:
 
 def test_a_folder_that_is_missing_is_explained(tmp_path: Path) -> None:
     """With the option that helps."""
-    with pytest.raises(VprError, match='cannot keep descriptors in .*--cache'):
+    with pytest.raises(VprError, match=r'cannot keep descriptors in .*--cache'):
         DescriptorStore(tmp_path / 'no' / 'file.bin', key=KEY, dimension=3)
 
 

@@ -18,8 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+import os
 from pathlib import Path
 import pickle
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -94,6 +98,7 @@ def test_a_child_sees_what_this_process_sees(
     assert found.measurement.recalled == 0
     assert 1e6 < found.model_resident_bytes < found.measurement.resident_bytes < 1e9
     assert 0 < found.load_s < 60
+    assert 0 <= found.others_cores <= (os.cpu_count() or 1)
 
 
 def test_the_same_question_is_answered_from_the_file(
@@ -197,7 +202,7 @@ def test_a_source_that_cannot_travel_is_named(
 ) -> None:
     """Instead of a traceback of pickle."""
     source = Unpicklable(walk.path)
-    with pytest.raises(VprError, match='cannot hand folder .*walk'):
+    with pytest.raises(VprError, match=r'cannot hand folder .*walk'):
         observe(model, read_recordings(source, source), tmp_path)
 
 
@@ -262,3 +267,19 @@ def test_every_model_is_looked_at_before_any_work(tmp_path: Path, tiny_model_pat
         with pytest.raises(kind, match=message):
             find_models([tiny_model_path, tmp_path / f'{other}.vpr'], engine='onnxruntime',
                         threads=1)
+
+
+def test_load_of_others_is_told_from_the_own(tmp_path: Path) -> None:
+    """Own work does not count; that of a child, which is another process, does."""
+    load = observation._OtherLoad()
+    end = time.process_time() + 0.5
+    while time.process_time() < end:
+        pass
+    quiet = load.cores()
+    load = observation._OtherLoad()
+    subprocess.run([sys.executable, '-c', (
+        'import time\nend = time.process_time() + 0.7\n'
+        'while time.process_time() < end: pass')], check=True, cwd=tmp_path)
+    busy = load.cores()
+    assert busy > 0.3
+    assert quiet < (os.cpu_count() or 1) - 0.3

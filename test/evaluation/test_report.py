@@ -96,7 +96,8 @@ def make_report(tmp_path: Path, source: FolderSource) -> ReportMaker:
             multiply_adds=2_000, engine='onnxruntime', threads=2)
         seen = Observation(
             measurement=make_measurement(best, matches), load_s=0.5,
-            model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z')
+            model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z',
+            others_cores=0.5)
         setting = describe_setting(
             described, seen.measurement, source, source, command='vpr_compressed <evaluate>')
         return summarise(

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -186,8 +187,16 @@ def latency_plot(evaluation: Evaluation) -> Plot:
     return finish('latency.png', title, (
         f'Share of the queries answered within a time, on '
         f'{reports[0].setting["machine"]["processor"]}. A steep line is a steady model; a tail to '
-        'the right is mostly other programs. The axis ends at 1.6 times the largest p95.'),
+        f'the right is mostly other programs, which kept {_busy(reports)} of the '
+        f'{reports[0].setting["machine"]["cores"]} cores busy meanwhile. The axis ends at 1.6 '
+        'times the largest p95.'),
         figure)
+
+
+def _busy(reports: Sequence[Report]) -> str:
+    """Return how many cores other programs used while the models were measured."""
+    cores = [report.observation.others_cores for report in reports]
+    return f'{min(cores):.1f} to {max(cores):.1f}'
 
 
 def _widen(axes: Axes, values: list[float]) -> None:

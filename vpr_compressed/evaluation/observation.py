@@ -38,11 +38,13 @@ from pathlib import Path
 import pickle
 import sys
 import tempfile
+import time
 from typing import Any
 import zipfile
 import zlib
 
 import numpy as np
+import psutil
 
 import vpr_compressed
 from vpr_compressed.config import config_from_mapping
@@ -73,6 +75,8 @@ class Observation:
 
     :param load_s: seconds from the model file to the first descriptor
     :param model_resident_bytes: memory gained by that, the engine's library included
+    :param others_cores: processor cores that other programs kept busy meanwhile, on average;
+        where this is much above 0, the milliseconds say little
     :param measured: when, UTC, ISO 8601
     :param cached: whether all of it is from an earlier run
     """
@@ -80,6 +84,7 @@ class Observation:
     measurement: Measurement
     load_s: float
     model_resident_bytes: int
+    others_cores: float
     measured: str
     cached: bool = False
 
@@ -204,13 +209,35 @@ def run(job: _Job, progress: Progress) -> None:
         progress(done, total)
 
     loaded = load_measured(model.path, engine=model.engine, threads=model.threads)
-    path = job.folder / f'descriptors-{job.store_key}.bin'
+    path, load = job.folder / f'descriptors-{job.store_key}.bin', _OtherLoad()
     with opened(path, key=job.store_key, dimension=model.dimension) as store:
         measurement = measure(
             job.reference, job.query, loaded.extractor, progress=count, store=store)
     _save(job.folder, job.key, Observation(
         measurement=measurement, load_s=loaded.load_s,
-        model_resident_bytes=loaded.resident_bytes, measured=setting.now()))
+        model_resident_bytes=loaded.resident_bytes, others_cores=load.cores(),
+        measured=setting.now()))
+
+
+class _OtherLoad:
+    """How busy other programs keep the processor, from now on."""
+
+    def __init__(self) -> None:
+        self._start, self._busy = time.monotonic(), self._others_s()
+
+    def cores(self) -> float:
+        """Return the cores they kept busy on average."""
+        passed = time.monotonic() - self._start
+        return max(0.0, self._others_s() - self._busy) / passed if passed > 0 else 0.0
+
+    @staticmethod
+    def _others_s() -> float:
+        """Return the seconds of all cores that were neither idle nor this process's."""
+        system, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        # Guests are counted under user as well.
+        idle = system.idle + sum(
+            getattr(system, name, 0.0) for name in ('iowait', 'guest', 'guest_nice'))
+        return float(sum(system) - idle - own.user - own.system)
 
 
 def _facts(model: EvaluatedModel) -> list[Any]:
@@ -243,7 +270,8 @@ def _save(folder: Path, key: str, seen: Observation) -> None:
         **{name: value for name, value in vars(measured).items()
            if name not in ('queries', 'rows', 'similarities')},
         'queries': [asdict(query) for query in measured.queries], 'load_s': seen.load_s,
-        'model_resident_bytes': seen.model_resident_bytes, 'measured': seen.measured}
+        'model_resident_bytes': seen.model_resident_bytes, 'others_cores': seen.others_cores,
+        'measured': seen.measured}
     stream = io.BytesIO()
     np.savez_compressed(
         stream, rows=measured.rows, similarities=measured.similarities,
@@ -279,7 +307,8 @@ def _parse(data: bytes, *, cached: bool) -> Observation:
         rows, similarities = arrays['rows'], arrays['similarities']
         values = json.loads(arrays['values'].tobytes())
     queries = tuple(config_from_mapping(QueryResult, query) for query in values.pop('queries'))
-    own = {name: values.pop(name) for name in ('load_s', 'model_resident_bytes', 'measured')}
+    own = {name: values.pop(name) for name in (
+        'load_s', 'model_resident_bytes', 'others_cores', 'measured')}
     values['reference_names'] = tuple(values['reference_names'])
     return Observation(
         measurement=Measurement(

@@ -45,7 +45,7 @@ p { margin: 0 0 10px; }
 .card { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
 .card b { display: block; font-size: 1.55rem; line-height: 1.2;
   font-variant-numeric: tabular-nums; }
-.card span { color: var(--soft); font-size: .85rem; }
+.card span { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
 .plots { columns: 2 460px; column-gap: 16px; }
 figure { margin: 0 0 16px; background: #fff; border: 1px solid var(--line);
   border-radius: 10px; padding: 12px; break-inside: avoid; }
@@ -181,6 +181,7 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
         ('accepted matches', f'{accepted.accepted}, {accepted.correct} right{share}, '
          f'recall {accepted.recall:.4f}'),
         *times,
+        ('cores busy with other programs', f'{report.observation.others_cores:.1f} meanwhile'),
         ('model load to first answer', f'{report.load_s:.2f} s'),
         ('model file', f'{report.model_bytes:,} bytes, {report.model.parameters:,} weights'),
         ('multiply-adds an image', f'{report.model.multiply_adds:,}'),
