@@ -200,6 +200,7 @@ def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert 'Traceback' not in error
+    assert 'the same command goes on from there' in error
     assert not (tmp_path / 'out' / 'report.json').exists()
     assert main(command('out')) == 0
     assert main(command('whole')) == 0

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -27,6 +28,7 @@ import pytest
 from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation import gallery
 from vpr_compressed.evaluation import plots
+from vpr_compressed.evaluation import similarity
 from vpr_compressed.evaluation.benchmark import Measurement
 from vpr_compressed.evaluation.benchmark import QueryResult
 from vpr_compressed.evaluation.evaluated import EvaluatedModel
@@ -135,7 +137,7 @@ def test_file_content_is_plain_json_without_nan(report: Report) -> None:
 
 def test_similarity_matrix_has_each_value_in_its_place(report: Report) -> None:
     """Undo the ranking."""
-    matrix = plots.similarity_matrix(report)
+    matrix = similarity.similarity_matrix(report)
     assert matrix.shape == (PLACES, PLACES)
     assert matrix[4, 0] == pytest.approx(report.best_similarities[4])
     assert np.isfinite(matrix).all()
@@ -144,7 +146,28 @@ def test_similarity_matrix_has_each_value_in_its_place(report: Report) -> None:
 def test_similarity_of_a_single_query_can_be_drawn(make_report: ReportMaker) -> None:
     """A data set may have one query only; there is no outline around one row."""
     single = make_report([0], [None], GroundTruth((frozenset({0}),), PLACES, 'one'))
-    assert plots.similarity_plot(single).pixels.std() > 5
+    assert similarity.similarity_plot(single).pixels.std() > 5
+
+
+def test_large_matrices_are_drawn_in_blocks(report: Report) -> None:
+    """The largest of each block, the last one smaller; right answers stay where they are."""
+    whole = similarity.similarity_matrix(report)
+    blocks = similarity.similarity_matrix(report, limit=4)
+    assert blocks.shape == (3, 3)
+    for row in range(3):
+        for column in range(3):
+            block = whole[2 * row:2 * row + 2, 2 * column:2 * column + 2]
+            assert blocks[row, column] == block.max()
+    np.testing.assert_array_equal(similarity.truth_matrix(report, limit=4), np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(similarity.truth_matrix(report), report.truth.matrix())
+
+
+def test_places_that_were_not_ranked_are_left_blank(report: Report) -> None:
+    """Rankings of large maps end early."""
+    short = replace(report, measurement=replace(
+        report.measurement, rows=report.measurement.rows[:, :2],
+        similarities=report.measurement.similarities[:, :2]))
+    assert np.isnan(similarity.similarity_matrix(short)).sum() == 4 * PLACES
 
 
 def test_surest_entries_are_spread_out() -> None:

@@ -28,6 +28,7 @@ import pytest
 from vpr_compressed.evaluation import comparison_page
 from vpr_compressed.evaluation import comparison_plots
 from vpr_compressed.evaluation import hardest
+from vpr_compressed.evaluation import page
 from vpr_compressed.evaluation.benchmark import Measurement
 from vpr_compressed.evaluation.benchmark import QueryResult
 from vpr_compressed.evaluation.evaluated import EvaluatedModel
@@ -136,7 +137,10 @@ def test_junk_counts_in_no_number(make: EvaluationMaker) -> None:
     values = report.to_json()
     assert values['junk'] == 5
     assert values['map'] > make().first.mean_average_precision
-    assert [each['reference'] for each in report.per_query()[4]['candidates']] == [4, 5]
+    entry = report.per_query()[4]
+    assert [each['reference'] for each in entry['candidates']] == [4, 5]
+    assert (entry['match']['reference'], entry['match']['junk']) == (0, True)
+    assert 'place 0, junk' in page.render(report, [])
 
 
 def test_hardest_are_those_most_get_wrong_and_split_those_some_do(

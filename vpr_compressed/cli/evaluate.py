@@ -106,7 +106,11 @@ def run(args: Namespace) -> None:
     with options.progress(len(reference) + len(query), 'reading') as bar:
         recordings = observation.read_recordings(
             reference, query, lambda done, _total: bar.update(done - bar.n))
-    seen = observe_all(models, recordings, cache)
+    try:
+        seen = observe_all(models, recordings, cache)
+    except KeyboardInterrupt:
+        options.say(f'what was measured is kept in {cache}; the same command goes on from there')
+        raise
     evaluation = evaluation_of([
         summarise(one, truth, model, describe_setting(
             model, one.measurement, reference, query, command=args.command_line))

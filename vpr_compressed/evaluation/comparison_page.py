@@ -28,6 +28,7 @@ from vpr_compressed.evaluation.hardest import Answer
 from vpr_compressed.evaluation.hardest import Hardest
 from vpr_compressed.evaluation.hardest import HardQuery
 from vpr_compressed.evaluation.page import card
+from vpr_compressed.evaluation.page import definitions
 from vpr_compressed.evaluation.page import document
 from vpr_compressed.evaluation.page import environment
 from vpr_compressed.evaluation.page import figure
@@ -108,7 +109,7 @@ def _side_by_side(reports: Sequence[Report]) -> str:
         f'{reports[0].measurement.rows.shape[1]} most similar places of each query were ranked: '
         'the mean average precision is a lower bound.</p>')
     return (f'<div class="scroll"><table class="wide pinned"><tr><th></th>{head}</tr>{rows}'
-            f'</table></div>{note}')
+            f'</table></div>{note}{definitions()}')
 
 
 def _hardest(hardest: Hardest, models: int) -> str:

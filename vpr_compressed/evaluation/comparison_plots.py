@@ -28,10 +28,10 @@ from vpr_compressed.evaluation.plots import INK
 from vpr_compressed.evaluation.plots import new_axes
 from vpr_compressed.evaluation.plots import Plot
 from vpr_compressed.evaluation.plots import set_title
-from vpr_compressed.evaluation.plots import similarity_plot
 from vpr_compressed.evaluation.plots import style_axes
 from vpr_compressed.evaluation.plots import WIDTH_IN
 from vpr_compressed.evaluation.side_by_side import Evaluation
+from vpr_compressed.evaluation.similarity import similarity_plot
 from vpr_compressed.evaluation.summary import Report
 
 # They differ for every common kind of colour vision, and in lightness on paper.

@@ -23,6 +23,7 @@ import numpy as np
 
 from vpr_compressed.evaluation import plots
 from vpr_compressed.evaluation.metrics import FloatArray
+from vpr_compressed.evaluation.similarity import similarity_plot
 from vpr_compressed.evaluation.summary import Report
 from vpr_compressed.preprocessing import resize
 from vpr_compressed.records import ImageArray
@@ -50,7 +51,7 @@ def draw(report: Report, reference: ImageSource, query: ImageSource) -> list[plo
     wrong = int((~report.best_right).sum())
     return [
         plots.recall_plot(report), plots.precision_recall_plot(report),
-        plots.similarity_plot(report), plots.latency_plot(report),
+        similarity_plot(report), plots.latency_plot(report),
         plots.pairs_plot('best_matches.png', 'Surest right answers', (
             'A query on the left, the place that was found for it beside it, with their cosine '
             'similarity: the surest right answers, each from another stretch of the walk.'),

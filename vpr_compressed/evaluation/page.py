@@ -23,6 +23,7 @@ from html import escape
 from typing import Any
 
 from vpr_compressed.evaluation.plots import Plot
+from vpr_compressed.evaluation.side_by_side import DEFINITIONS
 from vpr_compressed.evaluation.side_by_side import origin
 from vpr_compressed.evaluation.summary import Report
 from vpr_compressed.evaluation.uncertainty import RESAMPLES
@@ -113,6 +114,7 @@ right means: {escape(report.truth.description)}.</p>
 <h2>Numbers</h2><div class="scroll">{table(_numbers(report))}</div>
 <p class="soft space">Intervals: percentile bootstrap over queries, {RESAMPLES:,} resamples; frames
 of one walk resemble their neighbours, so they are rather too narrow.</p>
+{definitions()}
 <h2>How it was made</h2><pre>{escape(values["command"])}</pre>
 <div class="scroll space">{table(_setting(values))}</div>
 <h2>Queries</h2>{_queries(report.per_query())}""")
@@ -214,6 +216,12 @@ def _setting(values: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def definitions() -> str:
+    """Return the foldable table of what the numbers mean."""
+    return ('<details><summary>What the numbers mean</summary><div class="scroll">'
+            f'{table(list(DEFINITIONS))}</div></details>')
+
+
 def environment(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
     Return the computer and the versions that decide the numbers.
@@ -252,7 +260,9 @@ def _query_row(entry: dict[str, Any]) -> str:
     place, similarity = ('none', '') if best is None else (
         str(best['reference']), f'{best["similarity"]:.3f}')
     match = entry['match']
-    verdict = '<td class="soft">withheld</td>' if match is None else (
+    withheld = '<td class="soft">withheld</td>' if match is None else (
+        f'<td class="soft">place {match["reference"]}, junk</td>')
+    verdict = withheld if match is None or match.get('junk') else (
         f'<td class="{"right" if match["correct"] else "wrong"}">place {match["reference"]}, '
         f'{"right" if match["correct"] else "wrong"}, confidence {match["confidence"]:.2f}</td>')
     return (

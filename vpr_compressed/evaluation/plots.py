@@ -21,7 +21,6 @@ pyplot: no window, no global state, safe in any thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 import textwrap
 from typing import Any
@@ -31,18 +30,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 import numpy as np
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.evaluation.metrics import FloatArray
 from vpr_compressed.evaluation.summary import Report
 from vpr_compressed.records import ImageArray
 
 # Blue and orange differ for every common kind of colour vision; green and red do not.
 RIGHT, WRONG, WITHHELD, INK = '#0b66c3', '#e2570e', '#8b95a1', '#1f2933'
 HEAT = LinearSegmentedColormap.from_list('heat', ['#ffffff', '#c9d3dd', '#5f6f80', '#141b22'])
+ANSWER = '#2aa198'
 WIDTH_IN = 6.2
 
 
@@ -152,52 +149,6 @@ def precision_recall_plot(report: Report) -> Plot:
            'threshold on one image.')), figure)
 
 
-def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str = '') -> Plot:
-    """
-    Draw all similarities with the right answers and the accepted matches.
-
-    :param name: of the file
-    :param label: which model it is, where there are several
-    """
-    matrix = similarity_matrix(report)
-    queries, places = matrix.shape
-    height = float(np.clip(WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
-    figure, axes = new_axes(height)
-    low, high = np.nanpercentile(matrix, [2, 99.8])
-    shown = axes.imshow(
-        matrix, cmap=HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
-        interpolation='nearest', extent=(-0.5, places - 0.5, queries - 0.5, -0.5))
-    truth = report.truth.matrix()
-    if min(truth.shape) > 1:  # one query or place alone has no outline
-        axes.contour(truth.astype(float), levels=[0.5], colors=['#2aa198'], linewidths=0.9)
-    _scatter_matches(axes, report)
-    axes.set(xlabel='place: index in the reference', ylabel='query: index')
-    axes.grid(False)
-    figure.colorbar(shown, ax=axes, label='cosine similarity', fraction=0.04, pad=0.02)
-    axes.legend(
-        handles=_match_legend(), loc='upper center', bbox_to_anchor=(0.5, -0.14 * 5 / height),
-        ncol=3, frameon=False, fontsize=9)
-    accepted = report.accepted
-    title = 'Similarity matrix' + (f' of {label}' if label else '') + (
-        ': no match accepted' if not accepted.accepted else
-        f': {accepted.accepted} matches accepted, {accepted.accepted - accepted.correct} wrong')
-    set_title(axes, title)
-    return finish(name, title, (
-        'Dark is similar. A dark line inside the outlined band of right answers is a route that '
-        'is recognised; dark patches elsewhere are places that look alike. Dots are the answers '
-        'the recogniser accepted; a query without a dot was withheld.'), figure)
-
-
-def similarity_matrix(report: Report) -> FloatArray:
-    """Return the similarity of every query to every place, ``(Q, R)``, NaN where not ranked."""
-    measured = report.measurement
-    matrix = np.full((len(measured.queries), len(measured.reference_names)), np.nan)
-    for query, rows in enumerate(measured.rows):
-        known = rows >= 0
-        matrix[query, rows[known]] = measured.similarities[query, known]
-    return matrix
-
-
 def latency_plot(report: Report) -> Plot:
     """Draw how long the queries took."""
     figure, axes = new_axes(3.2)
@@ -247,7 +198,7 @@ def pairs_plot(name: str, title: str, caption: str, pairs: list[Pair]) -> Plot:
                pair.found_text, colour)
         if pair.answer is not None:
             _image(figure, (len(pairs), columns, 3 + number * columns), pair.answer,
-                   pair.answer_text, '#2aa198')
+                   pair.answer_text, ANSWER)
     # Photographs need fewer pixels than lines.
     return finish(name, title, caption, figure, dpi=120, head_in=0.16)
 
@@ -262,27 +213,6 @@ def _image(
     axes.set_title(text, fontsize=8.5, color=colour, loc='left', pad=3)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2)
-
-
-def _scatter_matches(axes: Axes, report: Report) -> None:
-    """Mark the accepted matches."""
-    for wanted, colour, size in ((True, RIGHT, 9), (False, WRONG, 22)):
-        points = [
-            (query.match_row, number) for number, query in enumerate(report.measurement.queries)
-            if query.match_row is not None
-            and (query.match_row in report.truth.positives[number]) == wanted]
-        if points:
-            x, y = zip(*points)
-            axes.scatter(x, y, s=size, color=colour, linewidths=0, zorder=3)
-
-
-def _match_legend() -> list[Line2D | Patch]:
-    """Return the legend of the similarity plot."""
-    dot: Mapping[str, object] = {'marker': 'o', 'linestyle': 'none', 'markersize': 5}
-    return [
-        Line2D([], [], color=RIGHT, label='accepted, right', **dot),  # type: ignore[arg-type]
-        Line2D([], [], color=WRONG, label='accepted, wrong', **dot),  # type: ignore[arg-type]
-        Patch(facecolor='none', edgecolor='#2aa198', label='right answers')]
 
 
 def finish(

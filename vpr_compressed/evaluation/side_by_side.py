@@ -29,6 +29,33 @@ from vpr_compressed.evaluation.summary import VERSION
 from vpr_compressed.evaluation.uncertainty import compare
 from vpr_compressed.evaluation.uncertainty import Comparison
 
+#: What the numbers mean, for a reader of the page; exactly, they are defined where they are
+#: computed, in :mod:`.metrics` and :mod:`.uncertainty`.
+DEFINITIONS = (
+    ('recall@N', 'Share of the queries with a right answer that have one among the N most similar '
+     'places. "Of all queries" also counts those that have none, as failed.'),
+    ('precision@N', 'Share of right places among the N most similar ones, averaged over the '
+     'queries with a right answer. With P right places it cannot exceed P / N.'),
+    ('mean average precision', 'Mean over the queries with a right answer of the precision at the '
+     'rank of each right place; one that was not ranked counts 0. The Oxford protocol takes the '
+     'area by trapezoids, as compute_ap.cpp of Oxford5k does.'),
+    ('junk', 'Places that are neither right nor wrong. They are taken out of every ranking first, '
+     'as if the map did not hold them.'),
+    ('area under precision-recall', 'The most similar place of each query is accepted when its '
+     'similarity reaches a threshold; precision over all thresholds, summed over the steps of '
+     'recall. It cannot exceed recall@1.'),
+    ('recall at 100 % precision', 'Largest share of right answers before the first wrong one.'),
+    ('extended precision EP', '(P_R0 + R_P100) / 2: the mean of the precision at the smallest '
+     'recall and of the recall at 100 % precision (Ferrarini et al. 2020).'),
+    ('accepted matches', 'What the recogniser answers with its own threshold and agreement of '
+     'several frames; everything else is "I do not know".'),
+    ('image to answer', 'From the decoded image to the answer: pre-processing, network, search, '
+     'agreement. p95: 95 of 100 queries were faster.'),
+    ('memory', 'Of model and engine: what the process gained by loading both and describing one '
+     'image. Of the process: all of it, after the last query.'),
+    ('multiply-adds', 'Of convolutions, NetVLAD and projection for one image, zeros counted. They '
+     'do not depend on the machine.'),
+)
 #: Keys that are the same for all models and stand once in the file.
 _SHARED = (
     'command', 'created', 'versions', 'machine', 'queries', 'answerable_queries', 'places',

@@ -169,10 +169,12 @@ class Report:
                 for row, similarity in zip(
                     measured.rows[number, :LISTED], measured.similarities[number, :LISTED])
                 if row >= 0]
-            match = None if query.match_row is None else {
+            match: dict[str, Any] | None = None if query.match_row is None else {
                 'reference': query.match_row, 'similarity': query.match_similarity,
                 'confidence': query.confidence, 'votes': query.votes,
                 'correct': query.match_row in self.truth.positives[number]}
+            if match is not None and self.truth.junk:
+                match['junk'] = query.match_row in self.truth.junk[number]
             entries.append({
                 'index': query.index, 'name': query.name, 'stamp_ns': query.stamp_ns,
                 'answerable': bool(self.truth.positives[number]), 'candidates': candidates,
