@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Evaluation:
         """Return the report of the first model, which the others are compared with."""
         return self.reports[0]
 
-    @property
+    @cached_property
     def wrong_counts(self) -> IntArray:
         """Return how many models have no right place first, ``(Q,)``; answerable or not."""
         wrong = np.stack([~report.best_right for report in self.reports])

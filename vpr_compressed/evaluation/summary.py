@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ class Report:
         """Return the similarity to the most similar place, ``(Q,)``."""
         return self.measurement.similarities[:, 0]
 
-    @property
+    @cached_property
     def best_right(self) -> NDArray[np.bool_]:
         """Return whether the most similar place is right, bool ``(Q,)``."""
         return metrics.hits(self.measurement.rows[:, :1], self.truth.positives)[:, 0]
