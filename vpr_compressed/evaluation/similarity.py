@@ -71,7 +71,8 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
     accepted = report.accepted
     title = 'Similarity matrix' + (f' of {label}' if label else '') + (
         ': no match accepted' if not accepted.accepted else
-        f': {accepted.accepted} matches accepted, {accepted.accepted - accepted.correct} wrong')
+        f': {accepted.accepted} {"" if label else "matches "}accepted, '
+        f'{accepted.accepted - accepted.correct} wrong')
     set_title(axes, title)
     pooled = '' if rows == columns == 1 else (
         f'Each entry is the largest similarity of {rows} queries and {columns} places. ')
@@ -130,7 +131,8 @@ def _scatter_matches(axes: Axes, report: Report) -> None:
             and (query.match_row in report.truth.positives[number]) == wanted]
         if points:
             x, y = zip(*points)
-            axes.scatter(x, y, s=size, color=colour, linewidths=0, zorder=3)
+            area = max(2.0, size * min(1.0, 300 / len(points)))
+            axes.scatter(x, y, s=area, color=colour, linewidths=0, zorder=3)
 
 
 def _match_legend() -> list[Line2D | Patch]:
