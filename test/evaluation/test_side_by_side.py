@@ -166,6 +166,18 @@ def test_hardest_are_those_most_get_wrong_and_split_those_some_do(
     assert {0, 1, 2, 4, 5} <= set(found.places)
 
 
+def test_of_two_models_one_that_is_wrong_is_not_most(
+    make: EvaluationMaker, source: FolderSource
+) -> None:
+    """Query 5 is wrong for both, 3 and 4 only where they differ."""
+    evaluation = make(best={'a': [0, 1, 2, 3, 0, 1], 'b': [0, 1, 2, 0, 4, 2]})
+    found = hardest.fetch(evaluation, source, source)
+    assert (found.wrong_in_all, found.split_in_all) == (1, 2)
+    assert [each.query for each in found.wrong] == [5]
+    text = comparison_page.render(evaluation, [], found)
+    assert 'Both models are wrong on 1 query.' in text
+
+
 def test_margin_is_how_sure_a_wrong_answer_is(make: EvaluationMaker) -> None:
     """The similarity it has above the best right place; nothing where it is right."""
     report = make().first

@@ -115,9 +115,9 @@ def _side_by_side(reports: Sequence[Report]) -> str:
 def _hardest(hardest: Hardest, models: int) -> str:
     """Return the hardest queries with their images."""
     most = 'both models' if models == 2 else f'more than half of the {models} models'
-    wrong = (f'{most.capitalize()} are wrong on {hardest.wrong_in_all} queries. Shown are those '
+    wrong = (f'{most.capitalize()} are wrong on {_count(hardest.wrong_in_all)}. Shown are those '
              'they are surest of.' if hardest.wrong else f'{most.capitalize()} are never wrong.')
-    split = (f'On {hardest.split_in_all} queries some models are right and others wrong.'
+    split = (f'On {_count(hardest.split_in_all)} some models are right and others wrong.'
              if hardest.split else 'The models are right and wrong on the same queries.')
     look = (' The query comes first, then each different place that was found (blue frame: right, '
             'orange: wrong), then, if nobody found one, a right place (green).')
@@ -126,6 +126,11 @@ def _hardest(hardest: Hardest, models: int) -> str:
         + ''.join(_strip(each, hardest) for each in hardest.wrong)
         + f'<h2>Where the models differ</h2><p class="soft">{split}</p>'
         + ''.join(_strip(each, hardest) for each in hardest.split))
+
+
+def _count(queries: int) -> str:
+    """Return a number of queries in words."""
+    return f'{queries} {"query" if queries == 1 else "queries"}'
 
 
 def _strip(each: HardQuery, hardest: Hardest) -> str:
