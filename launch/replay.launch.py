@@ -38,13 +38,15 @@ PLAYER = {
     'source': (None, 'image folder or ROS bag to play'),
     'source_topic': ('', 'image topic inside a bag that has several'),
     'source_pose_topic': ('', 'pose topic inside a bag, for mapping'),
+    'source_rate_hz': ('2.0', 'images per second of a folder without poses.csv'),
     'rate': ('1.0', 'speed relative to the stamps; 0 is as fast as possible'),
     'hz': ('0.0', 'images per second whatever their stamps say; 0 follows the stamps'),
     'wait_for_answer': ('true', 'publish the next image only after the answer to the last'),
-    'record_path': ('', 'file for the answers, one JSON object per image'),
+    'record_path': ('', 'file for the answers, one JSON object per image; beside it .node.json '
+                    'with the counts of the node: evaluate --live-record compares both'),
     'image_transport': ('raw', 'raw or compressed'),
 }
-NUMBERS = {'rate': float, 'hz': float, 'wait_for_answer': bool}
+NUMBERS = {'source_rate_hz': float, 'rate': float, 'hz': float, 'wait_for_answer': bool}
 #: name: (default, description) of what the node gets
 RECOGNITION = {
     'mode': ('localization', 'localization, mapping or slam'),

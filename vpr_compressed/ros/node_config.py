@@ -123,7 +123,8 @@ class PlayerConfig:
     answer_timeout_s: float = option(
         5.0, 'how long to wait for the matches of an image, in seconds',
         minimum=0.0, maximum=600.0)
-    record_path: str = option('', 'file for the answers, one JSON object per image; empty: none')
+    record_path: str = option('', 'file for the answers, one JSON object per image; the counts of '
+                              'the node come beside it as .node.json; empty: none')
 
     def __post_init__(self) -> None:
         """Refuse a start without a source."""

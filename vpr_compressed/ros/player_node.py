@@ -27,6 +27,7 @@ import sys
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -46,6 +47,7 @@ from vpr_compressed.ros.conversions import pose_with_covariance
 from vpr_compressed.ros.conversions import stamp_to_ns
 from vpr_compressed.ros.frame_messages import frame_message
 from vpr_compressed.ros.node_config import PlayerConfig
+from vpr_compressed.ros.node_report import NodeReport
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.parameters import ParameterSet
 from vpr_compressed.ros.recording import Recording
@@ -56,6 +58,8 @@ from vpr_compressed.sources import open_source
 _PROGRESS_S = 5.0
 _POSE_WAIT_S = 1.0
 _SETTLE_S = 0.3
+#: The node reports once a second.
+_REPORT_WAIT_S = 2.5
 
 
 class PlayerNode(Node):
@@ -88,6 +92,8 @@ class PlayerNode(Node):
             PoseWithCovarianceStamped, 'place_recognition/pose', self._on_pose, _all_results())
 
         self._answer_topic = self.resolve_topic_name('place_recognition/matches')
+        self.report = NodeReport(self._images.topic_name)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.report.take, 10)
 
     def play(self) -> None:
         """
@@ -112,9 +118,20 @@ class PlayerNode(Node):
                 self.get_logger().info(f'{frame.index + 1} of {len(self.source)} images')
         if self.count_publishers(self._answer_topic):
             self._spin_until(self.recording.complete, config.answer_timeout_s)
+            self._finish_report()
         self.get_logger().info(
             f'played {len(self.source)} images in {time.monotonic() - start_s:.1f} s: '
             f'{self.recording.summary()}')
+
+    def _finish_report(self) -> None:
+        """Beside the recording, write what the node says of itself after the last answer."""
+        path = self.config.record_path
+        if path:
+            answered = sum(a.rows is not None for a in self.recording.answers())
+            self.report.forget()
+            self._spin_until(lambda: self.report.covers(answered), _REPORT_WAIT_S)
+            self.report.write(Path(path).expanduser(), transport=self.config.image_transport,
+                              unmatched=self.recording.unmatched)
 
     def _due_s(self, frame: Frame, first_ns: int) -> float:
         """Return when a frame is due, in seconds after the first one."""

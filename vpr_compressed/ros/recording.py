@@ -83,7 +83,8 @@ class Recording:
         :raises SourceError: the file cannot be written
         """
         self._answers: list[Answer] = []
-        self._by_stamp: dict[int, Answer] = {}
+        self._by_stamp: dict[int, list[Answer]] = {}
+        self.unmatched = 0
         self._file: TextIO | None = None
         if path is not None:
             try:
@@ -95,18 +96,26 @@ class Recording:
         """Note an image just before it is published."""
         answer = Answer(frame.index, frame.name, frame.stamp_ns, time.perf_counter())
         self._answers.append(answer)
-        self._by_stamp[frame.stamp_ns] = answer
+        self._by_stamp.setdefault(frame.stamp_ns, []).append(answer)
 
     def matches(self, cloud: Any) -> None:
-        """Take a ``~/matches`` message."""
-        answer = self._by_stamp.get(stamp_to_ns(cloud.header.stamp))
-        if answer is not None and answer.rows is None:
-            answer.latency_ms = (time.perf_counter() - answer.published_s) * 1e3
-            answer.rows = [_row(row) for row in matches_from_cloud(cloud)]
+        """
+        Take a ``~/matches`` message.
+
+        Images that share a stamp get their answers in the order of publishing; an answer that
+        no image waits for is counted in ``unmatched``.
+        """
+        waiting = [answer for answer in self._by_stamp.get(stamp_to_ns(cloud.header.stamp), ())
+                   if answer.rows is None]
+        if not waiting:
+            self.unmatched += 1
+            return
+        waiting[0].latency_ms = (time.perf_counter() - waiting[0].published_s) * 1e3
+        waiting[0].rows = [_row(row) for row in matches_from_cloud(cloud)]
 
     def pose(self, stamp_ns: int, message: Any) -> None:
         """Take a ``~/pose`` message."""
-        answer = self._by_stamp.get(stamp_ns)
+        answer = self._newest(stamp_ns)
         if answer is not None:
             place, turn = message.pose.pose.position, message.pose.pose.orientation
             answer.pose = {
@@ -116,12 +125,12 @@ class Recording:
 
     def answered(self, stamp_ns: int) -> bool:
         """Return whether the matches of an image are there."""
-        answer = self._by_stamp.get(stamp_ns)
+        answer = self._newest(stamp_ns)
         return answer is not None and answer.rows is not None
 
     def pose_missing(self, stamp_ns: int) -> bool:
         """Return whether an accepted row has a pose that was not published yet."""
-        answer = self._by_stamp.get(stamp_ns)
+        answer = self._newest(stamp_ns)
         return (answer is not None and answer.pose is None and answer.status == ACCEPTANCE
                 and answer.best.get('x') is not None)
 
@@ -143,11 +152,18 @@ class Recording:
                    f'p95 {np.percentile(latencies, 95):.1f} ms' if latencies else '')
         return ', '.join(f'{count} {name}' for name, count in counts.items()) + latency
 
+    def _newest(self, stamp_ns: int) -> Answer | None:
+        """Return the image published last with a stamp."""
+        answers = self._by_stamp.get(stamp_ns)
+        return answers[-1] if answers else None
+
     def close(self) -> None:
         """Write the answers and close the file."""
         if self._file is not None:
+            start_s = self._answers[0].published_s if self._answers else 0.0
             for answer in self._answers:
-                self._file.write(json.dumps(answer.to_json()) + '\n')
+                self._file.write(json.dumps(
+                    {**answer.to_json(), 'published_s': answer.published_s - start_s}) + '\n')
             self._file.close()
             self._file = None
 
