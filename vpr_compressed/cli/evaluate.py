@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpr_compressed.cli import live
 from vpr_compressed.cli import options
 from vpr_compressed.errors import GroundTruthError
 
@@ -85,10 +86,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--cache', type=Path, metavar='DIR',
         help='folder of what was measured, to share it among reports (default: in --out)')
+    live.add_live_arguments(parser)
 
 
 def run(args: Namespace) -> None:
     """Write the report and print its headline."""
+    if args.live or args.live_record:
+        live.run_live(args)
+        return
     from vpr_compressed.evaluation import observation
     from vpr_compressed.evaluation.evaluated import find_models
     from vpr_compressed.evaluation.report import CACHE_NAME
