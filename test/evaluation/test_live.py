@@ -79,7 +79,7 @@ def test_fates_add_up() -> None:
     """Lost, dropped, refused and unheard are told apart by the counts of the node."""
     fates = live.fates_of(20, 10, counts(received=17, processed=11, dropped=4, bad=2))
     assert (fates.lost, fates.dropped, fates.bad, fates.unheard) == (3, 4, 2, 1)
-    assert 10 + 3 + 4 + 2 + 1 == fates.published
+    assert fates.published == 10 + 3 + 4 + 2 + 1
 
 
 @pytest.mark.parametrize('node', [

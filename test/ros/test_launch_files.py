@@ -184,6 +184,7 @@ def test_replay_maps_a_folder_and_ends_by_itself(
     assert process.wait(90) == 0, log.read_text()
     assert len(record.read_text(encoding='utf-8').splitlines()) == len(places)
     assert '0 unanswered' in log.read_text()
+    assert (tmp_path / 'answers.node.json').is_file()
 
 
 def test_compress_ends_with_the_reason(launched: Any, tmp_path: Path) -> None:

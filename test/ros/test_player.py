@@ -158,3 +158,38 @@ def test_an_image_without_answer_is_in_the_recording(tmp_path: Path) -> None:
     answer = json.loads(path.read_text(encoding='utf-8'))
     assert (answer['status'], answer['rows'], answer['latency_ms']) == ('unanswered', [], None)
     assert recording.summary() == '0 accepted, 0 candidate, 0 unknown, 1 unanswered'
+
+
+def test_images_of_one_stamp_are_answered_in_order_and_strangers_are_counted() -> None:
+    """A bag may hold one stamp twice; another node may answer on the same topic."""
+    from vpr_compressed.ros.conversions import cloud_from_matches
+    from vpr_compressed.ros.conversions import header_at
+    from vpr_compressed.ros.conversions import MATCH_DTYPE
+    from vpr_compressed.sources import Frame
+
+    recording = Recording(None)
+    for index in range(2):
+        recording.published(Frame(
+            index=index, name='a.png', stamp_ns=5, pose=None,
+            load=lambda: np.zeros((2, 2, 3), np.uint8)))
+    for place in (3, 4):
+        rows = np.zeros(1, MATCH_DTYPE)
+        rows['keyframe_id'] = place
+        recording.matches(cloud_from_matches(rows, header_at(5, 'camera')))
+    assert [answer.best['keyframe_id'] for answer in recording.answers()] == [3, 4]
+    assert recording.unmatched == 0
+    for stamp_ns in (5, 6):
+        recording.matches(cloud_from_matches(rows, header_at(stamp_ns, 'camera')))
+    assert recording.unmatched == 2
+
+
+def test_node_report_is_in_the_format_the_evaluation_reads(tmp_path: Path) -> None:
+    """The two sides cannot import each other; a node that said nothing has no counts."""
+    from vpr_compressed.evaluation import live
+    from vpr_compressed.ros import node_report
+
+    assert (node_report.FORMAT, node_report.SUFFIX) == (live.NODE_FORMAT, live.NODE_SUFFIX)
+    record = tmp_path / 'answers.jsonl'
+    node_report.NodeReport('/image').write(record, transport='raw', unmatched=0)
+    assert (tmp_path / 'answers.node.json').is_file()
+    assert live.read_node_counts(record) is None

@@ -96,9 +96,9 @@ def latency_plot(found: Comparison) -> Plot:
     latency = found.latency_ms()
     for name, value in latency.items():
         axes.axhline(value, color=plots.INK, linewidth=0.8, linestyle=':')
-        axes.annotate(f'{name} {value:.0f} ms', (1.0, value), (-2, 2), color=plots.INK,
-                      xycoords=('axes fraction', 'data'), textcoords='offset points', ha='right',
-                      fontsize=8.5)
+        axes.annotate(f'{name} {value:.0f} ms', (1.0, value), (3, 0), color=plots.INK,
+                      xycoords=('axes fraction', 'data'), textcoords='offset points', va='center',
+                      fontsize=8.5, annotation_clip=False)
     axes.set(xlabel='time since the first image  [s]', ylabel='publishing to answer  [ms]',
              ylim=(0, top))
     axes.legend(loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none')
@@ -106,13 +106,14 @@ def latency_plot(found: Comparison) -> Plot:
     title = f'Live: {fates.answered} of {fates.published} images answered'
     title += f', half within {latency["p50"]:.0f} ms' if latency else ''
     plots.set_title(axes, title)
-    split = '' if fates.dropped is None else (
+    split = '' if fates.dropped is None or not missing else (
         f' {fates.dropped} of them were dropped on purpose because a newer image came, '
         f'{fates.lost} never reached the node; the counts are known, not which is which.')
+    ticks = ('no image is without one.' if not missing else 'an orange tick at the bottom is one '
+             f'of {len(missing)} images without an answer.')
     return plots.finish(PLOT_NAME, title, (
-        'Each dot is one answered image, from publishing it to the arrival of its answer; an '
-        f'orange tick at the bottom is one of {len(missing)} images without an answer.{split} A '
-        'line that stays flat means that no queue builds up.'), figure)
+        'Each dot is one answered image, from publishing it to the arrival of its answer; '
+        f'{ticks}{split} A line that stays flat means that no queue builds up.'), figure)
 
 
 def render(found: Comparison, plot: Plot, setting: Mapping[str, Any]) -> str:
