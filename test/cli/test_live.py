@@ -102,6 +102,8 @@ def test_missing_rclpy_names_the_remedy(
 @pytest.mark.parametrize(('more', 'message'), [
     (('--live', '--tolerance-frames', '1'), 'needs no ground truth'),
     (('--live-record', 'x.jsonl'), 'needs the map file'),
+    (('--live', '--dataset', 'pitts30k'), 'no --dataset'),
+    (('--live', '--model', 'small'), 'give --model once'),
 ])
 def test_arguments_that_would_be_ignored_are_refused(
     more: tuple[str, ...], message: str, walks: Path, tiny_model_path: Path, tmp_path: Path,

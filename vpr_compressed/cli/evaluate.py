@@ -22,17 +22,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpr_compressed.cli import dataset_options
 from vpr_compressed.cli import live
 from vpr_compressed.cli import options
-from vpr_compressed.errors import GroundTruthError
 
 if TYPE_CHECKING:
     from vpr_compressed.evaluation.evaluated import EvaluatedModel
-    from vpr_compressed.evaluation.ground_truth import GroundTruth
     from vpr_compressed.evaluation.observation import Observation
     from vpr_compressed.evaluation.observation import Recordings
     from vpr_compressed.evaluation.side_by_side import Evaluation
-    from vpr_compressed.sources import ImageSource
 
 NAME = 'evaluate'
 HELP = 'measure recall, precision, latency and memory on two recordings'
@@ -44,6 +42,8 @@ examples:
   vpr_compressed evaluate --reference ref/ --query query/ --ground-truth ground_truth.json
   vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 \\
       --model default --model small --model mine.vpr --out out/models
+  vpr_compressed evaluate --dataset pitts30k/ --out out/pitts
+  vpr_compressed evaluate --live --reference monday.mcap --query tuesday.mcap
 
 The reference is mapped, then every query image is recognised by the code that runs in the ROS
 node. What counts as right is yours to say, with exactly one of
@@ -51,34 +51,18 @@ node. What counts as right is yours to say, with exactly one of
   --radius-m R           both recordings have positions in one common frame (poses.csv or
                          --pose-topic)
   --ground-truth FILE    JSON, {"query index": [reference indices]}, indices from 0
+or a data set brings it. --pose-topic may be Odometry, PoseStamped, PoseWithCovarianceStamped or
+NavSatFix (metres on the UTM grid; pip install utm).
 Each --model runs in a process of its own; with several, the report compares each with the first
 on the same queries. The folder given with --out gets report.html (open it in a browser),
 report.json and the plots. An earlier report in it is replaced; a folder with anything else is
 refused. What was measured is kept: after ctrl-C the same command goes on where it was, and with
 another ground truth it is quick. The report says which figures are from an earlier run."""
-CHOICE = (
-    'say what counts as a right answer: --tolerance-frames N (walks aligned image by image), '
-    '--radius-m R (recordings with positions), or --ground-truth FILE.json')
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.epilog = EPILOG
-    sources = parser.add_argument_group('recordings (image folder or ROS bag)')
-    sources.add_argument(
-        '--reference', type=Path, required=True, metavar='SRC', help='the walk that is mapped')
-    sources.add_argument(
-        '--query', type=Path, required=True, metavar='SRC', help='the walk that is recognised')
-    sources.add_argument('--reference-topic', metavar='T', help='image topic of that bag')
-    sources.add_argument('--query-topic', metavar='T', help='image topic of that bag')
-    sources.add_argument('--pose-topic', metavar='T', help='pose topic of the bags')
-    options.add_rate_argument(sources)
-    truth = parser.add_argument_group(
-        'right answers (one is needed)').add_mutually_exclusive_group()
-    truth.add_argument(
-        '--tolerance-frames', type=int, metavar='N', help='largest difference of the indices')
-    truth.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
-    truth.add_argument('--ground-truth', type=Path, metavar='FILE.json', help='listed answers')
+    dataset_options.add_arguments(parser)
     options.add_model_arguments(parser, several=True)
     parser.add_argument(
         '--out', type=Path, default=Path('out/evaluate'), metavar='DIR',
@@ -105,7 +89,8 @@ def run(args: Namespace) -> None:
 
     cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
-    reference, query, truth = pair_from(args)
+    pair = dataset_options.open_pair(args)
+    reference, query = pair.reference, pair.query
     models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
     observation.check_cache(cache)
     with options.progress(len(reference) + len(query), 'reading') as bar:
@@ -117,23 +102,12 @@ def run(args: Namespace) -> None:
         options.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
     evaluation = evaluation_of([
-        summarise(one, truth, model, describe_setting(
+        summarise(one, pair.truth, model, describe_setting(
             model, one.measurement, reference, query, command=args.command_line))
         for model, one in zip(models, seen)])
     written = write_report(evaluation, args.out, reference, query)
     print(headline(evaluation))
     print(f'report: {written}')
-
-
-def pair_from(args: Namespace) -> tuple[ImageSource, ImageSource, GroundTruth]:
-    """
-    Return both recordings and the right answers that the command line asks for.
-
-    :raises VprError: a recording cannot be used, or the answers do not fit
-    """
-    reference = options.source_from(args, args.reference, args.reference_topic)
-    query = options.source_from(args, args.query, args.query_topic)
-    return reference, query, ground_truth_from(args, reference, query)
 
 
 def observe_all(
@@ -166,27 +140,6 @@ def observe_all(
                 bar.total -= len(recordings)
                 bar.refresh()
     return seen
-
-
-def ground_truth_from(
-    args: Namespace, reference: ImageSource, query: ImageSource
-) -> GroundTruth:
-    """
-    Return the right answers that the command line asks for.
-
-    :raises GroundTruthError: none asked for, or it does not fit the recordings
-    """
-    from vpr_compressed.evaluation import ground_truth
-
-    if args.tolerance_frames is not None:
-        return ground_truth.from_tolerance(len(query), len(reference), args.tolerance_frames)
-    if args.radius_m is not None:
-        return ground_truth.from_positions(
-            ground_truth.positions_of(query), ground_truth.positions_of(reference),
-            args.radius_m)
-    if args.ground_truth is not None:
-        return ground_truth.from_file(args.ground_truth, len(query), len(reference))
-    raise GroundTruthError(CHOICE)
 
 
 def headline(evaluation: Evaluation) -> str:

@@ -74,7 +74,8 @@ def run_live(args: Namespace) -> None:
     if args.live_record is None:
         ros_processes.check_rclpy()
     query = options.source_from(args, args.query, args.query_topic)
-    extractor = load_extractor(args.model, engine=args.engine, threads=args.threads)
+    model = args.model[0] if args.model else None
+    extractor = load_extractor(model, engine=args.engine, threads=args.threads)
     prepare_folder(out)
     with ros_processes.termination_as_interrupt():
         map_path = find_map(args, extractor, out)
@@ -94,8 +95,13 @@ def check_arguments(args: Namespace) -> None:
     """
     Refuse what would be ignored.
 
-    :raises ConfigError: a ground truth is given, or a number makes no sense
+    :raises ConfigError: no recordings, a ground truth, or a number that makes no sense
     """
+    if args.reference is None or args.query is None or args.dataset is not None:
+        raise ConfigError('--live plays a recording: give --query SRC and --reference SRC, image '
+                          f'folders, ROS bags or a map file ({MAP_SUFFIX}), and no --dataset')
+    if len(args.model or []) > 1:
+        raise ConfigError('--live runs one node with one model; give --model once')
     if any(value is not None for value in (
             args.tolerance_frames, args.radius_m, args.ground_truth)):
         raise ConfigError('--live compares with the offline answers and needs no ground truth; '
@@ -137,7 +143,8 @@ def find_map(args: Namespace, extractor: Extractor, out: Path) -> Path:
     if reference.suffix == MAP_SUFFIX:
         open_map(reference, extractor).close()
         return reference
-    source = options.source_from(args, reference, args.reference_topic)
+    source = options.source_from(
+        args, reference, args.reference_topic, utm_zone=args.utm_zone)
     path = out / 'live.vprmap'
     place_map = build_map.open_map(path, extractor, append=False, overwrite=True)
     try:
@@ -235,8 +242,8 @@ def write(args: Namespace, found: Comparison, out: Path, setting: dict[str, obje
     """Write JSON, picture and page, and print the table."""
     from vpr_compressed.evaluation import live_page
     from vpr_compressed.evaluation.report import write_files
-    from vpr_compressed.evaluation.summary import machine
-    from vpr_compressed.evaluation.summary import versions
+    from vpr_compressed.evaluation.setting import machine
+    from vpr_compressed.evaluation.setting import versions
 
     pace = 'one image after the other is answered' if args.wait_for_answer else (
         f'{args.hz:g} images per second' if args.hz else f'{args.rate:g} times the stamps')
