@@ -43,6 +43,10 @@ VERBS = {
         'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'),
     'compress': (
         'compress', 'prune and quantize a model by a recipe (needs the train extra: torch)'),
+    'import-weights': (
+        'import_weights',
+        'turn published NetVLAD weights into a model file (needs the train extra: torch)'),
+    'export': ('export', 'write a model as ONNX or as PyTorch tensors for other software'),
     'inspect': ('inspect', 'show what is in a model or map file'),
     'benchmark': ('benchmark', 'time models and engines against each other on this machine'),
 }

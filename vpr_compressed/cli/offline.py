@@ -36,7 +36,7 @@ THRESHOLD_PRECISION = 0.99
 
 def start_torch(threads: int) -> None:
     """
-    Load torch and set it up for training.
+    Load torch and set it up for long work with large tensors.
 
     :param threads: CPU threads, 0 for all cores
     :raises TrainingError: if torch is not installed
@@ -46,7 +46,7 @@ def start_torch(threads: int) -> None:
     except ImportError as error:
         from vpr_compressed.errors import TrainingError
         raise TrainingError(
-            'training needs torch and torchvision, which are not installed; run '
+            'this verb needs torch and torchvision, which are not installed; run '
             '"pip install vpr_compressed[train]" or "make setup"') from error
     if threads:
         torch.set_num_threads(threads)

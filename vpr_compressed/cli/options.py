@@ -40,7 +40,7 @@ class HelpLayout(HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=99)
         # argparse forgets the indentation of sub-commands and would break their lines.
-        self._action_max_length = 15
+        self._action_max_length = 18
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         del width  # the lines are broken where the author broke them

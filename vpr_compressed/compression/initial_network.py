@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,18 +75,29 @@ def initial_network(
         features = sample_features(network, images('cluster centres'), seed=config.seed)
     set_clusters(network, kmeans(features, config.clusters, seed=config.seed),
                  sharpness=config.sharpness)
+    fit_whitening(network, images('whitening'), power=config.whitening_power)
+    return network
+
+
+def fit_whitening(network: VprNetwork, batches: Iterable[Tensor], *, power: float) -> None:
+    """
+    Replace the projection of a network by a PCA of its VLAD vectors.
+
+    :param batches: normalised images, each ``(B, 3, h, w)``, on the device of the network
+    :param power: 0 keeps the variances, 1 makes them all equal
+    :raises TrainingError: if there are fewer images than dimensions
+    """
+    device = network.projection.weight.device
     vectors = []
     with torch.inference_mode():
-        for batch in images('whitening'):
+        for batch in batches:
             with fast_convolutions(device):
                 local = network.features(batch)
             vectors.append(network.netvlad(local.float()).cpu())
-    weight, bias = fit_projection(
-        torch.cat(vectors), config.dimension, power=config.whitening_power)
+    weight, bias = fit_projection(torch.cat(vectors), network.spec.dimension, power=power)
     with torch.no_grad():
         network.projection.weight.copy_(weight)
         network.projection.bias.copy_(bias)
-    return network
 
 
 def _to_device(images: NDArray[np.float32], device: torch.device) -> Tensor:

@@ -44,20 +44,11 @@ class OnnxRuntimeEngine:
     name = 'onnxruntime'
 
     def __init__(self, model: Model, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads would burn a core between two images of a slow camera.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        # Measured after 30 images of the packaged model: 48 MB added. With memory patterns, one
-        # block planned for a whole image, 59 MB; without the arena 66 to 121 MB, and slower.
-        options.enable_mem_pattern = False
-        if not _adds_up_exactly():
-            options.add_session_config_entry('session.x64quantprecision', '1')
+        options, disabled = session_options(threads)
         try:
             self._session = onnxruntime.InferenceSession(
                 graph_bytes(model), options,
-                providers=['CPUExecutionProvider'], disabled_optimizers=DISABLED)
+                providers=['CPUExecutionProvider'], disabled_optimizers=disabled)
         except Exception as error:  # its exception types are private and differ by version
             raise EngineError(f'ONNX Runtime refuses this network: {error}') from error
 
@@ -70,6 +61,25 @@ class OnnxRuntimeEngine:
         """
         result: NDArray[np.float32] = self._session.run(None, {INPUT: images})[0][0]
         return result
+
+
+def session_options(threads: int) -> tuple[onnxruntime.SessionOptions, list[str]]:
+    """
+    Return how a network is run: options, and optimisers that are switched off.
+
+    :param threads: CPU threads, 0 for all cores
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would burn a core between two images of a slow camera.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    # Measured after 30 images of the packaged model: 48 MB added. With memory patterns, one
+    # block planned for a whole image, 59 MB; without the arena 66 to 121 MB, and slower.
+    options.enable_mem_pattern = False
+    if not _adds_up_exactly():
+        options.add_session_config_entry('session.x64quantprecision', '1')
+    return options, DISABLED
 
 
 def _adds_up_exactly() -> bool:

@@ -84,6 +84,10 @@ def sequential_trunk(weights: StateDict, prefix: str, family: str) -> tuple[str,
     :raises ModelFileError: neither VGG16 nor ResNet18
     """
     names = weights.below(prefix)
+    if not names:
+        raise ModelFileError(
+            f'{weights.path} has no tensors below {prefix!r}, which family {family!r} needs; it '
+            f'has {weights.describe()}')
     if any(re.match(r'\d+\.\d+\.conv', name) for name in names):
         return 'resnet18', _resnet18_trunk(weights, prefix, family)
     places = sorted({int(found.group(1)) for name in names
