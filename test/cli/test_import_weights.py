@@ -26,7 +26,7 @@ import pytest
 pytest.importorskip('torch', reason='checkpoints are read with torch (train extra)')
 pytest.importorskip('scipy', reason='MATLAB files are read with scipy (scipy extra)')
 
-from foreign_weights import make_foreign  # noqa: E402
+from tiny_checkpoints import make_foreign  # noqa: E402
 
 from vpr_compressed.cli.main import main  # noqa: E402
 from vpr_compressed.model_file import read_model  # noqa: E402

@@ -111,8 +111,8 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
     """
     engine: Engine
     if form == 'torch':
-        from vpr_compressed.cli.offline import start_torch
-        start_torch(threads)
+        from vpr_compressed.cli.offline import load_torch
+        load_torch(threads)
         from vpr_compressed.model.torch_export import TorchFile
         from vpr_compressed.model.torch_export import write_torch
 
@@ -131,7 +131,8 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
     if not cosine >= least:
         raise ModelFileError(
             f'the exported file computes something else than the model: lowest cosine '
-            f'{cosine:.4f}, {least} is needed; nothing was written. Please report this with the model')
+            f'{cosine:.4f}, {least} is needed; nothing was written. Please report this with the '
+            'model')
     return cosine
 
 

@@ -21,7 +21,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from vpr_compressed.cli import options
-from vpr_compressed.cli.offline import start_torch
+from vpr_compressed.cli.offline import load_torch
 
 NAME = 'import-weights'
 HELP = 'turn published NetVLAD weights into a model file (needs the train extra: torch)'
@@ -100,7 +100,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Import, describe the reference images, calibrate and write."""
-    start_torch(args.threads)
+    load_torch(args.threads)
     from vpr_compressed.cli.import_session import import_weights
     from vpr_compressed.cli.import_session import ImportJob
     from vpr_compressed.model_file import write_model

@@ -36,7 +36,18 @@ THRESHOLD_PRECISION = 0.99
 
 def start_torch(threads: int) -> None:
     """
-    Load torch and set it up for long work with large tensors.
+    Load torch and set it up for training.
+
+    :param threads: CPU threads, 0 for all cores
+    :raises TrainingError: if torch is not installed
+    """
+    load_torch(threads)
+    _keep_freed_memory()
+
+
+def load_torch(threads: int) -> None:
+    """
+    Load torch.
 
     :param threads: CPU threads, 0 for all cores
     :raises TrainingError: if torch is not installed
@@ -50,7 +61,6 @@ def start_torch(threads: int) -> None:
             '"pip install vpr_compressed[train]" or "make setup"') from error
     if threads:
         torch.set_num_threads(threads)
-    _keep_freed_memory()
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, object]:

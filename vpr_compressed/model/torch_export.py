@@ -53,7 +53,7 @@ class TorchFile:
     name = 'torch file'
 
     def __init__(self, path: Path) -> None:
-        content: Any = torch.load(path, map_location='cpu', weights_only=True)
+        content: Any = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
         if not isinstance(content, Mapping) or content.get('format') != FORMAT:
             raise ModelFileError(f'{path} is no {FORMAT}; write one with "export --format torch"')
         self._network = VprNetwork(NetworkSpec.from_json(content['spec']))

@@ -31,9 +31,9 @@ import pytest
 pytest.importorskip('torch', reason='checkpoints are read with torch (train extra)')
 pytest.importorskip('scipy', reason='MATLAB files are read with scipy (scipy extra)')
 
-from foreign_weights import FOREIGN  # noqa: E402
-from foreign_weights import Foreign  # noqa: E402
-from foreign_weights import make_foreign  # noqa: E402
+from tiny_checkpoints import FOREIGN  # noqa: E402
+from tiny_checkpoints import Foreign  # noqa: E402
+from tiny_checkpoints import make_foreign  # noqa: E402
 
 from vpr_compressed.model.importers import FAMILIES  # noqa: E402
 from vpr_compressed.model.importers import import_network  # noqa: E402

@@ -29,7 +29,7 @@ import pytest
 torch = pytest.importorskip('torch', reason='checkpoints are read with torch (train extra)')
 scipy_io = pytest.importorskip('scipy.io', reason='MATLAB files are read with scipy')
 
-from foreign_weights import make_foreign  # noqa: E402
+from tiny_checkpoints import make_foreign  # noqa: E402
 
 from vpr_compressed.cli.import_weights import EPILOG  # noqa: E402
 from vpr_compressed.errors import ModelFileError  # noqa: E402
@@ -254,7 +254,7 @@ def test_pickled_pca_is_refused_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_pickle_inside_an_npz_is_refused(tmp_path: Path) -> None:
-    """NumPy stores objects as pickles, too."""
+    """Objects in an array are pickles, too."""
     target = tmp_path / 'it_ran'
     np.savez(tmp_path / 'pca.npz', **{**PCA, 'pca': np.array([Crafted(target)], object)})
     with pytest.raises(ModelFileError, match='pickled objects, which are not loaded'):

@@ -160,8 +160,11 @@ def patch_netvlad() -> Foreign:
         found = model.WPCA(vector.unsqueeze(-1).unsqueeze(-1))
         return functional.normalize(found, dim=-1)[0].numpy()
 
-    return Foreign('patch-netvlad', _saver(
-        {'num_pcs': PROJECTED, 'state_dict': model.state_dict()}), _quiet(describe))
+    # add_pca.py computes the whitening in NumPy and stores it in float64
+    state = {name: value.double() if name.startswith('WPCA') else value
+             for name, value in model.state_dict().items()}
+    return Foreign('patch-netvlad', _saver({'num_pcs': PROJECTED, 'state_dict': state}),
+                   _quiet(describe))
 
 
 def hloc() -> Foreign:
