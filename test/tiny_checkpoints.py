@@ -182,13 +182,14 @@ def hloc() -> Foreign:
     return Foreign('hloc', _saver(model.state_dict()), _quiet(describe))
 
 
-def deep_vg(*, layer: bool = False, resnet: bool = False) -> Foreign:
+def deep_vg(*, layer: bool = False, resnet: str = '') -> Foreign:
     """Return a checkpoint of deep-vg-benchmark; ``layer``: --fc_output_dim, from a training."""
     model = nn.Module()
     backbone, channels = _filled(vgg16(), 0.2), CHANNELS
     if resnet:
-        children = list(torchvision.models.resnet18(weights=None).children())
-        backbone, channels = _filled(nn.Sequential(*children[:-3]), 0.2), 256
+        children = list(getattr(torchvision.models, resnet)(weights=None).children())
+        channels = 256 if resnet == 'resnet18' else 1024
+        backbone = _filled(nn.Sequential(*children[:-3]), 0.2)
     model.add_module('backbone', backbone.eval())
     aggregation: nn.Module = CentroidLayer(channels)
     if layer:
@@ -392,7 +393,8 @@ FOREIGN: dict[str, Callable[[], Foreign]] = {
     'hloc': hloc,
     'deep-vg': deep_vg,
     'deep-vg, linear layer': lambda: deep_vg(layer=True),
-    'deep-vg, resnet18': lambda: deep_vg(resnet=True),
+    'deep-vg, resnet18': lambda: deep_vg(resnet='resnet18'),
+    'deep-vg, resnet50': lambda: deep_vg(resnet='resnet50'),
     'openibl': openibl,
     'openibl, two GPUs': lambda: openibl(parallel=True),
 }

@@ -160,7 +160,8 @@ def test_a_mistake_of_an_importer_is_caught(
                    FAMILIES[foreign.family].build.__module__}:
         if hasattr(sys.modules[module], 'ForeignNetwork'):
             monkeypatch.setattr(sys.modules[module], 'ForeignNetwork', mistaken)
-    assert largest_difference(foreign, imported(foreign, tmp_path), images) > 10 * TOLERANCE
+    model = imported(foreign, tmp_path)
+    assert largest_difference(foreign, model, images[:1]) > 10 * TOLERANCE
 
 
 def test_fewer_dimensions_are_the_first_ones(

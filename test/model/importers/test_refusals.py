@@ -157,9 +157,14 @@ def _changed(change: Callable[[dict[str, Any]], object], layout: str, path: Path
     ('openibl', lambda s: s.update({'pca_layer.weight': torch.ones(12, 81, 1, 1)}),
      'for vectors of 81 values, this network makes 80 (8 clusters x 10 channels)'),
     ('deep-vg, resnet18', lambda s: s.update({'backbone.4.0.conv3.weight': torch.ones(4)}),
-     'only ResNet18'),
+     'stages of [2, 2, 2, 0] residual blocks with 3 convolutions'),
     ('deep-vg, resnet18', lambda s: s.update({'backbone.4.2.conv1.weight': torch.ones(4)}),
-     'only ResNet18'),
+     'stages of [3, 2, 2, 0] residual blocks'),
+    ('deep-vg, resnet18', lambda s: s.update({'backbone.4.0.conv1.weight': torch.ones(4)}),
+     'backbone.4.0.conv1 has weights of shape (4,)'),
+    ('deep-vg, resnet18', lambda s: s.update({'backbone.4.0.bn1.running_var': torch.ones(63)}),
+     'a batch norm of shapes [(63,), (64,)]'),
+    ('openibl', lambda s: s.update({'net_vlad.conv.weight': torch.tensor(1.0)}), 'no finite'),
 ])
 def test_checkpoint_that_does_not_fit_is_refused(
     layout: str, change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
@@ -169,6 +174,18 @@ def test_checkpoint_that_does_not_fit_is_refused(
     with pytest.raises(ModelFileError) as error:
         import_network(path)
     assert message in str(error.value)
+
+
+def test_layers_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
+    """Found when the network is put together."""
+    path = _changed(
+        lambda state: state.update({'backbone.4.0.conv1.weight': torch.ones(64, 9, 3, 3)}),
+        'deep-vg, resnet18', tmp_path / 'file.pth')
+    _, network = import_network(path)
+    with pytest.raises(ModelFileError, match=r'layer1\.0\.conv1\.weight has shape \(64, 9'):
+        network.model(Projection(
+            weight=np.ones((3, network.vlad_size), np.float32), bias=np.zeros(3, np.float32),
+            ordered=True, origin='PCA'))
 
 
 def _official(path: Path) -> Any:
@@ -229,6 +246,10 @@ def test_mat_without_network_or_means_is_refused(tmp_path: Path) -> None:
     net = _official(path)
     _save_mat(path, list(net.layers), {'netID': 'vd16'})
     assert 'averageImage' in refusal(path)
+    core = next(layer for layer in net.layers if layer.name == 'vlad:core')
+    core.weights = np.array(['?', '?'], object)
+    _save_mat(path, list(net.layers), net.meta)
+    assert 'another layout' in refusal(path)
 
 
 def test_official_network_without_whitening_has_no_projection(tmp_path: Path) -> None:

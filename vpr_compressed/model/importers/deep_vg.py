@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-gmberton/deep-visual-geo-localization-benchmark: VGG16 or ResNet18 with NetVLAD.
+gmberton/deep-visual-geo-localization-benchmark: VGG16 or a ResNet with NetVLAD.
 
 ``backbone.N`` is the trunk, ``aggregation.conv`` and ``aggregation.centroids`` NetVLAD. With
 ``--fc_output_dim`` the aggregation is a sequence: ``aggregation.0`` NetVLAD, ``aggregation.1`` a
@@ -63,7 +63,7 @@ def _build(weights: StateDict, _: Path) -> ForeignNetwork:
 
 FAMILY = Family(
     name=_NAME, title='gmberton/deep-visual-geo-localization-benchmark', kind='torch',
-    needs='backbone.N.weight (VGG16 or ResNet18), aggregation.conv.weight, '
+    needs='backbone.N.weight (VGG16, ResNet18, 34, 50 or 101), aggregation.conv.weight, '
           'aggregation.centroids; with a linear layer aggregation.0... and aggregation.1.weight',
     where='the tables of trained models in its README (rows with NetVLAD), or best_model.pth of a '
           'training',

@@ -76,7 +76,17 @@ def read_mat(path: Path) -> Any:
 
 
 def _build(net: Any, path: Path) -> ForeignNetwork:
-    """Translate a MatConvNet network."""
+    """Translate a MatConvNet network; what is in the file may be of any shape and type."""
+    try:
+        return _translate(net, path)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f'{path} has a network in another layout than the official ones ({error}); {_REMEDY}'
+        ) from error
+
+
+def _translate(net: Any, path: Path) -> ForeignNetwork:
+    """Return a network of the official layout."""
     layers = list(np.atleast_1d(net.layers))
     names = [str(getattr(layer, 'name', '?')) for layer in layers]
     _check_readable(layers, names, path)

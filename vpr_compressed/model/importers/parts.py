@@ -164,13 +164,19 @@ class ForeignNetwork:
         spec = NetworkSpec(
             trunk=self.trunk_name, layers=tuple(self.trunk.layers), clusters=self.clusters,
             dimension=len(projection.weight))
-        return Model(spec=spec, preprocessing=self.preprocessing, tensors={
+        tensors = {
             **self.trunk.tensors,
             'netvlad.assignment.weight': self.assignment,
             'netvlad.assignment.bias': self.assignment_bias,
             'netvlad.centers': self.centers,
             'projection.weight': cluster_major(projection.weight, self.clusters, self.order),
-            'projection.bias': projection.bias})
+            'projection.bias': projection.bias}
+        for name, shape in spec.tensor_shapes().items():
+            if tensors[name].shape != shape:
+                raise ModelFileError(
+                    f'{name} has shape {tensors[name].shape}, the layers around it need {shape}; '
+                    f'this is no {self.trunk_name}')
+        return Model(spec=spec, preprocessing=self.preprocessing, tensors=tensors)
 
 
 def cluster_major(weight: FloatArray, clusters: int, order: FlattenOrder) -> FloatArray:

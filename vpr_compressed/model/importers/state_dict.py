@@ -95,10 +95,12 @@ class StateDict:
                 f'{self.describe()}')
         self._taken.add(name)
         tensor = self._tensors[name].detach()
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point() or not tensor.ndim or not bool(
+                torch.isfinite(tensor).all()):
             raise ModelFileError(
-                f'{self.path}: {name!r} ({tensor.dtype}) holds no finite floating point numbers; '
-                'copy the file again, or take another checkpoint of the training')
+                f'{self.path}: {name!r}, {tensor.dtype} of shape {list(tensor.shape)}, holds no '
+                'finite floating point numbers; copy the file again, or take another checkpoint '
+                'of the training')
         values: NDArray[np.float32] = tensor.to(torch.float32).numpy()
         return values
 
@@ -113,7 +115,7 @@ class StateDict:
         if rest:
             raise ModelFileError(
                 f'{self.path} has {len(rest)} tensors that family {family!r} does not know: '
-                f'{_some(rest)}; another architecture was trained here than VGG16 or ResNet18 '
+                f'{_some(rest)}; another architecture was trained here than VGG16 or a ResNet '
                 'with NetVLAD')
 
     def describe(self) -> str:

@@ -16,8 +16,8 @@
 Rebuild torchvision trunks from the tensors of a checkpoint, with whatever channels those have.
 
 The families cut ``torchvision.models`` into an ``nn.Sequential``, so layers have numbers. They
-are put back under torchvision's names here and walked by :mod:`vpr_compressed.model.backbones`,
-which folds batch norm; recipes that name layers fit imported networks, too.
+are put back under torchvision's names here, with the batch norm folded as in
+:mod:`vpr_compressed.model.backbones`; recipes that name layers fit imported networks, too.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ _VGG16_POOLS = (4, 9, 16, 23)
 _VGG16_LAYERS = 29
 #: Places of the stages in ``resnet18().children()``: conv1, bn1, relu, maxpool, layer1 ...
 _RESNET_STAGES = (4, 5, 6, 7)
+#: Convolutions of a block, and blocks of the first three stages -> name.
+_RESNETS: dict[tuple[int, ...], str] = {
+    (2, 2, 2, 2): 'resnet18', (2, 3, 4, 6): 'resnet34', (3, 3, 4, 6): 'resnet50',
+    (3, 3, 4, 23): 'resnet101'}
 
 ConvTensors = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
@@ -81,7 +85,7 @@ def sequential_trunk(weights: StateDict, prefix: str, family: str) -> tuple[str,
 
     :param prefix: what the names of its tensors begin with
     :param family: whose checkpoint it is, for errors
-    :raises ModelFileError: neither VGG16 nor ResNet18
+    :raises ModelFileError: neither VGG16 nor a ResNet
     """
     names = weights.below(prefix)
     if not names:
@@ -89,61 +93,74 @@ def sequential_trunk(weights: StateDict, prefix: str, family: str) -> tuple[str,
             f'{weights.path} has no tensors below {prefix!r}, which family {family!r} needs; it '
             f'has {weights.describe()}')
     if any(re.match(r'\d+\.\d+\.conv', name) for name in names):
-        return 'resnet18', _resnet18_trunk(weights, prefix, family)
+        return _resnet_trunk(weights, prefix, family)
     places = sorted({int(found.group(1)) for name in names
                      if (found := re.fullmatch(r'(\d+)\.weight', name))})
     if tuple(places) != VGG16_CONVS:
         raise ModelFileError(
             f'{weights.path} has a trunk with weights at {places} below {prefix!r}; VGG16 has '
-            f'them at {list(VGG16_CONVS)}, ResNet18 has blocks such as "4.0.conv1.weight". '
+            f'them at {list(VGG16_CONVS)}, a ResNet has blocks such as "4.0.conv1.weight". '
             'Other trunks cannot be imported')
     return 'vgg16', vgg16_trunk({
         place: (weights.take(f'{prefix}{place}.weight', family),
                 weights.take(f'{prefix}{place}.bias', family)) for place in places})
 
 
-def _resnet18_trunk(weights: StateDict, prefix: str, family: str) -> Trunk:
-    """Return ResNet18 up to its third or fourth stage, as far as the checkpoint has it."""
+def _resnet_trunk(weights: StateDict, prefix: str, family: str) -> tuple[str, Trunk]:
+    """Return name and layers of a ResNet, as far as the checkpoint has its stages."""
     names = weights.below(prefix)
-    stages = [place for place in _RESNET_STAGES
-              if any(name.startswith(f'{place}.') for name in names)]
-    blocks = {name.rpartition('.conv')[0] for name in names
-              if re.fullmatch(r'\d+\.\d+\.conv\d\.weight', name)}
-    wanted = {f'{stage}.{block}' for stage in stages for block in (0, 1)}
-    if blocks != wanted or any('.conv3.' in name for name in names) or len(stages) < 3:
+    stages = [len({name.split('.')[1] for name in names if re.match(rf'{place}\.\d+\.', name)})
+              for place in _RESNET_STAGES]
+    convs = 3 if '4.0.conv3.weight' in names else 2
+    name = _RESNETS.get((convs, *stages[:3]))
+    if name is None:
         raise ModelFileError(
-            f'{weights.path} has residual blocks {sorted(blocks)} below {prefix!r}; only '
-            'ResNet18 can be imported: three or four stages of two blocks with two 3x3 '
-            'convolutions each')
+            f'{weights.path} has stages of {stages} residual blocks with {convs} convolutions '
+            f'below {prefix!r}; {", ".join(_RESNETS.values())} can be imported, with three or '
+            'four stages')
 
-    def conv(name: str, stride: int = 1) -> nn.Conv2d:
-        return _conv(weights.take(f'{prefix}{name}.weight', family), None, stride)
-
-    def norm(name: str) -> SimpleNamespace:
-        fields = {key: torch.from_numpy(weights.take(f'{prefix}{name}.{key}', family))
+    def conv(place: str, stride: int = 1) -> tuple[nn.Conv2d, SimpleNamespace]:
+        """Return a convolution and the batch norm behind it."""
+        kernel = weights.take(f'{prefix}{place}.weight', family)
+        norm = '1' if place == '0' else place.replace('conv', 'bn').replace(
+            'downsample.0', 'downsample.1')
+        fields = {key: torch.from_numpy(weights.take(f'{prefix}{norm}.{key}', family))
                   for key in ('weight', 'bias', 'running_mean', 'running_var')}
-        return SimpleNamespace(**fields, eps=1e-5)
+        shapes = {tuple(value.shape) for value in fields.values()}
+        if kernel.ndim != 4 or shapes != {kernel.shape[:1]}:
+            raise ModelFileError(
+                f'{weights.path}: {prefix}{place} has weights of shape {kernel.shape} and a batch '
+                f'norm of shapes {sorted(shapes)}; (O, I, k, k) and (O,) are needed')
+        return _conv(kernel, None, stride), SimpleNamespace(**fields, eps=1e-5)
 
-    model = SimpleNamespace(
-        conv1=conv('0', 2), bn1=norm('1'), maxpool=nn.MaxPool2d(3, 2, 1))
-    for number, place in enumerate(_RESNET_STAGES, start=1):
-        setattr(model, f'layer{number}', [
-            _block(f'{place}.{block}', names, conv, norm, 2 if number > 1 and not block else 1)
-            for block in (0, 1)] if place in stages else [])
-    return TRUNKS['resnet18'].walk(model)
+    trunk = Trunk()
+    trunk.conv('conv1', *conv('0', 2), activation='relu')
+    trunk.pool('maxpool', nn.MaxPool2d(3, 2, 1))
+    for number, (place, blocks) in enumerate(zip(_RESNET_STAGES, stages), start=1):
+        for block in range(blocks):
+            _add_block(trunk, f'layer{number}.{block}', f'{place}.{block}', conv, convs=convs,
+                       stride=2 if number > 1 and block == 0 else 1,
+                       shortcut=f'{place}.{block}.downsample.0.weight' in names)
+    return name, trunk
 
 
-def _block(
-    name: str, names: list[str], conv: Callable[..., nn.Conv2d],
-    norm: Callable[[str], SimpleNamespace], stride: int
-) -> SimpleNamespace:
-    """Return a residual block as torchvision names its parts."""
-    shortcut = None
-    if f'{name}.downsample.0.weight' in names:
-        shortcut = [conv(f'{name}.downsample.0', stride), norm(f'{name}.downsample.1')]
-    return SimpleNamespace(
-        conv1=conv(f'{name}.conv1', stride), bn1=norm(f'{name}.bn1'),
-        conv2=conv(f'{name}.conv2'), bn2=norm(f'{name}.bn2'), downsample=shortcut)
+def _add_block(
+    trunk: Trunk, name: str, place: str,
+    conv: Callable[..., tuple[nn.Conv2d, SimpleNamespace]], *, convs: int, stride: int,
+    shortcut: bool
+) -> None:
+    """Add a residual block; torchvision strides at its first 3x3 convolution."""
+    source = trunk.last
+    strided = convs - 1
+    for number in range(1, convs + 1):
+        trunk.conv(f'{name}.conv{number}',
+                   *conv(f'{place}.conv{number}', stride if number == strided else 1),
+                   activation='relu' if number < convs else 'none')
+    main = trunk.last
+    if shortcut:
+        source = trunk.conv(f'{name}.downsample', *conv(f'{place}.downsample.0', stride),
+                            source=source)
+    trunk.add(name, main, source, 'relu')
 
 
 def _conv(
