@@ -55,7 +55,8 @@ examples:
   # then as any other model
   vpr_compressed compress --model pitts30k.vpr --recipe config/recipes/site.yaml \\
       --images site.mcap --out out/site
-  vpr_compressed evaluate --model pitts30k.vpr --reference walk1/ --query walk2/
+  vpr_compressed evaluate --model pitts30k.vpr --reference walk1/ --query walk2/ \\
+      --tolerance-frames 2 --out out/e
 
 Images are stretched to --width x --height; the original code of some families crops instead.
 The similarity threshold is not in any checkpoint: without --calibrate it is a guess, and the

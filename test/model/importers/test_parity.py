@@ -100,7 +100,7 @@ def test_different_images_have_different_descriptors(images: list[NDArray[np.uin
     for layout in FOREIGN:
         foreign = make_foreign(layout)
         first, second = (foreign.describe(image) for image in images[:2])
-        assert float(np.abs(first - second).max()) > 100 * TOLERANCE, layout
+        assert float(np.abs(first - second).max()) > 20 * TOLERANCE, layout
 
 
 def _other_order(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,8 @@ def _last_relu(fields: Mapping[str, Any]) -> dict[str, Any]:
         *trunk.layers[:-1], replace(trunk.layers[-1], activation='relu')])}
 
 
-MISTAKES = [(layout, mistake) for layout in FOREIGN for mistake in (
+# resnet50 goes the way of resnet18 and takes seconds
+MISTAKES = [(layout, mistake) for layout in FOREIGN if 'resnet50' not in layout for mistake in (
     _other_order, _other_sign, _other_preprocessing, _swapped_colours)]
 MISTAKES += [(layout, _no_bias) for layout in FOREIGN if 'vladv2' in layout]
 MISTAKES += [(layout, _last_relu) for layout in FOREIGN if 'resnet' not in layout]
