@@ -178,7 +178,7 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
             def batches() -> Iterator[Tensor]:
                 for change in ('', 'augment'):
                     for batch in loader.batches(paths, _BATCH, change=change, seed=config.seed):
-                        yield torch.from_numpy(batch)
+                        yield torch.from_numpy(batch).to(memory_format=torch.channels_last)
                         bar.update(len(batch))
             fit_whitening(torch_network, batches(), power=config.whitening_power)
     finally:
