@@ -85,7 +85,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     projection.add_argument(
         '--fit-pca', type=Path, metavar='IMAGES',
         help='learn a PCA with half whitening from a folder of images, each as it is and once in '
-             'another light, as "train" does; 3000 of them at most. A VGG16 takes a second or two for '
+             'another light, as "train" does; at most 3000 of them. A VGG16 takes seconds for '
              'each of 640x480 on two cores')
     parser.add_argument(
         '--width', type=int, default=640, metavar='PIXELS', help='width of the network input')
