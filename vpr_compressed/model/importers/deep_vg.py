@@ -65,6 +65,4 @@ FAMILY = Family(
     name=_NAME, title='gmberton/deep-visual-geo-localization-benchmark', kind='torch',
     needs='backbone.N.weight (VGG16, ResNet18, 34, 50 or 101), aggregation.conv.weight, '
           'aggregation.centroids; with a linear layer aggregation.0... and aggregation.1.weight',
-    where='the tables of trained models in its README (rows with NetVLAD), or best_model.pth of a '
-          'training',
     recognise=lambda weights: _PLAIN in weights or _WITH_LAYER in weights, build=_build)

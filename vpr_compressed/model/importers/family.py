@@ -32,7 +32,6 @@ class Family:
     :param name: what ``--family`` takes
     :param kind: ``torch`` for a :class:`~.state_dict.StateDict`, ``mat`` for a MATLAB network
     :param needs: what its files hold, for people whose file is not recognised
-    :param where: where its files are found
     :param recognise: tells whether content of that kind is of this family
     :param build: translates content; its second argument is the file, for errors
     """
@@ -41,6 +40,5 @@ class Family:
     title: str
     kind: str
     needs: str
-    where: str
     recognise: Callable[[Any], bool]
     build: Callable[[Any, Path], ForeignNetwork]

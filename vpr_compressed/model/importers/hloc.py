@@ -64,6 +64,4 @@ FAMILY = Family(
     name=_NAME, title='hloc (cvg/Hierarchical-Localization), gmberton/VPR-methods-evaluation',
     kind='torch',
     needs='backbone.N.weight, netvlad.score_proj.weight, netvlad.centers, whiten.weight',
-    where='torch.save(extractor.state_dict(), "netvlad.pth") of the NetVLAD either builds from '
-          'the official file; the official file itself is family mat',
     recognise=lambda weights: f'{_SCORE}.weight' in weights, build=_build)

@@ -167,7 +167,4 @@ def _means(net: Any, path: Path) -> tuple[float, ...]:
 FAMILY = Family(
     name='mat', title='official NetVLAD (Relja/netvlad), struct export', kind='mat',
     needs='a MATLAB 5 file with a struct net: layers with conv1_1 ... vlad:core, WPCA, and meta',
-    where='Pitts30K_struct.mat, TokyoTM_struct.mat: links in hloc/extractors/netvlad.py of '
-          'cvg/Hierarchical-Localization; other networks by net_class2struct.m of '
-          'uzh-rpg/netvlad_tf_open',
     recognise=lambda _: True, build=_build)

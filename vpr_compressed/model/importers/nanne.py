@@ -75,6 +75,4 @@ def _build(weights: StateDict, _: Path) -> ForeignNetwork:
 FAMILY = Family(
     name='nanne', title='Nanne/pytorch-NetVlad, also Swarm-SLAM (MISTLab)', kind='torch',
     needs='encoder.N.weight, pool.conv.weight, pool.centroids; no whitening',
-    where='model_best.pth.tar of a training, or the link in the README of Nanne/pytorch-NetVlad; '
-          'Swarm-SLAM: models/ of lajoiepy/cslam, --width 224 --height 224',
     recognise=_recognise, build=_build)

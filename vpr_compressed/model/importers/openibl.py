@@ -61,5 +61,4 @@ def _build(weights: StateDict, _: Path) -> ForeignNetwork:
 FAMILY = Family(
     name=_NAME, title='yxgeee/OpenIBL (SFRS)', kind='torch',
     needs='base_model.base.N.weight, net_vlad.conv.weight, net_vlad.centroids, pca_layer.weight',
-    where='vgg16_netvlad.pth of the releases of yxgeee/OpenIBL (the file hubconf.py loads)',
     recognise=lambda weights: 'net_vlad.centroids' in weights, build=_build)

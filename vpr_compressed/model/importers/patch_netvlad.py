@@ -44,6 +44,4 @@ def _build(weights: StateDict, _: Path) -> ForeignNetwork:
 FAMILY = Family(
     name='patch-netvlad', title='QVPR/Patch-NetVLAD', kind='torch',
     needs='encoder.N.weight, pool.conv.weight, pool.centroids, WPCA.0.weight, WPCA.0.bias',
-    where='mapillary_WPCA{128,512,4096}.pth.tar and pitts_WPCA...: TobiasRobotics/Patch-NetVLAD '
-          'on Hugging Face, or download_models.py of QVPR/Patch-NetVLAD',
     recognise=_recognise, build=_build)
