@@ -65,6 +65,7 @@ GROUPS = (
     ParameterGroup(ConsistencyConfig, 'consistency.', changeable=True),
 )
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+HAND_OVER_S = 5e-5
 
 
 class PlaceRecognitionNode(LifecycleNode):
@@ -272,6 +273,9 @@ class PlaceRecognitionNode(LifecycleNode):
             return
         if self.worker.put(ReceivedImage(message, time.perf_counter())):
             self.statistics.add('dropped')
+        # Without a pause this thread keeps Python's lock while it prepares its next wait, for
+        # half a millisecond in which the image lies there.
+        time.sleep(HAND_OVER_S)
 
     def _handle(self, received: ReceivedImage) -> None:
         if self.pipeline is not None:
