@@ -54,7 +54,7 @@ def share(*folders):
 
 setup(
     name=package_name,
-    version='0.3.0',
+    version='0.4.0',
     packages=find_packages(exclude=['test', 'test.*']),
     package_data={package_name: ['py.typed', 'models/*.vpr']},
     data_files=[

@@ -14,4 +14,4 @@
 
 """Place recognition for small robots: a compressed NetVLAD, a FAISS map and ROS 2 nodes."""
 
-__version__ = '0.3.0'
+__version__ = '0.4.0'

@@ -59,6 +59,7 @@ report.json and the plots. An earlier report in it is replaced; a folder with an
 refused. What was measured is kept: after ctrl-C the same command goes on where it was, and with
 another ground truth it is quick. The report says which figures are from an earlier run."""
 
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.epilog = EPILOG
