@@ -119,6 +119,7 @@ def _fill(dimension: int, places: int) -> None:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         index.add(np.arange(start, start + count), rows)
     _KEPT.append(index)
+    memory.give_back()  # as the node does when it is configured
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 import platform
 
@@ -77,9 +78,31 @@ def session_options(threads: int) -> tuple[onnxruntime.SessionOptions, list[str]
     # Measured after 30 images of the packaged model: 48 MB added. With memory patterns, one
     # block planned for a whole image, 59 MB; without the arena 66 to 121 MB, and slower.
     options.enable_mem_pattern = False
+    if _frugal_arena():
+        options.add_session_config_entry('session.use_env_allocators', '1')
     if not _adds_up_exactly():
         options.add_session_config_entry('session.x64quantprecision', '1')
     return options, DISABLED
+
+
+@lru_cache(maxsize=1)
+def _frugal_arena() -> bool:
+    """
+    Have this process's sessions share an arena that grows by what is asked for; say if they do.
+
+    A session's own arena grows to the next power of two: a VGG16 of half the channels at 640x480
+    then adds 131 MB instead of 90, in the same time. Made once, and kept until the process ends.
+    """
+    same_as_requested = 1
+    try:
+        onnxruntime.create_and_register_allocator(
+            onnxruntime.OrtMemoryInfo(
+                'Cpu', onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0,
+                onnxruntime.OrtMemType.DEFAULT),
+            onnxruntime.OrtArenaCfg({'arena_extend_strategy': same_as_requested}))
+    except Exception:  # noqa: BLE001
+        return False  # another version, or somebody else in this process has made one
+    return True
 
 
 def _adds_up_exactly() -> bool:
