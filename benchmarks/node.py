@@ -149,24 +149,33 @@ def run(
     with running(node):
         node.wait_for('active in mode')
         process = psutil.Process(node.pid)
-        started, before = time.monotonic(), process.cpu_times()
         watched = subprocess.Popen(  # noqa: S603 - this very program
             [sys.executable, '-m', 'benchmarks.node', '--camera', json.dumps(case), '--seconds',
              str(seconds)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        memory = []
-        while watched.poll() is None:
-            memory.append((time.monotonic() - started, process.memory_info().rss))
-            time.sleep(0.5)
-        after, took = process.cpu_times(), time.monotonic() - started
-        peak = peak_of(node.pid)
-        output = watched.stdout.read() if watched.stdout is not None else ''
+        samples: list[tuple[float, int, float]] = []
+        peak = 0
+        try:
+            while watched.poll() is None:
+                samples.append((time.monotonic(), process.memory_info().rss,
+                                sum(process.cpu_times()[:2])))
+                peak = peak_of(node.pid)
+                time.sleep(0.2)
+        except (psutil.Error, OSError, StopIteration):
+            pass  # the node has ended: said below
+        finally:
+            watched.kill()
+            output = watched.communicate()[0]
     if watched.returncode != 0 or not output.strip():
-        raise SystemExit(f'the camera failed; the node said\n{log.read_text()[-2000:]}')
-    late = [held for at, held in memory if at > min(60.0, took / 2)]
+        raise SystemExit(f'node or camera failed; the node said\n{log.read_text()[-2000:]}')
+    found = json.loads(output.strip().splitlines()[-1])
+    begin, end = found.pop('begin_s'), found.pop('end_s')
+    # Start-up and the wait for the last answers are no part of it.
+    within = [sample for sample in samples if begin <= sample[0] <= end]
+    used, took = within[-1][2] - within[0][2], within[-1][0] - within[0][0]
+    late = [held for at, held, _ in within if at - begin > min(60.0, seconds / 2)]
     return {
-        **json.loads(output.strip().splitlines()[-1]),
-        'cpu_percent': 100 * (sum(after[:2]) - sum(before[:2])) / took,
-        'resident_bytes': memory[-1][1], 'peak_resident_bytes': peak,
+        **found, 'cpu_percent': 100 * used / took,
+        'resident_bytes': within[-1][1], 'peak_resident_bytes': peak,
         'late_change_bytes': max(late) - min(late)}
 
 
@@ -246,10 +255,11 @@ def camera(case: Case, seconds: float) -> dict[str, Any]:
         publisher.publish(bytes(serialised))
         sent += 1
         spin(begin + sent / RATE_HZ)
-    spin(time.monotonic() + 2.5)  # the last answers, and diagnostics that know of them
+    end = time.monotonic()
+    spin(end + 2.5)  # the last answers, and diagnostics that know of them
     node.destroy_node()
     rclpy.shutdown()
-    return answers.numbers(sent)
+    return {**answers.numbers(sent), 'begin_s': begin, 'end_s': end}
 
 
 def picture(case: Case) -> Any:
@@ -302,11 +312,12 @@ def as_markdown(rows: list[tuple[Case, dict[str, Any]]], args: Namespace) -> str
         '# The node under a camera', '',
         f'{RATE_HZ:g} images a second for {args.seconds:g} s over DDS into `place_recognition`, '
         f'{PLACES} places in the map, the packaged model on', f'{args.threads} '
-        f'thread{"s" if args.threads > 1 else ""}, 2 cores for node and camera together. "lost" '
-        'never reached the node, "dropped" were replaced by a newer image', 'on purpose. '
+        f'thread{"s" if args.threads > 1 else ""}, {os.cpu_count()} cores for node and camera '
+        'together. "lost" never reached the node, "dropped" were replaced by a newer', 'image on '
+        'purpose. '
         '"beyond" is the median from stamp to match less the median inference, "peak" the most '
         'memory since the process began. Made by', '',
-        f'    python -m benchmarks.node --seconds {args.seconds:g}', '',
+        f'    python -m benchmarks.node --seconds {args.seconds:g} --threads {args.threads}', '',
         '| image | XML profile | sent | lost | dropped | stamp to match p50 ms | p99 | inference '
         'ms | beyond ms | CPU % | resident MB | peak MB |', '|---|---|' + '--:|' * 10]
     for case, found in rows:

@@ -69,6 +69,8 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.evaluation.ground_truth import from_file
 from vpr_compressed.evaluation.ground_truth import from_tolerance
 from vpr_compressed.evaluation.lane import Lane
+from vpr_compressed.evaluation.observation import code_digest
+from vpr_compressed.evaluation.setting import versions
 from vpr_compressed.runtime import check_engine
 from vpr_compressed.sources.folder import list_images
 
@@ -185,10 +187,11 @@ def make_jobs(args: Namespace) -> list[Job]:
              for pair in pairs(args) for name in pair[1:3]}
     camera = walks[CAMERA][::max(1, len(walks[CAMERA]) // _CAMERA_IMAGES)][:_CAMERA_IMAGES]
     fit_images = training_images(args)
+    walk_images = [path for paths in walks.values() for path in paths]
     jobs: dict[str, Job] = {}
     for method in METHODS.values():
         if method.key in wanted:
-            mark = fingerprint(method, materials, fit_images, args.walk_images)
+            mark = fingerprint(method, materials, fit_images, walk_images)
             jobs[method.key] = Job(
                 key=method.key, folder=str(args.out / 'cache' / f'{method.key}_{mark}'),
                 base=jobs[method.base].folder if method.base else '',
@@ -220,21 +223,21 @@ def training_images(args: Namespace) -> tuple[str, ...]:
 
 
 def fingerprint(
-    method: Method, materials: Materials, fit_images: Sequence[str], walk_images: int | None
+    method: Method, materials: Materials, fit_images: Sequence[str], walk_images: Sequence[str]
 ) -> str:
     """
     Return a name for everything the descriptors of a method depend on.
 
     :raises VprError: if a file of the method is missing
     """
-    parts = [method.key, cv2.__version__, str(walk_images), materials.engine]
+    parts = [method.key, materials.engine, cv2.__version__, code_digest()]
+    parts += [f'{name} {version}' for name, version in versions().items()]
     parts += [Path(str(source.__file__)).read_text(encoding='utf-8') for source in _SOURCES]
-    if method.fit is not None or method.base:
-        parts += [Path(path).name for path in fit_images]
     digest = hashlib.sha256('\n'.join(parts).encode())
-    for path in method.files(materials):
+    needed = fit_images if method.fit is not None or method.base else ()
+    for path in [*needed, *walk_images, *method.files(materials)]:
         try:
-            digest.update(path.read_bytes())
+            digest.update(Path(path).read_bytes())
         except OSError as error:
             raise VprError(
                 f'{method.name} needs {path}: {error.strerror}; give --data a folder with '

@@ -283,12 +283,17 @@ def test_a_change_of_what_it_depends_on_makes_the_cache_worthless(
     file.write_bytes(b'one')
     materials = peers.Materials(weights=weights, parent=None, engine='onnxruntime', threads=1)
     method = METHODS['mobilenet_vlad']
-    marks = [peers.fingerprint(method, materials, ['a'], None),
-             peers.fingerprint(method, materials, ['b'], None),
-             peers.fingerprint(method, materials, ['a'], 50)]
+    one, other = (str(tmp_path / name) for name in ('a.jpg', 'b.jpg'))
+    for path in (one, other):
+        Path(path).write_bytes(path[-5:].encode())
+    marks = [peers.fingerprint(method, materials, [one], [one]),
+             peers.fingerprint(method, materials, [other], [one]),
+             peers.fingerprint(method, materials, [one], [other])]
     file.write_bytes(b'two')
-    marks.append(peers.fingerprint(method, materials, ['a'], None))
-    assert len(set(marks)) == 4
+    marks.append(peers.fingerprint(method, materials, [one], [one]))
+    Path(one).write_bytes(b'changed')
+    marks.append(peers.fingerprint(method, materials, [one], [one]))
+    assert len(set(marks)) == 5
     gem = dataclasses.replace(METHODS['gem_mobilenet'])
-    assert peers.fingerprint(gem, materials, ['a'], None) == peers.fingerprint(
-        gem, materials, ['b'], None)
+    assert peers.fingerprint(gem, materials, [one], [one]) == peers.fingerprint(
+        gem, materials, [other], [one])

@@ -158,7 +158,9 @@ def test_pca_is_learned_from_images_and_calibrated(
     (['patch.pth.tar', '--pca', 'pca.npz'], 'a projection already'),
     (['patch.pth.tar', '--fit-pca', 'images'], 'a projection already'),
     (['patch.pth.tar', '--dimension', '13'], 'between 1 and 12'),
-    (['patch.pth.tar', '--dimension', '0'], 'between 1 and 12'),
+    (['patch.pth.tar', '--dimension', '0'], 'give 1 or more'),
+    (['nanne.pth.tar', '--fit-pca', 'images', '--dimension', '-5'], 'give 1 or more'),
+    (['nanne.pth.tar', '--fit-pca', 'images', '--dimension', '4', '--width', '8'], 'too small'),
     (['layer.pth', '--dimension', '5'], 'not ordered by variance'),
     (['patch.pth.tar', '--family', 'openibl'], "no tensors below 'base_model.base.'"),
     (['patch.pth.tar', '--family', 'mat'], 'is a PyTorch file'),
@@ -197,6 +199,12 @@ def test_existing_files_stay(
     assert main([*command, str(out)]) == 1
     assert '--overwrite' in capsys.readouterr().err
     assert out.read_text(encoding='utf-8') == 'precious'
+    pca = tmp_path / 'pca.npz'
+    pca.write_bytes((checkpoints / 'pca.npz').read_bytes())
+    assert main(['import-weights', str(checkpoints / 'nanne.pth.tar'), *SIZE, '--pca', str(pca),
+                 '--out', str(pca), '--overwrite']) == 1
+    assert 'another file that is read' in capsys.readouterr().err
+    assert pca.read_bytes() == (checkpoints / 'pca.npz').read_bytes()
     size = (checkpoints / 'patch.pth.tar').stat().st_size
     assert main([*command, str(checkpoints / 'patch.pth.tar'), '--overwrite']) == 1
     assert (checkpoints / 'patch.pth.tar').stat().st_size == size

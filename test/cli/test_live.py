@@ -114,6 +114,18 @@ def test_arguments_that_would_be_ignored_are_refused(
     assert message in capsys.readouterr().err
 
 
+def test_a_map_of_the_name_is_not_touched(
+    walks: Path, tiny_model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a folder that a live evaluation has made is written over."""
+    monkeypatch.setattr(ros_processes, 'find_spec', lambda name: object())
+    (tmp_path / 'live.vprmap').write_text('precious', encoding='utf-8')
+    assert live(walks, tiny_model_path, tmp_path, '--live') == 1
+    assert 'live.vprmap' in capsys.readouterr().err
+    assert (tmp_path / 'live.vprmap').read_text(encoding='utf-8') == 'precious'
+
+
 def test_other_files_are_not_touched(
     walks: Path, tiny_model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from tiny_model import make_tiny_model
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
@@ -45,6 +46,7 @@ from vpr_compressed.evaluation.observation import Recordings
 from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
 from vpr_compressed.model.spec import multiply_adds
 from vpr_compressed.model_file import read_model
+from vpr_compressed.model_file import write_model
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import Frame
@@ -166,6 +168,54 @@ def test_whatever_decides_the_result_is_part_of_the_question(
     assert slower.digest != recordings.digest
     (walk.path / '0.png').write_bytes((walk.path / '1.png').read_bytes())
     assert read_recordings(walk, walk).digest != recordings.digest
+
+
+def test_a_model_that_was_replaced_meanwhile_is_not_measured(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    """Its numbers would be kept as those of the other file, for good."""
+    path = tmp_path / 'model.vpr'
+    write_model(path, make_tiny_model())
+    known = find_models([path], engine='onnxruntime', threads=1)[0]
+    path.unlink()
+    write_model(path, make_tiny_model(seed=5))
+    with pytest.raises(VprError, match='was changed since'):
+        observe(known, recordings, tmp_path)
+    assert not list(tmp_path.glob('observation-*'))
+
+
+def test_images_that_were_replaced_meanwhile_are_not_kept(
+    model: EvaluatedModel, recordings: Recordings, tmp_path: Path, walk: FolderSource
+) -> None:
+    """The digest of before would stand for the pixels of after."""
+    (walk.path / '0.png').write_bytes((walk.path / '1.png').read_bytes())
+    with pytest.raises(VprError, match='were changed while'):
+        observe(model, recordings, tmp_path)
+    assert not list(tmp_path.glob('observation-*'))
+
+
+def test_all_code_that_decides_is_part_of_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only draws or trains is not."""
+    root = tmp_path / 'package'
+    files = [root / name for name in (
+        'preprocessing.py', 'model/spec.py', 'evaluation/model_cost.py', 'cli/main.py',
+        'compression/losses.py', 'evaluation/page.py')]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('a = 1')
+    monkeypatch.setattr(observation.vpr_compressed, '__file__', str(root / '__init__.py'))
+    observation.code_digest.cache_clear()
+    digests = [observation.code_digest()]
+    for file in files:
+        file.write_text('a = 2')
+        observation.code_digest.cache_clear()
+        digests.append(observation.code_digest())
+    monkeypatch.undo()
+    observation.code_digest.cache_clear()
+    assert len(set(digests[:4])) == 4
+    assert len(set(digests[3:])) == 1
 
 
 def test_reading_tells_how_far_it_is(walk: FolderSource) -> None:

@@ -189,6 +189,7 @@ def test_node_report_is_in_the_format_the_evaluation_reads(tmp_path: Path) -> No
     from vpr_compressed.ros import node_report
 
     assert (node_report.FORMAT, node_report.SUFFIX) == (live.NODE_FORMAT, live.NODE_SUFFIX)
+    assert node_report.path_beside(Path('out/run_0.5')) == Path('out/run_0.5.node.json')
     record = tmp_path / 'answers.jsonl'
     node_report.NodeReport('/image').write(record, transport='raw', unmatched=0)
     assert (tmp_path / 'answers.node.json').is_file()

@@ -77,12 +77,12 @@ def test_a_process_that_finds_its_graph_does_not_load_onnx(tmp_path: Path) -> No
     assert codes == [1, 0]
 
 
-@pytest.mark.parametrize('engine', ['onnxruntime', 'torch'])
+@pytest.mark.parametrize('engine', ['onnxruntime', 'opencv', 'opencv-float', 'torch'])
 def test_a_process_that_stays_has_its_graph_built_by_another(
     engine: str, tmp_path: Path, folder: Path
 ) -> None:
     """The node, with an engine named by a parameter: nothing raced, so nothing was left."""
-    pytest.importorskip(engine)
+    pytest.importorskip({'torch': 'torch', 'onnxruntime': 'onnxruntime'}.get(engine, 'cv2'))
     path = tmp_path / 'model.vpr'
     write_model(path, make_tiny_model())
     code = ('import sys; from pathlib import Path; '

@@ -92,12 +92,13 @@ def run(args: Namespace) -> None:
         with contextlib.suppress(OSError):
             part.unlink()
     size = model.preprocessing
+    compared = ' in float32' if model.activations and args.format != 'onnx-int8' else ''
     print(f'{args.out}: {options.human_bytes(args.out.stat().st_size)}, {args.format}, input '
           f'(1, 3, {size.height}, {size.width}), output (1, {model.spec.dimension}); lowest '
-          f'cosine to the model {cosine:.6f}')
-    if model.activations and args.format != 'onnx-int8':
-        print('the model rounds its activations to uint8; this file does not, so its descriptors '
-              'differ a little from those in a map made on a robot')
+          f'cosine to the model{compared} {cosine:.6f}')
+    if compared:
+        print('the model rounds its activations to uint8 and this file does not: its descriptors '
+              'are those of another network, not to be mixed with a map made on a robot')
 
 
 def export(model: Model, path: Path, form: str, threads: int = 0) -> float:

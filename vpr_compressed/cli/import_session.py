@@ -39,6 +39,7 @@ from vpr_compressed.compression.training_data import list_images
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.evaluation.validation import measure
+from vpr_compressed.evaluation.validation import ValidationSet
 from vpr_compressed.evaluation.validation import walks_set
 from vpr_compressed.model.importers import import_network
 from vpr_compressed.model.importers.family import Family
@@ -91,9 +92,9 @@ def import_weights(job: ImportJob) -> Model:
     :raises VprError: nothing can be made of it, or the file to be written exists
     """
     _check_out(job)
+    walks = _walks(job)
     model, family, origin = _uncalibrated(job)
-    model.spec.output_sizes(job.width, job.height)  # too small an input is refused here
-    calibration, calibrated = _calibration(model, job)
+    calibration, calibrated = _calibration(model, job, walks)
     engine = load_engine(model, 'torch')
     return replace(
         model, calibration=calibration,
@@ -117,18 +118,26 @@ def _uncalibrated(job: ImportJob) -> tuple[Model, Family, str]:
     network = replace(network, preprocessing=size)
     if job.fit_pca is not None:
         _refuse_second(network, '--fit-pca')
-        model, origin = _fitted(network, job.fit_pca, job.dimension or _LEARNED_DIMENSION)
+        dimension = _LEARNED_DIMENSION if job.dimension is None else job.dimension
+        model, origin = _fitted(network, job.fit_pca, dimension)
         return model, family, origin
     projection = _projection(network, job)
     if job.dimension is not None:
         projection = projection.truncated(job.dimension)
-    return network.model(projection), family, projection.origin
+    model = network.model(projection)
+    model.spec.output_sizes(job.width, job.height)  # refuses too small an input
+    return model, family, projection.origin
 
 
 def _check_out(job: ImportJob) -> None:
-    """Refuse to destroy a file before anything is computed."""
-    if job.out.exists() and job.checkpoint.exists() and job.out.samefile(job.checkpoint):
-        raise ModelFileError(f'{job.out} is the checkpoint itself; choose another --out')
+    """Refuse what can be refused, and to destroy a file, before anything is computed."""
+    if job.dimension is not None and job.dimension < 1:
+        raise ConfigError(f'--dimension is {job.dimension}; give 1 or more')
+    inputs = [job.checkpoint, job.pca, *(job.calibrate or ())]
+    if job.out.exists() and any(
+            path is not None and path.exists() and job.out.samefile(path) for path in inputs):
+        raise ModelFileError(f'{job.out} is the checkpoint itself, or another file that is read; '
+                             'choose another --out')
     if job.out.exists() and not job.overwrite:
         raise ModelFileError(
             f'{job.out} exists already; replace it with --overwrite, or choose another name')
@@ -171,6 +180,8 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
     model = network.model(Projection(
         weight=np.zeros((dimension, network.vlad_size), np.float32),
         bias=np.zeros(dimension, np.float32), ordered=True, origin='PCA'))
+    size = model.preprocessing
+    model.spec.output_sizes(size.width, size.height)  # before the long part
     torch_network = _torch_network(model)
     loader = ImageLoader(model.preprocessing)
     try:
@@ -190,13 +201,22 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
             f'PCA with half whitening of {len(paths)} images in {folder.name}')
 
 
-def _calibration(model: Model, job: ImportJob) -> tuple[SimilarityCalibration, str]:
-    """Return the calibration and where it comes from."""
+def _walks(job: ImportJob) -> ValidationSet | None:
+    """Return what the calibration is fitted to."""
     if job.calibrate is None:
-        return SimilarityCalibration(), 'not fitted: threshold and confidence are a guess'
+        return None
     query, reference, truth = job.calibrate
-    walks = walks_set(list_images(query), list_images(reference), truth, name=query.name,
-                      near_frames=_NEAR_FRAMES)
+    return walks_set(list_images(query), list_images(reference), truth, name=query.name,
+                     near_frames=_NEAR_FRAMES)
+
+
+def _calibration(
+    model: Model, job: ImportJob, walks: ValidationSet | None
+) -> tuple[SimilarityCalibration, str]:
+    """Return the calibration and where it comes from."""
+    if walks is None or job.calibrate is None:
+        return SimilarityCalibration(), 'not fitted: threshold and confidence are a guess'
+    query, reference, _ = job.calibrate
     loader, network = ImageLoader(model.preprocessing), _torch_network(model)
     with progress(len(walks.queries) + len(walks.references), 'calibration') as bar:
         def describe(paths: Sequence[Path], change: str) -> DescriptorArray:

@@ -37,8 +37,8 @@ families (found out from what is in the file) and where their files are:
   hloc           state dict of the NetVLAD of hloc or of gmberton/VPR-methods-evaluation
   nanne          Nanne/pytorch-NetVlad: model_best.pth.tar; Swarm-SLAM (lajoiepy/cslam) uses it,
                  too, on images of 224x224. No whitening: --pca or --fit-pca
-  deep-vg        gmberton/deep-visual-geo-localization-benchmark: VGG16, ResNet18, 50 or 101 with
-                 NetVLAD. No whitening: --pca or --fit-pca
+  deep-vg        gmberton/deep-visual-geo-localization-benchmark: VGG16 or ResNet18, 34, 50, 101
+                 with NetVLAD. No whitening: --pca or --fit-pca
 
 examples:
   # official weights, the first 512 of their 4096 whitened dimensions (exact, the authors do it)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 MAP_SUFFIX = '.vprmap'
 PREFIX = 'live'
+MARK = 'live.json'
+#: ``live_page.FORMAT``, which is not imported before it is needed.
+FORMAT = 'vpr_compressed live 1'
 #: The default folder of evaluate holds its report, which does not mix with this one.
 EVALUATE_OUT, LIVE_OUT = Path('out/evaluate'), Path('out/live')
 
@@ -121,13 +124,28 @@ def prepare_folder(out: Path) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        others = [entry.name for entry in out.iterdir() if not entry.name.startswith(PREFIX)]
+        names = [entry.name for entry in out.iterdir()]
+        others = [name for name in names if not name.startswith(PREFIX)]
+        if names and not others and not is_marked(out):
+            others = names  # somebody's own live.vprmap, say
+        if not names:
+            # An interrupted run leaves its files, and the same command goes over them.
+            (out / MARK).write_text(json.dumps({'format': FORMAT}) + '\n', encoding='utf-8')
     except OSError as error:
         raise ConfigError(f'cannot make the folder {out}: {error.strerror}; choose another one '
                           'with --out') from error
     if others:
         raise ConfigError(f'{out} holds other files (e.g. {min(others)}); choose another folder '
                           'with --out, nothing was changed')
+
+
+def is_marked(out: Path) -> bool:
+    """Return whether a folder was made by a live evaluation."""
+    try:
+        values = json.loads((out / MARK).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get('format') == FORMAT
 
 
 def find_map(args: Namespace, extractor: Extractor, out: Path) -> Path:

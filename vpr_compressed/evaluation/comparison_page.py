@@ -116,7 +116,8 @@ def _hardest(hardest: Hardest, models: int) -> str:
     """Return the hardest queries with their images."""
     most = 'both models' if models == 2 else f'more than half of the {models} models'
     wrong = (f'{most.capitalize()} are wrong on {_count(hardest.wrong_in_all)}. Shown are those '
-             'they are surest of.' if hardest.wrong else f'{most.capitalize()} are never wrong.')
+             'most models get wrong, by the largest margins first.' if hardest.wrong else
+             f'There is no query on which {most} are wrong.')
     split = (f'On {_count(hardest.split_in_all)} some models are right and others wrong.'
              if hardest.split else 'The models are right and wrong on the same queries.')
     look = (' The query comes first, then each different place that was found (blue frame: right, '

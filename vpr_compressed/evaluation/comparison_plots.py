@@ -195,8 +195,9 @@ def latency_plot(evaluation: Evaluation) -> Plot:
 
 def _busy(reports: Sequence[Report]) -> str:
     """Return how many cores other programs used while the models were measured."""
-    cores = [report.observation.others_cores for report in reports]
-    return f'{min(cores):.1f} to {max(cores):.1f}'
+    cores = [report.observation.others_cores for report in reports
+             if report.observation.others_cores is not None]
+    return f'{min(cores):.1f} to {max(cores):.1f}' if cores else 'an unknown number'
 
 
 def _widen(axes: Axes, values: list[float]) -> None:

@@ -214,7 +214,7 @@ def read_node_counts(recording: Path) -> NodeCounts | None:
     :returns: None when there is no such file, or the node said nothing
     :raises SourceError: damaged file
     """
-    path = recording.with_suffix(NODE_SUFFIX)
+    path = recording.with_name(recording.name.removesuffix('.jsonl') + NODE_SUFFIX)
     if not path.is_file():
         return None
     try:

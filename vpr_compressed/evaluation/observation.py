@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from dataclasses import dataclass
+from functools import lru_cache
 import hashlib
 import io
 import json
@@ -43,6 +44,7 @@ from typing import Any
 import zipfile
 import zlib
 
+import cv2
 import numpy as np
 import psutil
 
@@ -64,6 +66,8 @@ from vpr_compressed.sources import ImageSource
 MODULE = 'vpr_compressed.evaluation.observation'
 #: Changes when the content of the files does.
 _VERSION = 1
+#: Folders of modules that no observation comes from.
+_NO_PART = ('cli/', 'compression/', 'evaluation/demo/', 'ros/')
 #: What reading a file that is not one of ours may raise.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, VprError)
 
@@ -76,7 +80,7 @@ class Observation:
     :param load_s: seconds from the model file to the first descriptor
     :param model_resident_bytes: memory gained by that, the engine's library included
     :param others_cores: processor cores that other programs kept busy meanwhile, on average;
-        where this is much above 0, the milliseconds say little
+        where this is much above 0, the milliseconds say little; None where it is not known
     :param measured: when, UTC, ISO 8601
     :param cached: whether all of it is from an earlier run
     """
@@ -84,9 +88,14 @@ class Observation:
     measurement: Measurement
     load_s: float
     model_resident_bytes: int
-    others_cores: float
+    others_cores: float | None
     measured: str
     cached: bool = False
+
+    @property
+    def others_text(self) -> str:
+        """The cores that other programs kept busy, in words."""
+        return 'not known' if self.others_cores is None else f'{self.others_cores:.1f}'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +125,7 @@ class _Job:
     folder: Path
     key: str
     store_key: str
+    digest: str
 
 
 def read_recordings(
@@ -160,7 +170,7 @@ def observe(
         return found
     job = _Job(
         model=model, reference=recordings.reference, query=recordings.query, folder=folder,
-        key=key, store_key=store_key)
+        key=key, store_key=store_key, digest=recordings.digest)
     with tempfile.TemporaryFile() as stdin:
         # Between two processes of this package; sources differ too much for a plain format.
         try:
@@ -199,7 +209,8 @@ def run(job: _Job, progress: Progress) -> None:
     """
     Do one job.
 
-    :raises VprError: the model or an image cannot be used, or the disk is full
+    :raises VprError: the model or an image cannot be used, something was changed meanwhile, or
+        the disk is full
     """
     model, done, total = job.model, 0, len(job.reference) + len(job.query)
 
@@ -208,15 +219,30 @@ def run(job: _Job, progress: Progress) -> None:
         done += 1
         progress(done, total)
 
+    _check_model(model)
     loaded = load_measured(model.path, engine=model.engine, threads=model.threads)
+    _check_model(model)
     path, load = job.folder / f'descriptors-{job.store_key}.bin', _OtherLoad()
     with opened(path, key=job.store_key, dimension=model.dimension) as store:
         measurement = measure(
             job.reference, job.query, loaded.extractor, progress=count, store=store)
+    others_cores = load.cores()
+    if read_recordings(job.reference, job.query).digest != job.digest:
+        raise VprError(
+            f'images of {job.reference.describe()} or {job.query.describe()} were changed while '
+            'they were measured; start again')
     _save(job.folder, job.key, Observation(
         measurement=measurement, load_s=loaded.load_s,
-        model_resident_bytes=loaded.resident_bytes, others_cores=load.cores(),
+        model_resident_bytes=loaded.resident_bytes,
+        # Images described in an earlier run were timed under the load of then.
+        others_cores=None if measurement.recalled else others_cores,
         measured=setting.now()))
+
+
+def _check_model(model: EvaluatedModel) -> None:
+    """Refuse a file that is not what was asked for: its numbers would be kept as the other's."""
+    if setting.sha256_of(model.path) != model.sha256:
+        raise VprError(f'{model.path} was changed since the evaluation began; start again')
 
 
 class _OtherLoad:
@@ -243,18 +269,20 @@ class _OtherLoad:
 def _facts(model: EvaluatedModel) -> list[Any]:
     """Return all that decides a descriptor, its time and its matches, besides the images."""
     machine = setting.machine()
-    return [_VERSION, _code_digest(), model.sha256, model.engine, model.threads,
-            setting.versions(), machine['processor'], machine['cores']]
+    return [_VERSION, code_digest(), model.sha256, model.engine, model.threads,
+            setting.versions(), cv2.__version__, machine['processor'], machine['cores'],
+            len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0]
 
 
-def _code_digest() -> str:
-    """Return a digest of the modules that an observation comes from."""
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Return a digest of all modules an observation may come from."""
     root = Path(vpr_compressed.__file__).parent
-    files = [*root.glob('*.py'), *root.glob('runtime/*.py'), *root.glob('sources/*.py'),
-             *root.glob('evaluation/benchmark.py'), *root.glob('evaluation/descriptor_store.py')]
     digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted(root.rglob('*.py')):
+        name = path.relative_to(root).as_posix()
+        if not name.startswith(_NO_PART) and 'page' not in name and 'plot' not in name:
+            digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 

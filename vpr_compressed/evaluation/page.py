@@ -183,7 +183,7 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
         ('accepted matches', f'{accepted.accepted}, {accepted.correct} right{share}, '
          f'recall {accepted.recall:.4f}'),
         *times,
-        ('cores busy with other programs', f'{report.observation.others_cores:.1f} meanwhile'),
+        ('cores busy with other programs', f'{report.observation.others_text} meanwhile'),
         ('model load to first answer', f'{report.load_s:.2f} s'),
         ('model file', f'{report.model_bytes:,} bytes, {report.model.parameters:,} weights'),
         ('multiply-adds an image', f'{report.model.multiply_adds:,}'),

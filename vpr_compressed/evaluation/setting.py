@@ -29,7 +29,8 @@ import psutil
 
 _PACKAGES = (
     'vpr_compressed', 'numpy', 'onnxruntime', 'openvino', 'torch', 'faiss-cpu',
-    'opencv-python-headless', 'opencv-python', 'rosbags')
+    'opencv-python-headless', 'opencv-python', 'opencv-contrib-python',
+    'opencv-contrib-python-headless', 'onnx', 'onnxruntime-gpu', 'rosbags')
 
 
 def now() -> str:

@@ -167,7 +167,7 @@ def _costs(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
           for name in reports[0].latency_ms),
         ('network alone p50, ms', [f'{each.inference_ms["p50"]:.1f}' for each in reports]),
         ('cores busy with other programs meanwhile',
-         [f'{each.observation.others_cores:.1f}' for each in reports]),
+         [each.observation.others_text for each in reports]),
         ('multiply-adds an image, millions',
          [_digits(each.model.multiply_adds / 1e6) for each in reports]),
         ('model file, MB', [_digits(each.model_bytes / 1e6) for each in reports]), *smaller,

@@ -151,7 +151,8 @@ class Report:
             'bytes_per_place': measured.bytes_per_place,
             'parameters': self.model.parameters, 'multiply_adds': self.model.multiply_adds,
             'descriptor_bytes': 4 * self.model.dimension,
-            'cores_busy_with_other_programs': round(seen.others_cores, 2),
+            'cores_busy_with_other_programs': (
+                None if seen.others_cores is None else round(seen.others_cores, 2)),
             'measured': seen.measured, 'from_cache': seen.cached,
             'images_described_earlier': measured.recalled, **self.setting,
             'recall_curve': _text_keys(self.recall_curve),

@@ -26,6 +26,7 @@ weights expanded. :mod:`.network` and :mod:`.netvlad` say how they are used.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def write_torch(model: Model, path: Path) -> None:
     content = {
         'format': FORMAT, 'version': VERSION, 'spec': model.spec.to_json(),
         'preprocessing': model.preprocessing.to_json(), 'calibration': model.calibration.to_json(),
-        'descriptor_id': model.descriptor_id, 'provenance': dict(model.provenance),
+        # Without rounded activations it is another network, and has another id.
+        'descriptor_id': replace(model, activations={}).descriptor_id,
+        'provenance': dict(model.provenance),
         # A copy: the arrays of a model file are read-only views, which torch cannot have.
         'state_dict': {name: torch.from_numpy(np.array(model.float_tensor(name)))
                        for name in model.spec.tensor_shapes()}}

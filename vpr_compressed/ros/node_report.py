@@ -26,6 +26,11 @@ FORMAT = 'vpr_compressed node report 1'
 SUFFIX = '.node.json'
 
 
+def path_beside(recording: Path) -> Path:
+    """Return where the report of a recording lies: ``a.jsonl`` and ``a`` have ``a.node.json``."""
+    return recording.with_name(recording.name.removesuffix('.jsonl') + SUFFIX)
+
+
 class NodeReport:
     """The newest diagnostics of the node that listens to one image topic."""
 
@@ -61,7 +66,7 @@ class NodeReport:
         :param unmatched: answers that no published image waited for
         :raises SourceError: the file cannot be written
         """
-        path = recording.with_suffix(SUFFIX)
+        path = path_beside(recording)
         values = {'format': FORMAT, 'image_topic': self._topic, 'image_transport': transport,
                   'unmatched_answers': unmatched, 'diagnostics': self._parts}
         try:

@@ -30,6 +30,7 @@ from vpr_compressed.errors import SourceError
 from vpr_compressed.ros.conversions import ACCEPTED
 from vpr_compressed.ros.conversions import matches_from_cloud
 from vpr_compressed.ros.conversions import stamp_to_ns
+from vpr_compressed.ros.node_report import path_beside
 from vpr_compressed.sources import Frame
 
 #: Status of an image in the recording.
@@ -89,6 +90,8 @@ class Recording:
         if path is not None:
             try:
                 self._file = path.expanduser().open('w', encoding='utf-8')
+                # What the node said while an earlier recording was made is not about this one.
+                path_beside(path.expanduser()).unlink(missing_ok=True)
             except OSError as error:
                 raise SourceError(f'cannot write record_path {path}: {error.strerror}') from error
 

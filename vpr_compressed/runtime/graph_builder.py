@@ -24,6 +24,7 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.model_file import read_model
 from vpr_compressed.runtime import as_run_by
 from vpr_compressed.runtime.graph_cache import graph_bytes
+from vpr_compressed.runtime.graph_cache import takes_trunk_only
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     path, engine = Path(arguments[0]), arguments[1]
     try:
         model = as_run_by(engine, read_model(path))
-        graph_bytes(model, trunk_only=engine == 'opencv', keep=True)
+        graph_bytes(model, trunk_only=takes_trunk_only(engine), keep=True)
     except VprError as error:
         sys.stderr.write(f'{error}\n')
         return 1

@@ -23,6 +23,7 @@ graph here for the one that stays.
 from __future__ import annotations
 
 import contextlib
+from functools import lru_cache
 import hashlib
 import json
 import os
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 _KEPT = 4
 MODULE = 'vpr_compressed.runtime.graph_builder'
 _LIMIT_S = 120.0
-#: Changes when the same model gives another graph.
-_VERSION = 1
+#: What decides the graph of a model.
+_SOURCES = ('runtime/onnx_graph.py', 'runtime/onnx_parts.py', 'runtime/integers.py',
+            'model/spec.py')
 
 
 def graph_bytes(model: Model, *, trunk_only: bool = False, keep: bool = False) -> bytes:
@@ -75,7 +77,7 @@ def prepare(path: Path, model: Model, engine: str) -> None:
     :param path: the file the model came from
     :param engine: name of the engine that will ask for it
     """
-    trunk_only = engine.startswith('opencv')
+    trunk_only = takes_trunk_only(engine)
     if engine.startswith('torch') or _cached(_key(model, trunk_only=trunk_only)) is not None:
         return
     command = [sys.executable, '-m', MODULE, str(path), engine]
@@ -83,6 +85,11 @@ def prepare(path: Path, model: Model, engine: str) -> None:
         subprocess.run(  # noqa: S603 - this package itself
             command, check=False, capture_output=True, timeout=_LIMIT_S,
             env=children.environment())
+
+
+def takes_trunk_only(engine: str) -> bool:
+    """Return whether an engine takes the graph that ends at the local features."""
+    return engine.startswith('opencv')
 
 
 def cache_folder() -> Path:
@@ -100,8 +107,15 @@ def _key(model: Model, *, trunk_only: bool) -> str:
                    for name, found in model.activations.items()}
     # Equal weights have equal ids, but int8 and float ones other operations.
     kinds = {name: type(tensor).__name__ for name, tensor in model.tensors.items()}
-    facts = [_VERSION, __version__, model.descriptor_id, activations, kinds, trunk_only]
+    facts = [_code_digest(), __version__, model.descriptor_id, activations, kinds, trunk_only]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """Return what changes when the same model gives another graph."""
+    root = Path(__file__).resolve().parents[1]
+    return _digest(b''.join((root / name).read_bytes() for name in _SOURCES))
 
 
 def _cached(key: str) -> bytes | None:

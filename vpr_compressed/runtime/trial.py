@@ -31,6 +31,7 @@ from vpr_compressed.preprocessing import normalise
 from vpr_compressed.runtime import as_run_by
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.graph_cache import graph_bytes
+from vpr_compressed.runtime.graph_cache import takes_trunk_only
 from vpr_compressed.runtime.parity import check_parity
 from vpr_compressed.runtime.parity import reference_images
 from vpr_compressed.runtime.selection import Trial
@@ -47,7 +48,7 @@ def measure(name: str, path: Path, threads: int) -> Trial:
     """
     model = read_model(path)
     # For the process that will stay: it need not build it, nor load what builds it.
-    graph_bytes(as_run_by(name, model), trunk_only=name == 'opencv', keep=True)
+    graph_bytes(as_run_by(name, model), trunk_only=takes_trunk_only(name), keep=True)
     started = time.perf_counter()
     engine = load_engine(model, name, threads)
     load_s = time.perf_counter() - started

@@ -114,6 +114,32 @@ def test_dbstruct_gives_positions_and_radius(radius_m: float | None, tmp_path: P
     assert np.abs(frame.load().astype(int) - trees.picture(QUERY[1])).mean() < 20
 
 
+def test_queries_of_pittsburgh_are_not_its_database(tmp_path: Path) -> None:
+    """Both have images of the same names; those of the queries lie in ``queries_real``."""
+    pytest.importorskip('scipy')
+    root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
+    for number in range(len(QUERY)):
+        trees.write_image(root / f'000/{number:06d}_pitch2.jpg', 500.0, seed=77)
+    found = open_dataset(root)
+    assert names(found)[1][1] == 'queries_real/000/000001_pitch2.jpg'
+    frame = list(found.query)[1]
+    assert np.abs(frame.load().astype(int) - trees.picture(QUERY[1])).mean() < 20
+    (root / 'queries_real/000/000000_pitch2.jpg').unlink()
+    with pytest.raises(DatasetError, match='queries_real'):
+        open_dataset(root)
+
+
+def test_dbstruct_without_a_radius_is_refused(tmp_path: Path) -> None:
+    """An empty matrix, as MATLAB writes what was never set."""
+    pytest.importorskip('scipy')
+    root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
+    fields = {**trees.db_struct(REFERENCE, QUERY), 'posDistThr': np.zeros((0, 0))}
+    trees.write_mat(root / 'datasets' / 'pitts30k_test.mat', fields)
+    with pytest.raises(DatasetError, match='posDistThr'):
+        open_dataset(root)
+    assert open_dataset(root, radius_m=25.0).truth.answerable
+
+
 def test_dbstruct_radius_comes_from_the_file(tmp_path: Path) -> None:
     """Not every set uses 25 m."""
     pytest.importorskip('scipy')
@@ -387,4 +413,13 @@ def test_wrong_table_of_positions_is_refused(
     root = trees.write_tables(tmp_path, (0, 1), (0,))
     (root / 'query.csv').write_text(text)
     with pytest.raises(error, match=message):
+        open_dataset(root)
+
+
+def test_image_with_two_lines_is_refused(tmp_path: Path) -> None:
+    """One of the two positions would be lost without a word."""
+    root = trees.write_tables(tmp_path, (0, 1), (0, 1))
+    table = root / 'query.csv'
+    table.write_text(table.read_text() + table.read_text().splitlines()[1] + '\n')
+    with pytest.raises(DatasetError, match=r'several lines for query/0\.jpg'):
         open_dataset(root)

@@ -301,6 +301,20 @@ def test_incomplete_pca_is_refused(
         read_pca(tmp_path / 'pca.npz')
 
 
+def test_pca_of_texts_or_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    """Neither reaches the arithmetic."""
+    path = tmp_path / 'pca.npz'
+    np.savez(path, **{**PCA, 'mean': np.array(['a', 'b'])})
+    with pytest.raises(ModelFileError, match='mean holds no numbers'):
+        read_pca(path)
+    np.savez_compressed(path, components=np.zeros((40, 50)), mean=np.arange(50.0))
+    data = bytearray(path.read_bytes())
+    data[60:90] = bytes(30)
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r'pca\.npz'):
+        read_pca(path)
+
+
 @pytest.mark.parametrize('data', [b'', b'PK\x03\x04 and no more'])
 def test_damaged_pca_is_refused(data: bytes, tmp_path: Path) -> None:
     """As it is when a copy broke off."""

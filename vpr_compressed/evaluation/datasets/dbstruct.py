@@ -20,6 +20,9 @@ fields: ``dbImageFns`` and ``qImageFns`` (cells of file names), ``utmDb`` and ``
 2 rows), ``posDistThr`` (metres, 25 as a rule). The images lie somewhere near: those of the
 queries have a folder of their own (``queries_real`` in Pittsburgh), and the database of Tokyo
 24/7 is PNG under names that end in .jpg. Folders up to two levels deep are searched.
+
+On Tokyo 24/7 the paper counts cut-outs of one panorama once when it gives recall@5 and @10; here
+every image counts, so only recall@1 compares with it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ from vpr_compressed.evaluation.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 
 RADIUS_M = 25.0
+#: Part of the name of folders that hold queries (``queries_real``, ``247query_v3``).
+_QUERY_FOLDER = 'quer'
 _SPLITS = ('train', 'val', 'test')
 
 
@@ -60,10 +65,20 @@ def open_tree(request: Request) -> Dataset:
     query = _source(request.path, table, content, ('qImageFns', 'utmQ'))
     radius_m = request.radius_m
     if radius_m is None:
-        radius_m = float(np.squeeze(content.get('posDistThr', RADIUS_M)))
+        radius_m = _radius(table, content.get('posDistThr', RADIUS_M))
     return Dataset(
         name=table.stem.replace('_', ' '), layout='dbstruct', reference=reference, query=query,
         truth=files.within(query, reference, radius_m))
+
+
+def _radius(table: Path, value: Any) -> float:
+    """Return the radius of a file."""
+    try:
+        return float(np.squeeze(value))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f'posDistThr of {table} is {value!r}, needed is a number of metres; name a radius'
+        ) from error
 
 
 def _tables(root: Path) -> list[Path]:
@@ -123,8 +138,9 @@ def _source(
             f'{missing[0]} too')
     names = [str(name).strip() for name in np.atleast_1d(content[fields[0]])]
     positions = _positions(table, content[fields[1]], fields, len(names))
+    found = _locate(root, table, names, queries=fields[0] == 'qImageFns')
     return files.listed(
-        root, _locate(root, table, names), [(float(x), float(y)) for x, y in positions.T],
+        root, found, [(float(x), float(y)) for x, y in positions.T],
         f'positions from {table.name}')
 
 
@@ -146,24 +162,37 @@ def _positions(
     return positions
 
 
-def _locate(root: Path, table: Path, names: list[str]) -> list[Path]:
-    """Return the files of names that are relative to a folder nobody wrote down."""
-    best: list[Path] = []
-    fewest = len(names) + 1
+def _locate(root: Path, table: Path, names: list[str], *, queries: bool) -> list[Path]:
+    """
+    Return the files of names that are relative to a folder nobody wrote down.
+
+    Pittsburgh's queries lie in ``queries_real`` under names that database images have as well,
+    so a folder of queries that has any of the names is where queries are, and nothing else is.
+    """
+    own: list[Path] = []
+    others: list[Path] = []
     for base in _bases(root):
-        for suffix in ('', '.png'):
-            first = _file(base, names[0], suffix)
-            if not first.is_file():
-                continue
-            found = [_file(base, name, suffix) for name in names]
-            missing = sum(not file.is_file() for file in found)
-            if missing < fewest:
-                best, fewest = found, missing
+        for_queries = _QUERY_FOLDER in base.relative_to(root).as_posix().lower()
+        (own if for_queries == queries else others).append(base)
+    best = _fullest(own, names) or _fullest(others, names)
     if not best:
         raise DatasetError(
             f'{table} names the image {names[0]}, which is neither in {root} nor in its folders '
             'two levels down; unpack the images there')
     files.check_present(best, table)
+    return best
+
+
+def _fullest(bases: list[Path], names: list[str]) -> list[Path]:
+    """Return the files below the folder that has most of them, the first of equals."""
+    best: list[Path] = []
+    fewest = len(names)
+    for base in bases:
+        for suffix in ('', '.png'):
+            found = [_file(base, name, suffix) for name in names]
+            missing = sum(not file.is_file() for file in found)
+            if missing < fewest:
+                best, fewest = found, missing
     return best
 
 

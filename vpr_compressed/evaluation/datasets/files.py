@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 import csv
+import os
 from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
@@ -77,7 +78,7 @@ def listed(
     """
     return ImageList(root, [
         ListedImage(
-            file=file, name=file.relative_to(root).as_posix(),
+            file=file, name=os.path.relpath(file, root),
             pose=Pose(position_m=(x, y, 0.0)))
         for file, (x, y) in zip(files, positions_m)], note=note)
 

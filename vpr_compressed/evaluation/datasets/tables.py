@@ -77,6 +77,10 @@ def open_tree(request: Request) -> Dataset:
 def _placed(table: Path) -> ImageList:
     """Return the images of a table of positions."""
     rows = read_pose_table(table)
+    names = [row['name'] for row in files.read_table(table, ('name',))]
+    twice = next((name for name in rows if names.count(name) > 1), None)
+    if twice is not None:
+        raise DatasetError(f'{table} has several lines for {twice}; keep one')
     if not rows:
         raise DatasetError(f'{table} has a header line and nothing else; list the images')
     unknown = [name for name, row in rows.items() if row.pose is None]

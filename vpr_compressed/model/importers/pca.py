@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 import zipfile
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,17 @@ def _variances(
     return np.asarray(np.maximum(found, np.finfo(np.float64).eps))
 
 
+def _numbers(name: str, array: object) -> NDArray[np.generic]:
+    """
+    Return an entry of a file if it is an array of numbers.
+
+    :raises ValueError: if not
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
+        raise ValueError(f'{name} holds no numbers')
+    return array
+
+
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of a file; nothing is ever unpickled."""
     try:
@@ -87,11 +99,11 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
                     'from the file. If you trust it, convert it where scikit-learn is installed: '
                     f'pca = pickle.load(open("{path.name}", "rb")); {HOW_TO_SAVE}')
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: _numbers(name, stored[name]) for name in stored.files}
     except OSError as error:
         raise ModelFileError(
             f'cannot read the PCA {path}: {error.strerror or error}') from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, zlib.error) as error:
         raise ModelFileError(
             f'{path} is damaged, or holds pickled objects, which are not loaded ({error}); save '
             f'the PCA with {HOW_TO_SAVE}') from error
