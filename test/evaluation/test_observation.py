@@ -43,6 +43,7 @@ from vpr_compressed.evaluation.evaluated import labels
 from vpr_compressed.evaluation.observation import observe
 from vpr_compressed.evaluation.observation import read_recordings
 from vpr_compressed.evaluation.observation import Recordings
+from vpr_compressed.evaluation.other_load import OtherLoad
 from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
 from vpr_compressed.model.spec import multiply_adds
 from vpr_compressed.model_file import read_model
@@ -321,12 +322,12 @@ def test_every_model_is_looked_at_before_any_work(tmp_path: Path, tiny_model_pat
 
 def test_load_of_others_is_told_from_the_own(tmp_path: Path) -> None:
     """Own work does not count; that of a child, which is another process, does."""
-    load = observation._OtherLoad()
+    load = OtherLoad()
     end = time.process_time() + 0.5
     while time.process_time() < end:
         pass
     quiet = load.cores()
-    load = observation._OtherLoad()
+    load = OtherLoad()
     subprocess.run([sys.executable, '-c', (
         'import time\nend = time.process_time() + 0.7\n'
         'while time.process_time() < end: pass')], check=True, cwd=tmp_path)

@@ -39,14 +39,12 @@ from pathlib import Path
 import pickle
 import sys
 import tempfile
-import time
 from typing import Any
 import zipfile
 import zlib
 
 import cv2
 import numpy as np
-import psutil
 
 import vpr_compressed
 from vpr_compressed.config import config_from_mapping
@@ -59,6 +57,7 @@ from vpr_compressed.evaluation.benchmark import QueryResult
 from vpr_compressed.evaluation.descriptor_store import opened
 from vpr_compressed.evaluation.evaluated import EvaluatedModel
 from vpr_compressed.evaluation.model_cost import load_measured
+from vpr_compressed.evaluation.other_load import OtherLoad
 from vpr_compressed.evaluation.worker_process import Progress
 from vpr_compressed.evaluation.worker_process import silent
 from vpr_compressed.sources import ImageSource
@@ -222,7 +221,7 @@ def run(job: _Job, progress: Progress) -> None:
     _check_model(model)
     loaded = load_measured(model.path, engine=model.engine, threads=model.threads)
     _check_model(model)
-    path, load = job.folder / f'descriptors-{job.store_key}.bin', _OtherLoad()
+    path, load = job.folder / f'descriptors-{job.store_key}.bin', OtherLoad()
     with opened(path, key=job.store_key, dimension=model.dimension) as store:
         measurement = measure(
             job.reference, job.query, loaded.extractor, progress=count, store=store)
@@ -243,27 +242,6 @@ def _check_model(model: EvaluatedModel) -> None:
     """Refuse a file that is not what was asked for: its numbers would be kept as the other's."""
     if setting.sha256_of(model.path) != model.sha256:
         raise VprError(f'{model.path} was changed since the evaluation began; start again')
-
-
-class _OtherLoad:
-    """How busy other programs keep the processor, from now on."""
-
-    def __init__(self) -> None:
-        self._start, self._busy = time.monotonic(), self._others_s()
-
-    def cores(self) -> float:
-        """Return the cores they kept busy on average."""
-        passed = time.monotonic() - self._start
-        return max(0.0, self._others_s() - self._busy) / passed if passed > 0 else 0.0
-
-    @staticmethod
-    def _others_s() -> float:
-        """Return the seconds of all cores that were neither idle nor this process's."""
-        system, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        # Guests are counted under user as well.
-        idle = system.idle + sum(
-            getattr(system, name, 0.0) for name in ('iowait', 'guest', 'guest_nice'))
-        return float(sum(system) - idle - own.user - own.system)
 
 
 def _facts(model: EvaluatedModel) -> list[Any]:
