@@ -31,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 import onnx
 from onnx import helper
-import onnxruntime
 
 from vpr_compressed import __version__
 from vpr_compressed.errors import EngineError
@@ -39,7 +38,7 @@ from vpr_compressed.model.spec import INPUT
 from vpr_compressed.model_file import Model
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnx_graph import OUTPUT
-from vpr_compressed.runtime.onnxruntime_engine import session_options
+from vpr_compressed.runtime.onnxruntime_engine import open_session
 from vpr_compressed.tensors import QuantizedTensor
 
 #: Form -> what it is; the first expands every weight, the second is what a robot runs.
@@ -59,13 +58,7 @@ class OnnxFile:
     name = 'onnx file'
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        options, disabled = session_options(threads)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=['CPUExecutionProvider'],
-                disabled_optimizers=disabled)
-        except Exception as error:  # its exception types are private and differ by version
-            raise EngineError(f'ONNX Runtime refuses {path}: {error}') from error
+        self._session = open_session(path, threads)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """

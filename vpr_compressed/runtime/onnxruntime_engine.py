@@ -45,13 +45,7 @@ class OnnxRuntimeEngine:
     name = 'onnxruntime'
 
     def __init__(self, model: Model, threads: int = 0) -> None:
-        options, disabled = session_options(threads)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                graph_bytes(model), options,
-                providers=['CPUExecutionProvider'], disabled_optimizers=disabled)
-        except Exception as error:  # its exception types are private and differ by version
-            raise EngineError(f'ONNX Runtime refuses this network: {error}') from error
+        self._session = open_session(graph_bytes(model), threads)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """
@@ -64,12 +58,25 @@ class OnnxRuntimeEngine:
         return result
 
 
-def session_options(threads: int) -> tuple[onnxruntime.SessionOptions, list[str]]:
+def open_session(graph: bytes | Path, threads: int) -> onnxruntime.InferenceSession:
     """
-    Return how a network is run: options, and optimisers that are switched off.
+    Get a graph ready to run as the engine runs it.
 
+    :param graph: serialised, or the file it is in
     :param threads: CPU threads, 0 for all cores
+    :raises EngineError: if ONNX Runtime refuses it
     """
+    try:
+        return onnxruntime.InferenceSession(
+            str(graph) if isinstance(graph, Path) else graph, _options(threads),
+            providers=['CPUExecutionProvider'], disabled_optimizers=DISABLED)
+    except Exception as error:  # its exception types are private and differ by version
+        named = graph if isinstance(graph, Path) else 'this network'
+        raise EngineError(f'ONNX Runtime refuses {named}: {error}') from error
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    """Return how a network is run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -82,7 +89,7 @@ def session_options(threads: int) -> tuple[onnxruntime.SessionOptions, list[str]
         options.add_session_config_entry('session.use_env_allocators', '1')
     if not _adds_up_exactly():
         options.add_session_config_entry('session.x64quantprecision', '1')
-    return options, DISABLED
+    return options
 
 
 @lru_cache(maxsize=1)
@@ -101,7 +108,8 @@ def _frugal_arena() -> bool:
                 onnxruntime.OrtMemType.DEFAULT),
             onnxruntime.OrtArenaCfg({'arena_extend_strategy': same_as_requested}))
     except Exception:  # noqa: BLE001
-        return False  # another version, or somebody else in this process has made one
+        # Its types are private. Another version, or somebody in this process has made one.
+        return False
     return True
 
 
