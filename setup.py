@@ -112,9 +112,9 @@ setup(
     entry_points={
         'console_scripts': [
             'vpr_compressed = vpr_compressed.cli.main:main',
-            'compress = vpr_compressed.ros.compress_node:main',
-            'place_recognition = vpr_compressed.ros.place_recognition_node:main',
-            'player = vpr_compressed.ros.player_node:main',
+            'compress = vpr_compressed.ros.compress.node:main',
+            'place_recognition = vpr_compressed.ros.place_recognition.node:main',
+            'player = vpr_compressed.ros.player.node:main',
             'relocalizer = vpr_compressed.ros.relocalizer_node:main',
         ],
     },

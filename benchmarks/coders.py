@@ -16,10 +16,10 @@
 Measure coders of weights: bytes against the entropy bound, milliseconds and memory.
 
 The weights are made up (Laplace-distributed, pruned, on an int8 grid of few levels) or those of a
-model file. ``own`` is vpr_compressed.entropy, ``zlib`` its coder without splitting. constriction,
-zstandard and brotli are measured where they are installed. Memory is what Python sees while
-decoding, beyond the decoded symbols, for coders that allocate through Python. Run from the
-repository root: ``python -m benchmarks.coders``.
+model file. ``own`` is vpr_compressed.model_file.entropy, ``zlib`` its coder without splitting.
+constriction, zstandard and brotli are measured where they are installed. Memory is what Python
+sees while decoding, beyond the decoded symbols, for coders that allocate through Python. Run
+from the repository root: ``python -m benchmarks.coders``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed import entropy
-from vpr_compressed.model_file import read_model
-from vpr_compressed.tensors import CodebookTensor
-from vpr_compressed.tensors import entropy_bits
-from vpr_compressed.tensors import QuantizedTensor
+from vpr_compressed.model_file import entropy
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.tensors import CodebookTensor
+from vpr_compressed.model_file.tensors import entropy_bits
+from vpr_compressed.model_file.tensors import QuantizedTensor
 
 Symbols = NDArray[np.uint8]
 Coder = tuple[Callable[[Symbols], Any], Callable[[Any, int], Symbols]]

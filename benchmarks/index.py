@@ -34,13 +34,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed import index as index_module
-from vpr_compressed.index import PlaceIndex
-from vpr_compressed.map_rows import encode_descriptor
-from vpr_compressed.map_rows import insert_keyframe
-from vpr_compressed.map_rows import insert_session
-from vpr_compressed.map_rows import pose_to_row
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map import index as index_module
+from vpr_compressed.place_map.index import PlaceIndex
+from vpr_compressed.place_map.place_map import PlaceMap
+from vpr_compressed.place_map.rows import encode_descriptor
+from vpr_compressed.place_map.rows import insert_keyframe
+from vpr_compressed.place_map.rows import insert_session
+from vpr_compressed.place_map.rows import pose_to_row
 from vpr_compressed.records import DescriptorArray
 
 Search = Callable[[DescriptorArray, int], list[int]]

@@ -45,11 +45,11 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from vpr_compressed.cli.ros_processes import domain_of_this_run
-from vpr_compressed.cli.ros_processes import node_environment
-from vpr_compressed.cli.ros_processes import NODE_MODULE
-from vpr_compressed.cli.ros_processes import RosProcess
-from vpr_compressed.cli.ros_processes import running
+from vpr_compressed.system.ros_processes import domain_of_this_run
+from vpr_compressed.system.ros_processes import node_environment
+from vpr_compressed.system.ros_processes import NODE_MODULE
+from vpr_compressed.system.ros_processes import RosProcess
+from vpr_compressed.system.ros_processes import running
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 30.0
@@ -118,9 +118,9 @@ def parse_arguments() -> Namespace:
 
 def make_map(path: Path) -> None:
     """Write a map of random places that belongs to the packaged model."""
-    from vpr_compressed.map_store import PlaceMap
-    from vpr_compressed.model_file import default_model_path
-    from vpr_compressed.model_file import read_model
+    from vpr_compressed.model_file.model import default_model_path
+    from vpr_compressed.model_file.model import read_model
+    from vpr_compressed.place_map.place_map import PlaceMap
 
     model = read_model(default_model_path())
     random = np.random.default_rng(0)
@@ -192,7 +192,7 @@ class Answers:
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import PointCloud2
 
-        from vpr_compressed.ros.quality import results
+        from vpr_compressed.ros.qos import results
 
         self.latency_ms: dict[int, float] = {}
         self.values: dict[str, str] = {}
@@ -229,7 +229,7 @@ def camera(case: Case, seconds: float) -> dict[str, Any]:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.serialization import serialize_message
 
-    from vpr_compressed.ros.quality import newest_only
+    from vpr_compressed.ros.qos import newest_only
 
     rclpy.init()
     node = rclpy.create_node('camera')
@@ -267,9 +267,9 @@ def picture(case: Case) -> Any:
     import cv2
     from sensor_msgs.msg import CompressedImage
 
-    from vpr_compressed.preprocessing import PreprocessingSpec
+    from vpr_compressed.model_file.spec import PreprocessingSpec
     from vpr_compressed.ros.conversions import bytes_for_message
-    from vpr_compressed.ros.frame_messages import image_message
+    from vpr_compressed.ros.player.messages import image_message
     from vpr_compressed.runtime.parity import reference_images
 
     image = reference_images(PreprocessingSpec(width=case.width, height=case.height), 1)[0]
@@ -284,7 +284,7 @@ def slow_node() -> int:
     """Run the node with an engine that takes 200 ms more for every image."""
     import rclpy
 
-    from vpr_compressed.ros.place_recognition_node import PlaceRecognitionNode
+    from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
     from vpr_compressed.runtime.extractor import load_extractor
 
     def load(*args: Any, **options: Any) -> Any:

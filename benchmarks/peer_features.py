@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.preprocessing import resize
+from vpr_compressed.images.pixels import resize
 from vpr_compressed.records import ImageArray
 
 FloatArray = NDArray[np.float32]

@@ -36,8 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.preprocessing import PreprocessingSpec
-from vpr_compressed.preprocessing import Preprocessor
+from vpr_compressed.images.pixels import Preprocessor
+from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
 
 FloatArray = NDArray[np.float32]
@@ -170,7 +170,7 @@ def fit_centers(kind: str, materials: Materials, images: Iterable[ImageArray]) -
     """Cluster local features."""
     import torch
 
-    from vpr_compressed.model.initialise import kmeans
+    from vpr_compressed.offline.network.initialise import kmeans
 
     extract, _ = _local(kind, materials)
     rng = np.random.default_rng(0)
@@ -207,7 +207,7 @@ def fit_projection(vectors: FloatArray) -> Arrays:
     """
     import torch
 
-    from vpr_compressed.model.initialise import fit_projection as fit
+    from vpr_compressed.offline.network.initialise import fit_projection as fit
 
     weight, bias = fit(torch.from_numpy(vectors), min(PROJECTED, len(vectors) - 1))
     return {'weight': weight.numpy(), 'bias': bias.numpy()}
@@ -230,9 +230,9 @@ def _trunk(name: str, materials: Materials) -> tuple[Describe, int]:
 
 def _mobilenet(weights: Path) -> tuple[Any, int]:
     """Return MobileNetV2 up to the layer our models end at, batch norm folded."""
-    from vpr_compressed.model.backbones import build_trunk
-    from vpr_compressed.model.network import VprNetwork
-    from vpr_compressed.model.spec import NetworkSpec
+    from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.offline.network.backbones import build_trunk
+    from vpr_compressed.offline.network.network import VprNetwork
 
     trunk = build_trunk('mobilenet_v2', weights=weights)
     network = VprNetwork(NetworkSpec(
@@ -270,7 +270,7 @@ def load_model(model: str, materials: Materials, _arrays: Arrays) -> Loaded:
 
 def model_file(model: str, materials: Materials) -> list[Path]:
     """Return the file of a model."""
-    from vpr_compressed.model_file import find_model
+    from vpr_compressed.model_file.model import find_model
 
     return [find_model(Path(model))] if model else [materials.parent or Path('model_fp32.vpr')]
 

@@ -26,12 +26,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from vpr_compressed.evaluation.plots import finish
-from vpr_compressed.evaluation.plots import INK
-from vpr_compressed.evaluation.plots import RIGHT
-from vpr_compressed.evaluation.plots import style_axes
-from vpr_compressed.evaluation.plots import WIDTH_IN
-from vpr_compressed.evaluation.plots import WITHHELD
+from vpr_compressed.offline.reports.figures import finish
+from vpr_compressed.offline.reports.figures import INK
+from vpr_compressed.offline.reports.figures import RIGHT
+from vpr_compressed.offline.reports.figures import style_axes
+from vpr_compressed.offline.reports.figures import WIDTH_IN
+from vpr_compressed.offline.reports.figures import WITHHELD
 
 _FONT, _DPI = 7.5, 160
 #: Where a label may stand: beside its point, above, below, and further away.

@@ -31,12 +31,12 @@ from benchmarks.peer_words import InvertedFile
 import numpy as np
 from scipy.stats import binomtest
 
-from vpr_compressed.evaluation.ground_truth import GroundTruth
-from vpr_compressed.evaluation.metrics import hits
-from vpr_compressed.evaluation.metrics import mean_average_precision
-from vpr_compressed.evaluation.metrics import precision_at
-from vpr_compressed.evaluation.metrics import recall_at
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.accuracy.metrics import hits
+from vpr_compressed.offline.accuracy.metrics import mean_average_precision
+from vpr_compressed.offline.accuracy.metrics import precision_at
+from vpr_compressed.offline.accuracy.metrics import recall_at
+from vpr_compressed.place_map.place_map import PlaceMap
 
 CUTOFFS = (1, 5, 10)
 #: Bytes of a word of a bag: its number and its weight, four each (DBoW2 takes twelve).

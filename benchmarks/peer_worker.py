@@ -51,11 +51,11 @@ from benchmarks.peer_words import InvertedFile
 import cv2
 import numpy as np
 
-from vpr_compressed import memory
 from vpr_compressed.errors import VprError
-from vpr_compressed.images import rgb_from_encoded
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.images.pixels import rgb_from_encoded
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
+from vpr_compressed.system import memory
 
 Search = Callable[[FloatArray], object]
 #: Answers looked up for each image.

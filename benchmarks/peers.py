@@ -64,15 +64,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from vpr_compressed.cli.options import interval
 from vpr_compressed.errors import VprError
-from vpr_compressed.evaluation.ground_truth import from_file
-from vpr_compressed.evaluation.ground_truth import from_tolerance
-from vpr_compressed.evaluation.lane import Lane
-from vpr_compressed.evaluation.observation import code_digest
-from vpr_compressed.evaluation.setting import versions
+from vpr_compressed.offline.accuracy.ground_truth import from_file
+from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
+from vpr_compressed.offline.measuring.observation import code_digest
 from vpr_compressed.runtime import check_engine
 from vpr_compressed.sources.folder import list_images
+from vpr_compressed.system.machine import versions
+from vpr_compressed.system.processes import Lane
+from vpr_compressed.system.terminal import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / 'config' / 'recipes' / 'train_default.yaml'
@@ -214,8 +214,8 @@ def file_name(walk: str) -> str:
 
 def training_images(args: Namespace) -> tuple[str, ...]:
     """Return a random choice of the images our models were trained on."""
-    from vpr_compressed.compression.train_config import load_train_config
-    from vpr_compressed.compression.training_data import load_training_set
+    from vpr_compressed.offline.training.labels import load_training_set
+    from vpr_compressed.offline.training.train_config import load_train_config
 
     paths = load_training_set(args.data, load_train_config(RECIPE).data).paths
     chosen = np.random.default_rng(0).permutation(len(paths))[:args.fit_images]

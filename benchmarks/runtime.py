@@ -47,20 +47,20 @@ from typing import NamedTuple
 from matplotlib.ticker import FuncFormatter
 import numpy as np
 
-from vpr_compressed.evaluation.plots import finish
-from vpr_compressed.evaluation.plots import new_axes
-from vpr_compressed.evaluation.plots import RIGHT
-from vpr_compressed.evaluation.plots import set_title
-from vpr_compressed.evaluation.plots import WITHHELD
-from vpr_compressed.evaluation.race import Entrant
-from vpr_compressed.evaluation.race import Finisher
-from vpr_compressed.evaluation.race import race
-from vpr_compressed.model_file import default_model_path
-from vpr_compressed.model_file import find_model
-from vpr_compressed.model_file import Model
-from vpr_compressed.model_file import read_model
-from vpr_compressed.model_file import write_model
-from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.model_file.model import default_model_path
+from vpr_compressed.model_file.model import find_model
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.offline.measuring.race import Entrant
+from vpr_compressed.offline.measuring.race import Finisher
+from vpr_compressed.offline.measuring.race import race
+from vpr_compressed.offline.reports.figures import finish
+from vpr_compressed.offline.reports.figures import new_axes
+from vpr_compressed.offline.reports.figures import RIGHT
+from vpr_compressed.offline.reports.figures import set_title
+from vpr_compressed.offline.reports.figures import WITHHELD
 from vpr_compressed.runtime import installed_engines
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -184,11 +184,11 @@ def vgg16(folder: Path) -> list[Network]:
     from benchmarks.vgg16 import make_images
     from benchmarks.vgg16 import make_weights
 
-    from vpr_compressed.compression import structure
-    from vpr_compressed.compression import structure_plan
-    from vpr_compressed.compression import structure_scores
-    from vpr_compressed.model.backbones import build_trunk
-    from vpr_compressed.model.spec import NetworkSpec
+    from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.offline.compression import structure
+    from vpr_compressed.offline.compression import structure_plan
+    from vpr_compressed.offline.compression import structure_scores
+    from vpr_compressed.offline.network.backbones import build_trunk
 
     images = make_images(Namespace(seed=0, width=LARGE.width, height=LARGE.height))
     networks: list[Network] = []

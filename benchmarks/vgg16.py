@@ -43,9 +43,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from vpr_compressed.model.spec import NetworkSpec
-    from vpr_compressed.model_file import Model
-    from vpr_compressed.tensors import Tensor
+    from vpr_compressed.model_file.model import Model
+    from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.model_file.tensors import Tensor
 
 # The process that measures time and memory must not load torch, so packages that do are
 # imported in the functions that use them.
@@ -92,11 +92,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def run(dimension: int, folder: Path, args: argparse.Namespace) -> list[Row]:
     """Measure one descriptor size; every row is printed as soon as it is there."""
-    from vpr_compressed.model.backbones import build_trunk
-    from vpr_compressed.model.spec import NetworkSpec
-    from vpr_compressed.model_file import Model
-    from vpr_compressed.model_file import write_model
-    from vpr_compressed.preprocessing import PreprocessingSpec
+    from vpr_compressed.model_file.model import Model
+    from vpr_compressed.model_file.model import write_model
+    from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.model_file.spec import PreprocessingSpec
+    from vpr_compressed.offline.network.backbones import build_trunk
 
     spec = NetworkSpec(trunk='vgg16', layers=tuple(build_trunk('vgg16').layers),
                        clusters=CLUSTERS, dimension=dimension)
@@ -166,10 +166,10 @@ def make_images(args: argparse.Namespace) -> NDArray[np.float32]:
 
 def check_pruning(spec: NetworkSpec, weights: Weights, images: NDArray[np.float32]) -> Row:
     """Halve every layer's channels and compare the small network with the masked one."""
-    from vpr_compressed.compression import structure
-    from vpr_compressed.compression import structure_plan
-    from vpr_compressed.compression import structure_scores
-    from vpr_compressed.model.spec import multiply_adds
+    from vpr_compressed.model_file.spec import multiply_adds
+    from vpr_compressed.offline.compression import structure
+    from vpr_compressed.offline.compression import structure_plan
+    from vpr_compressed.offline.compression import structure_scores
 
     groups = structure.channel_groups(spec)
     scores = structure_scores.importances(spec, weights, groups, 'l1')
@@ -193,7 +193,7 @@ def torch_descriptors(
     """Return the descriptors of the torch network, ``(N, D)``."""
     import torch
 
-    from vpr_compressed.model.network import VprNetwork
+    from vpr_compressed.offline.network.network import VprNetwork
 
     network = VprNetwork(spec).eval()
     network.load_tensors(weights)
@@ -207,8 +207,8 @@ def compress(weights: Weights, sparsity: float, bits: int) -> dict[str, Tensor]:
     """Zero the smallest weights of each tensor and share the others on the int8 grid."""
     import torch
 
-    from vpr_compressed.compression.codebook import fit_codebook
-    from vpr_compressed.compression.sparsify import smallest
+    from vpr_compressed.offline.compression.codebook import fit_codebook
+    from vpr_compressed.offline.compression.sparsify import smallest
 
     found: dict[str, Tensor] = {}
     for name, values in weights.items():
@@ -223,9 +223,9 @@ def compress(weights: Weights, sparsity: float, bits: int) -> dict[str, Tensor]:
 
 def sizes(path: Path, model: Model, parent_bytes: int) -> Row:
     """Write a model and compare its bytes with the entropy of its symbols."""
-    from vpr_compressed.model_file import file_report
-    from vpr_compressed.model_file import read_model
-    from vpr_compressed.model_file import write_model
+    from vpr_compressed.model_file.model import read_model
+    from vpr_compressed.model_file.model import write_model
+    from vpr_compressed.model_file.report import file_report
 
     started = time.process_time()
     write_model(path, model)
@@ -244,8 +244,8 @@ def calibrate(model: Model, images: NDArray[np.float32]) -> dict[str, Any]:
     """Return uint8 ranges of all layers, from the extremes on the images."""
     import torch
 
-    from vpr_compressed.compression.activations import calibrate as ranges
-    from vpr_compressed.compression.student import Student
+    from vpr_compressed.offline.compression.calibration_images import calibrate as ranges
+    from vpr_compressed.offline.compression.student import Student
 
     batches = [torch.from_numpy(image[np.newaxis]) for image in images]
     return dict(ranges(Student.of_model(model), batches, 100.0))
@@ -280,7 +280,7 @@ def measure(path: Path, repeats: int, threads: int) -> Row:
 
     CPU time, summed over threads, is what counts on a busy machine.
     """
-    from vpr_compressed.evaluation.model_cost import load_measured
+    from vpr_compressed.offline.measuring.model_cost import load_measured
 
     begun = time.process_time()
     loaded = load_measured(path, engine='onnxruntime', threads=threads)

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from tiny_model import make_tiny_model  # noqa: E402
 
-from vpr_compressed.model_file import write_model  # noqa: E402
+from vpr_compressed.model_file.model import write_model  # noqa: E402
 
 
 @pytest.fixture(scope='session', autouse=True)

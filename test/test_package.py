@@ -183,12 +183,14 @@ def test_every_entry_point_is_a_function(setup_arguments: dict[str, Any]) -> Non
 
 
 def test_every_node_has_an_entry_point(setup_arguments: dict[str, Any]) -> None:
-    """``ros2 run vpr_compressed <name>`` finds each ``ros/<name>_node.py``."""
+    """``ros2 run vpr_compressed <name>`` finds ``<name>/node.py`` or ``<name>_node.py``."""
     scripts = setup_arguments['entry_points']['console_scripts']
-    nodes = {path.stem for path in (PACKAGE / 'ros').glob('*_node.py')}
-    assert nodes
+    folder = PACKAGE / 'ros'
+    nodes = [path.relative_to(folder).with_suffix('').as_posix().replace('/', '.')
+             for path in (*folder.glob('*/node.py'), *folder.glob('*_node.py'))]
+    assert len(nodes) >= 4
     for node in nodes:
-        name = node.removesuffix('_node')
+        name = node.removesuffix('.node').removesuffix('_node')
         assert f'{name} = vpr_compressed.ros.{node}:main' in scripts
 
 

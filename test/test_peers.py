@@ -37,7 +37,7 @@ from benchmarks import peers  # noqa: E402
 from benchmarks.peer_registry import METHODS  # noqa: E402
 from benchmarks.peer_worker import make_search  # noqa: E402
 
-from vpr_compressed.evaluation.ground_truth import from_tolerance  # noqa: E402
+from vpr_compressed.offline.accuracy.ground_truth import from_tolerance  # noqa: E402
 
 WALKS = ('gardens_point/day_left', 'gardens_point/day_right', 'gardens_point/night_right',
          'corridor/ref', 'corridor/query')

@@ -22,13 +22,13 @@ import sys
 import numpy as np
 import pytest
 
-from vpr_compressed.calibration import SimilarityCalibration
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import DescriptorArray

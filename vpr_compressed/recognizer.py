@@ -29,7 +29,6 @@ from typing import Protocol
 
 import numpy as np
 
-from vpr_compressed.calibration import SimilarityCalibration
 from vpr_compressed.config import option
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.consistency import ConsistencyFilter
@@ -37,7 +36,8 @@ from vpr_compressed.consistency import NS_PER_S
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray

@@ -25,7 +25,7 @@ from bag_maker import START
 import pytest
 
 from vpr_compressed.cli.main import main
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 
 
@@ -148,8 +148,8 @@ def other_model(tiny_model_path: Path, folder: Path) -> Path:
     """Return a model whose descriptors have another id."""
     from dataclasses import replace
 
-    from vpr_compressed.model_file import read_model
-    from vpr_compressed.model_file import write_model
+    from vpr_compressed.model_file.model import read_model
+    from vpr_compressed.model_file.model import write_model
 
     model = read_model(tiny_model_path)
     tensors = dict(model.tensors)

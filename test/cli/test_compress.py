@@ -38,16 +38,16 @@ from rosbags.typesys import Stores
 pytest.importorskip('torch', reason='compressing needs torch (train extra)')
 
 from vpr_compressed.cli import compress  # noqa: E402
-from vpr_compressed.cli import compress_session  # noqa: E402
 from vpr_compressed.cli.main import main  # noqa: E402
-from vpr_compressed.compression.recipe import describe  # noqa: E402
-from vpr_compressed.compression.recipe import load_recipe  # noqa: E402
-from vpr_compressed.evaluation.model_worker import ModelFacts  # noqa: E402
-from vpr_compressed.evaluation.row import Measured  # noqa: E402
-from vpr_compressed.evaluation.worker_process import MeasurementCancelledError  # noqa: E402
-from vpr_compressed.model_file import read_model  # noqa: E402
+from vpr_compressed.model_file.model import read_model  # noqa: E402
+from vpr_compressed.offline.compression import session  # noqa: E402
+from vpr_compressed.offline.compression.measured_row import Measured  # noqa: E402
+from vpr_compressed.offline.compression.recipe import describe  # noqa: E402
+from vpr_compressed.offline.compression.recipe import load_recipe  # noqa: E402
+from vpr_compressed.offline.measuring.labelled_sets import ModelFacts  # noqa: E402
 from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
 from vpr_compressed.runtime.parity import check_parity  # noqa: E402
+from vpr_compressed.system.processes import MeasurementCancelledError  # noqa: E402
 
 IMAGES = 60
 KIND = 'sensor_msgs/msg/CompressedImage'
@@ -135,7 +135,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             path=path, facts=facts, scores={}, decisions=None, parent=parent,
             descriptors=np.stack([extractor.describe(image) for image in images]))
 
-    monkeypatch.setattr(compress_session, 'measure_row', measure)
+    monkeypatch.setattr(session, 'measure_row', measure)
 
 
 def interrupted(site: Site, out: Path, step: str, number: signal.Signals) -> tuple[int, str]:
@@ -311,7 +311,7 @@ def test_a_row_that_was_not_measured_is_made_up_for(
     site: Site, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while measuring the first step."""
-    measure = compress_session.measure_row
+    measure = session.measure_row
     calls: list[Path] = []
 
     def kill(path: Path, *rest: Any, **how: Any) -> Measured:
@@ -322,7 +322,7 @@ def test_a_row_that_was_not_measured_is_made_up_for(
         return measure(path, *rest, **how)
 
     short = ('--set=steps.1.steps=3', '--set=steps.2.steps=3')
-    monkeypatch.setattr(compress_session, 'measure_row', kill)
+    monkeypatch.setattr(session, 'measure_row', kill)
     assert main(site.command(tmp_path, *short)) == 130
     assert main(site.command(tmp_path, *short)) == 0
     report = json.loads((tmp_path / 'report.json').read_text(encoding='utf-8'))

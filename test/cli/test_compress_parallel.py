@@ -27,8 +27,8 @@ import pytest
 
 pytest.importorskip('torch', reason='compressing needs torch (train extra)')
 
-from vpr_compressed.model_file import read_model  # noqa: E402
-from vpr_compressed.tensors import QuantizedTensor  # noqa: E402
+from vpr_compressed.model_file.model import read_model  # noqa: E402
+from vpr_compressed.model_file.tensors import QuantizedTensor  # noqa: E402
 
 RECIPE = """
 held_out: 0.4

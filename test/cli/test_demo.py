@@ -32,12 +32,12 @@ import psutil
 import pytest
 
 from vpr_compressed.cli import demo
-from vpr_compressed.cli import ros_processes
 from vpr_compressed.cli.main import main
 from vpr_compressed.cli.main import make_parser
-from vpr_compressed.cli.ros_processes import RosProcess
-from vpr_compressed.cli.ros_processes import running
 from vpr_compressed.errors import VprError
+from vpr_compressed.system import ros_processes
+from vpr_compressed.system.ros_processes import RosProcess
+from vpr_compressed.system.ros_processes import running
 
 DOMAIN = os.environ.get('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 LIMIT_S = 120.0

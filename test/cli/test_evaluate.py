@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from vpr_compressed.cli.main import main
-from vpr_compressed.evaluation import worker_process
+from vpr_compressed.system import processes
 
 PLOTS = {
     'recall.png', 'precision_recall.png', 'similarity.png', 'best_matches.png',
@@ -231,7 +231,7 @@ def test_interrupt_leaves_the_earlier_report(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(worker_process, '_follow', interrupted)
+    monkeypatch.setattr(processes, '_follow', interrupted)
     assert evaluate(
         walks / 'day', walks / 'night', tiny_model_path, *arguments, str(tmp_path / 'no')) == 130
     assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before

@@ -30,10 +30,9 @@ import numpy as np
 import pytest
 from tiny_model import make_tiny_model
 
-from vpr_compressed import children
 from vpr_compressed.cli.main import main
-from vpr_compressed.evaluation import worker_process
-from vpr_compressed.model_file import write_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.system import processes
 
 
 @pytest.fixture(scope='module')
@@ -120,7 +119,7 @@ def test_another_ground_truth_is_answered_without_a_child(
     def forbidden(*_args: object, **_more: object) -> None:
         pytest.fail('a child was started')
 
-    monkeypatch.setattr(worker_process, 'run_worker', forbidden)
+    monkeypatch.setattr(processes, 'run_worker', forbidden)
     assert main(arguments(
         walks, models, '--tolerance-frames', '3', '--out', str(tmp_path), '--cache',
         str(folder / '.vpr_cache'))) == 0
@@ -190,7 +189,8 @@ def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
 
     with subprocess.Popen(
             [sys.executable, '-m', 'vpr_compressed', *command('out')], text=True,
-            stderr=subprocess.PIPE, env=children.environment(), start_new_session=True) as process:
+            stderr=subprocess.PIPE, env=processes.environment(),
+            start_new_session=True) as process:
         cache, limit = tmp_path / 'out' / '.vpr_cache', time.monotonic() + 60
         while sum(path.stat().st_size for path in cache.glob('*.bin')) < 40_000:
             assert process.poll() is None

@@ -29,13 +29,13 @@ from tiny_model import make_tiny_model
 
 from vpr_compressed.cli import export
 from vpr_compressed.cli.main import main
-from vpr_compressed.model_file import default_model_path
-from vpr_compressed.model_file import Model
-from vpr_compressed.model_file import read_model
-from vpr_compressed.model_file import write_model
-from vpr_compressed.preprocessing import Preprocessor
+from vpr_compressed.images.pixels import Preprocessor
+from vpr_compressed.model_file.model import default_model_path
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.runtime.extractor import load_extractor
-from vpr_compressed.tensors import ActivationRange
 
 
 def picture(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -101,9 +101,9 @@ def test_torch_file_holds_plain_data_and_the_network(
 ) -> None:
     """Loaded with weights_only, the specification alone is enough to rebuild the network."""
     torch = pytest.importorskip('torch', reason='tensors are written with torch (train extra)')
-    from vpr_compressed.model.network import VprNetwork
-    from vpr_compressed.model.spec import NetworkSpec
-    from vpr_compressed.preprocessing import PreprocessingSpec
+    from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.model_file.spec import PreprocessingSpec
+    from vpr_compressed.offline.network.network import VprNetwork
 
     out = tmp_path / 'tiny.pth'
     assert main(['export', str(tiny_model_path), '--format', 'torch', '--out', str(out)]) == 0
@@ -157,7 +157,7 @@ def test_file_that_computes_something_else_is_not_kept(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A mistake in writing the graph, here centres of the other sign, leaves no file."""
-    from vpr_compressed.runtime import onnx_export
+    from vpr_compressed.offline.network import onnx_export
 
     right = onnx_export.build_graph
 

@@ -29,7 +29,7 @@ pytest.importorskip('scipy', reason='MATLAB files are read with scipy (scipy ext
 from tiny_checkpoints import make_foreign  # noqa: E402
 
 from vpr_compressed.cli.main import main  # noqa: E402
-from vpr_compressed.model_file import read_model  # noqa: E402
+from vpr_compressed.model_file.model import read_model  # noqa: E402
 from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
 
 RECIPE = """

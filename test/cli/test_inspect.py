@@ -25,9 +25,9 @@ import pytest
 from tiny_model import make_tiny_model
 
 from vpr_compressed.cli.main import main
-from vpr_compressed.map_store import PlaceMap
-from vpr_compressed.model_file import read_model
-from vpr_compressed.model_file import write_model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Pose
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.parity import describe_reference

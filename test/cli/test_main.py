@@ -28,6 +28,7 @@ from vpr_compressed.cli import options
 from vpr_compressed.cli.main import main
 from vpr_compressed.cli.main import VERBS
 from vpr_compressed.errors import VprError
+from vpr_compressed.system import terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,4 +136,4 @@ def test_numbers_that_make_no_sense_are_refused(text: str) -> None:
 ])
 def test_bytes_are_readable(count: float, text: str) -> None:
     """Powers of 1000, so that file sizes can be compared with the file manager."""
-    assert options.human_bytes(count) == text
+    assert terminal.human_bytes(count) == text

@@ -131,7 +131,7 @@ def node_process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 
     made: list[NodeProcess] = []
 
-    def make(module: str = 'place_recognition_node', **parameters: object) -> NodeProcess:
+    def make(module: str = 'place_recognition.node', **parameters: object) -> NodeProcess:
         named = {name.replace('__', '.'): value for name, value in parameters.items()}
         made.append(NodeProcess(module, tmp_path / f'node{len(made)}.log', named))
         return made[-1]
@@ -164,7 +164,7 @@ def walk_map(tmp_path: Path, places: list[ImageArray]) -> Path:
     """Return a map of the twelve places, made with ``PixelExtractor``, without poses."""
     from ros_harness import PixelExtractor
 
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.place_map.place_map import PlaceMap
 
     path = tmp_path / 'walk.map'
     extractor = PixelExtractor()

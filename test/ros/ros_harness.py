@@ -45,14 +45,14 @@ from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
 import vpr_compressed
-from vpr_compressed.calibration import SimilarityCalibration
+from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.records import ImageArray
 from vpr_compressed.ros.conversions import bytes_for_message
 from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.conversions import matches_from_cloud
 from vpr_compressed.ros.conversions import stamp_to_ns
-from vpr_compressed.ros.frame_messages import image_message
-from vpr_compressed.ros.place_recognition_node import PlaceRecognitionNode
+from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
+from vpr_compressed.ros.player.messages import image_message
 
 ROOT = Path(vpr_compressed.__file__).parents[1]
 TIMEOUT_S = 60.0

@@ -37,10 +37,10 @@ from ros_harness import TIMEOUT_S
 from std_srvs.srv import Trigger
 
 from vpr_compressed.errors import ConfigError
-from vpr_compressed.ros.compress_node import CompressNode
-from vpr_compressed.ros.compress_process import compress_command
-from vpr_compressed.ros.compress_process import Progress
-from vpr_compressed.ros.node_config import CompressConfig
+from vpr_compressed.ros.compress.child import compress_command
+from vpr_compressed.ros.compress.child import Progress
+from vpr_compressed.ros.compress.config import CompressConfig
+from vpr_compressed.ros.compress.node import CompressNode
 
 #: Says what it is told to, line by line, and ends as the verb would. A number is a pause.
 CHILD = """
@@ -409,6 +409,6 @@ def test_a_mistake_of_the_real_verb_reaches_the_log(node_process: Any, tmp_path:
     """The whole chain, up to the first error."""
     pytest.importorskip('torch', reason='the verb needs torch (train extra)')
     running = node_process(
-        'compress_node', recipe=tmp_path / 'nowhere.yaml', images=tmp_path, out=tmp_path / 'out')
+        'compress.node', recipe=tmp_path / 'nowhere.yaml', images=tmp_path, out=tmp_path / 'out')
     assert running.wait() == 1, running.text
     assert f'failed: cannot read {tmp_path}/nowhere.yaml' in running.text

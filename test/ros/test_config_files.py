@@ -24,9 +24,9 @@ from xml.etree import ElementTree
 import pytest
 
 from vpr_compressed.config import read_yaml
-from vpr_compressed.ros.node_config import CompressConfig
+from vpr_compressed.ros.compress.config import CompressConfig
 from vpr_compressed.ros.parameters import ParameterGroup
-from vpr_compressed.ros.place_recognition_node import GROUPS
+from vpr_compressed.ros.place_recognition.node import GROUPS
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
 #: The others belong to the recognition node.

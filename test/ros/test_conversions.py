@@ -31,7 +31,7 @@ from vpr_compressed.records import Match
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros import conversions
-from vpr_compressed.ros import markers
+from vpr_compressed.ros.place_recognition import markers
 
 STAMP_NS = 1_700_000_000_123_456_789
 NEAR = Keyframe(

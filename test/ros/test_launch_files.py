@@ -33,7 +33,7 @@ from typing import Any
 import cv2
 import pytest
 
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
 
 # not "launch": this repository's folder of that name would pass for the package
@@ -71,8 +71,8 @@ def prefix(tmp_path: Path) -> Path:
     (marker / 'vpr_compressed').touch()
     for name in ('launch', 'config', 'rviz', 'package.xml'):
         (share / name).symlink_to(ROOT / name)
-    for name, module in (('place_recognition', 'place_recognition_node'),
-                         ('player', 'player_node'), ('compress', 'compress_node')):
+    for name, module in (('place_recognition', 'place_recognition.node'),
+                         ('player', 'player.node'), ('compress', 'compress.node')):
         program = programs / name
         program.write_text(
             WRAPPER.format(python=sys.executable, module=module), encoding='utf-8')

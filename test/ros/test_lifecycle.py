@@ -31,7 +31,7 @@ from ros_harness import PixelExtractor
 
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.records import ImageArray
-from vpr_compressed.ros.place_recognition_node import PlaceRecognitionNode
+from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
 
 Stamp = Callable[[int], int]
 FAILURE = TransitionCallbackReturn.FAILURE

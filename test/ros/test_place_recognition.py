@@ -29,13 +29,13 @@ from ros_harness import PixelExtractor
 from sensor_msgs.msg import Image
 
 from vpr_compressed.consistency import ConsistencyConfig
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros.conversions import header_at
-from vpr_compressed.ros.frame_messages import image_message
+from vpr_compressed.ros.player.messages import image_message
 from vpr_compressed.runtime.extractor import load_extractor
 
 Stamp = Callable[[int], int]

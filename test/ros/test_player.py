@@ -29,10 +29,10 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
 from vpr_compressed.ros.conversions import stamp_to_ns
-from vpr_compressed.ros.recording import Recording
+from vpr_compressed.ros.player.recording import Recording
 
 NS = 1_000_000_000
 
@@ -60,7 +60,7 @@ def test_a_walk_is_mapped_and_recognised_in_lock_step(
     play = {'source': folder, 'rate': 0.0, 'wait_for_answer': True, 'image_transport': transport}
     mapper = local_node(PixelExtractor(0.02), mode='mapping', pose_source='topic_pose',
                         pose_wait_s=2.0, **common).start()
-    player = node_process('player_node', **play)
+    player = node_process('player.node', **play)
     assert player.wait() == 0, player.text
     assert '12 unknown, 0 unanswered' in player.text
     mapper.close()
@@ -70,7 +70,7 @@ def test_a_walk_is_mapped_and_recognised_in_lock_step(
 
     local_node(PixelExtractor(0.02), mode='localization', **common).start()
     record = tmp_path / 'answers.jsonl'
-    player = node_process('player_node', record_path=record, **play)
+    player = node_process('player.node', record_path=record, **play)
     assert player.wait() == 0, player.text
     answers = [json.loads(line) for line in record.read_text(encoding='utf-8').splitlines()]
     assert [answer['index'] for answer in answers] == list(range(12))
@@ -91,7 +91,7 @@ def test_published_pixels_are_those_of_the_files(
     """A stored file is sent untouched when the transport is compressed."""
     seen: list[CompressedImage] = []
     peer.create_subscription(CompressedImage, '/image/compressed', seen.append, 20)
-    player = node_process('player_node', source=folder, rate=0.0, hz=30.0,
+    player = node_process('player.node', source=folder, rate=0.0, hz=30.0,
                           image_transport='compressed')
     assert peer.until(lambda: len(seen) == 12)
     assert player.wait() == 0, player.text
@@ -104,7 +104,7 @@ def test_published_pixels_are_those_of_the_files(
 def test_the_stamps_set_the_pace(folder: Path, node_process: Any, peer: Any) -> None:
     """At ten times the speed, twelve images half a second apart take at least 0.55 s."""
     peer.create_subscription(Image, '/image', lambda message: None, 20)
-    player = node_process('player_node', source=folder, rate=10.0)
+    player = node_process('player.node', source=folder, rate=10.0)
     assert player.wait() == 0, player.text
     # Taken from the player's clock: when a message is handed out here is up to DDS.
     taken_s = re.search(r'played 12 images in ([0-9.]+) s', player.text)
@@ -126,13 +126,13 @@ def test_what_cannot_be_played_is_refused_in_words(
     parameters: dict[str, object], message: str
 ) -> None:
     """Exit code 1 and one line, no traceback."""
-    from vpr_compressed.ros import player_node
+    from vpr_compressed.ros.player import node
 
     names = {'tmp': tmp_path, 'folder': folder}
     arguments = ['--ros-args']
     for name, value in parameters.items():
         arguments += ['-p', f'{name}:={str(value).format(**names)}']
-    assert player_node.main(arguments) == 1
+    assert node.main(arguments) == 1
     said = capfd.readouterr().err
     assert message.format(**names) in said
     assert 'Traceback' not in said
@@ -185,12 +185,12 @@ def test_images_of_one_stamp_are_answered_in_order_and_strangers_are_counted() -
 
 def test_node_report_is_in_the_format_the_evaluation_reads(tmp_path: Path) -> None:
     """The two sides cannot import each other; a node that said nothing has no counts."""
-    from vpr_compressed.evaluation import live
-    from vpr_compressed.ros import node_report
+    from vpr_compressed.offline.measuring.live import answers
+    from vpr_compressed.ros.player import node_report
 
-    assert (node_report.FORMAT, node_report.SUFFIX) == (live.NODE_FORMAT, live.NODE_SUFFIX)
+    assert (node_report.FORMAT, node_report.SUFFIX) == (answers.NODE_FORMAT, answers.NODE_SUFFIX)
     assert node_report.path_beside(Path('out/run_0.5')) == Path('out/run_0.5.node.json')
     record = tmp_path / 'answers.jsonl'
     node_report.NodeReport('/image').write(record, transport='raw', unmatched=0)
     assert (tmp_path / 'answers.node.json').is_file()
-    assert live.read_node_counts(record) is None
+    assert answers.read_node_counts(record) is None

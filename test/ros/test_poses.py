@@ -30,10 +30,10 @@ from rclpy.node import Node
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
-from vpr_compressed.ros import transforms
-from vpr_compressed.ros.node_config import PlaceRecognitionConfig
-from vpr_compressed.ros.poses import make_pose_source
-from vpr_compressed.ros.poses import PoseBuffer
+from vpr_compressed.ros.place_recognition import tf
+from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.pose_sources import make_pose_source
+from vpr_compressed.ros.place_recognition.pose_sources import PoseBuffer
 
 NS = 1_000_000_000
 SIN45 = math.sqrt(0.5)
@@ -80,8 +80,8 @@ def test_transforms_compose_and_invert() -> None:
     """A quarter turn to the left, then forward, is a step along y."""
     turned = ((1.0, 2.0, 0.0), (0.0, 0.0, SIN45, SIN45))
     forward = ((3.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    assert transforms.compose(turned, forward)[0] == pytest.approx((1.0, 5.0, 0.0))
-    position, rotation = transforms.compose(turned, transforms.inverse(turned))
+    assert tf.compose(turned, forward)[0] == pytest.approx((1.0, 5.0, 0.0))
+    position, rotation = tf.compose(turned, tf.inverse(turned))
     assert position == pytest.approx((0.0, 0.0, 0.0))
     assert rotation == pytest.approx((0.0, 0.0, 0.0, 1.0))
 
@@ -95,7 +95,7 @@ def test_tf_without_tf2_ros_is_refused_with_the_remedy(
     with pytest.raises(ConfigError, match=r'tf2_ros.*pose_source: topic_pose'):
         make_pose_source(SimpleNamespace(), config)
     with pytest.raises(ConfigError, match='publish_map_to_odom_tf'):
-        transforms.MapToOdom(SimpleNamespace(), config)
+        tf.MapToOdom(SimpleNamespace(), config)
 
 
 class StandInTf:
@@ -163,12 +163,12 @@ def test_map_to_odom_puts_the_base_where_it_was_recognised(
     """map_T_odom times odom_T_base must be the recognised pose."""
     monkeypatch.setitem(sys.modules, 'tf2_ros', StandInTf)
     node = Node('tf_sender', context=context)
-    broadcaster = transforms.MapToOdom(node, PlaceRecognitionConfig(mode='slam'))
+    broadcaster = tf.MapToOdom(node, PlaceRecognitionConfig(mode='slam'))
     pose = Pose(position_m=(10.0, -4.0, 0.0), orientation_xyzw=(0.0, 0.0, 1.0, 0.0))
     broadcaster.publish(pose, 5 * NS)
     sent = StandInTf.sent[-1]
     place, turn = sent.transform.translation, sent.transform.rotation
-    result = transforms.compose(
+    result = tf.compose(
         ((place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)),
         ((2.0, 0.0, 0.0), (0.0, 0.0, SIN45, SIN45)))
     assert result[0] == pytest.approx((10.0, -4.0, 0.0))

@@ -26,9 +26,9 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
-from vpr_compressed.ros.place_recognition_node import PlaceRecognitionNode
+from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
 from vpr_compressed.runtime.extractor import load_extractor
 
 Stamp = Callable[[int], int]

@@ -30,8 +30,8 @@ from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
-from vpr_compressed.ros.node_config import RelocalizerConfig
 from vpr_compressed.ros.relocalizer_node import RelocalizePolicy
+from vpr_compressed.ros.relocalizer_node import RelocalizerConfig
 from vpr_compressed.ros.relocalizer_node import RelocalizerNode
 
 

@@ -32,7 +32,7 @@ from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
 
 Stamp = Callable[[int], int]
@@ -234,7 +234,7 @@ def test_the_debug_image_is_made_only_for_somebody(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It costs a JPEG per image."""
-    from vpr_compressed.ros import outputs
+    from vpr_compressed.ros.place_recognition import outputs
 
     made: list[int] = []
     original = outputs.debug_image

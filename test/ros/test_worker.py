@@ -22,7 +22,7 @@ import pytest
 
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
-from vpr_compressed.ros.worker import Worker
+from vpr_compressed.ros.place_recognition.worker import Worker
 
 
 class Slow:

@@ -27,8 +27,8 @@ from tiny_model import make_tiny_model
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.errors import ModelFileError
-from vpr_compressed.model_file import default_model_path
-from vpr_compressed.model_file import write_model
+from vpr_compressed.model_file.model import default_model_path
+from vpr_compressed.model_file.model import write_model
 from vpr_compressed.runtime import installed_engines
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.extractor import load_extractor
@@ -57,8 +57,8 @@ def test_descriptor_equals_the_formulas_of_the_paper(
     tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
     """A slow float64 computation of trunk, NetVLAD and projection gives the same vector."""
-    from vpr_compressed.model_file import read_model
-    from vpr_compressed.preprocessing import Preprocessor
+    from vpr_compressed.images.pixels import Preprocessor
+    from vpr_compressed.model_file.model import read_model
 
     model = read_model(tiny_model_path)
     image = rng.integers(0, 256, (48, 64, 3), np.uint8)
@@ -119,7 +119,7 @@ def test_a_black_image_has_a_finite_descriptor(engine: str, tiny_model_path: Pat
 @pytest.mark.parametrize('name', ['default', 'small'])
 def test_every_engine_equals_the_packaged_reference(engine: str, name: str) -> None:
     """The descriptors in the packaged file, made by another process on another day."""
-    from vpr_compressed.model_file import read_model
+    from vpr_compressed.model_file.model import read_model
     from vpr_compressed.runtime.parity import check_parity
 
     if engine not in installed_engines():

@@ -24,21 +24,21 @@ import numpy as np
 import pytest
 from tiny_model import make_tiny_model
 
-from vpr_compressed.model.spec import INPUT
-from vpr_compressed.model.spec import NetworkSpec
-from vpr_compressed.model_file import default_model_path
-from vpr_compressed.model_file import Model
-from vpr_compressed.model_file import read_model
-from vpr_compressed.preprocessing import normalise
-from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.images.pixels import normalise
+from vpr_compressed.model_file.model import default_model_path
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.spec import INPUT
+from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.model_file.tensors import ActivationRange
+from vpr_compressed.model_file.tensors import CodebookTensor
+from vpr_compressed.model_file.tensors import quantize
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import DISABLED
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.runtime.parity import reference_images
-from vpr_compressed.tensors import ActivationRange
-from vpr_compressed.tensors import CodebookTensor
-from vpr_compressed.tensors import quantize
 
 torch = pytest.importorskip('torch', reason='the reference engine needs torch')
 
@@ -53,7 +53,7 @@ def on_grid(model: Model) -> Model:
 
 def calibrated(model: Model) -> Model:
     """Return a model whose activation ranges cover what the reference images give."""
-    from vpr_compressed.model.network import VprNetwork
+    from vpr_compressed.offline.network.network import VprNetwork
 
     network = VprNetwork(model.spec).eval()
     network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
@@ -75,8 +75,8 @@ def calibrated(model: Model) -> Model:
 def mobilenet() -> Model:
     """Return MobileNetV2 with random weights, folded, and a small head."""
     pytest.importorskip('torchvision', reason='trunks come from torchvision')
-    from vpr_compressed.model.backbones import build_trunk
-    from vpr_compressed.model.network import VprNetwork
+    from vpr_compressed.offline.network.backbones import build_trunk
+    from vpr_compressed.offline.network.network import VprNetwork
 
     torch.manual_seed(3)
     trunk = build_trunk('mobilenet_v2')
@@ -128,7 +128,7 @@ def rounded_values(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def reference_values(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Return the same integers as the reference network computes them."""
-    from vpr_compressed.runtime.torch_integers import IntegerNetwork
+    from vpr_compressed.offline.network.torch_engine import IntegerNetwork
 
     found: dict[str, np.ndarray] = {}
 

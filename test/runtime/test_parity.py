@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from tiny_model import make_tiny_model
 
-from vpr_compressed.model_file import Model
-from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.parity import check_parity
 from vpr_compressed.runtime.parity import describe_reference

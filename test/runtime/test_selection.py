@@ -28,8 +28,9 @@ import pytest
 from tiny_model import make_tiny_model
 
 from vpr_compressed.errors import EngineError
-from vpr_compressed.model_file import Model
-from vpr_compressed.model_file import write_model
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.runtime import installed_engines
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime import selection
@@ -39,7 +40,6 @@ from vpr_compressed.runtime.selection import candidates
 from vpr_compressed.runtime.selection import choose_engine
 from vpr_compressed.runtime.selection import Trial
 from vpr_compressed.runtime.selection import try_engine
-from vpr_compressed.tensors import ActivationRange
 
 ENGINES = ['onnxruntime', 'openvino', 'opencv']
 

@@ -24,11 +24,11 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-from vpr_compressed.cli.options import interval
+from vpr_compressed.system.terminal import interval
 
 if TYPE_CHECKING:
-    from vpr_compressed.evaluation.race import Entrant
-    from vpr_compressed.evaluation.race import Finisher
+    from vpr_compressed.offline.measuring.race import Entrant
+    from vpr_compressed.offline.measuring.race import Finisher
 
 NAME = 'benchmark'
 HELP = 'time models and engines against each other on this machine'
@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
     from tqdm import tqdm
 
     from vpr_compressed.errors import VprError
-    from vpr_compressed.evaluation.race import race
+    from vpr_compressed.offline.measuring.race import race
 
     runners = entrants(args)
     with tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=interval()) as bar:
@@ -94,9 +94,9 @@ def entrants(args: Namespace) -> list[Entrant]:
 
     :raises VprError: for a model file that cannot be used, or an unknown engine
     """
-    from vpr_compressed.evaluation.race import Entrant
-    from vpr_compressed.model_file import find_model
-    from vpr_compressed.model_file import read_model
+    from vpr_compressed.model_file.model import find_model
+    from vpr_compressed.model_file.model import read_model
+    from vpr_compressed.offline.measuring.race import Entrant
     from vpr_compressed.runtime import check_engine
     from vpr_compressed.runtime import installed_engines
 

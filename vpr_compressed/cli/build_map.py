@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING
 
 from vpr_compressed.cli import options
 from vpr_compressed.errors import MapFileError
+from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.place_map.place_map import PlaceMap
     from vpr_compressed.recognizer import Recognizer
     from vpr_compressed.runtime.extractor import Extractor
     from vpr_compressed.sources import ImageSource
@@ -86,7 +87,7 @@ def run(args: Namespace) -> int:
     places = f'mapped {added} places' if finished else (
         f'interrupted; kept the {added} places mapped so far')
     print(f'{places} from {source.describe()} in {seconds:.1f} s{total}')
-    print(f'{args.out}: {options.human_bytes(args.out.stat().st_size)}')
+    print(f'{args.out}: {terminal.human_bytes(args.out.stat().st_size)}')
     if not finished:
         command = shlex.join(['build-map', str(args.source), '--out', str(args.out), '--append'])
         print(f'add another session with: vpr_compressed {command}')
@@ -99,7 +100,7 @@ def open_map(path: Path, extractor: Extractor, *, append: bool, overwrite: bool)
 
     :raises MapFileError: it exists and neither is wanted, or belongs to another model
     """
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.place_map.place_map import PlaceMap
 
     if path.exists() and append:
         return PlaceMap.open(path, descriptor_id=extractor.descriptor_id, read_only=False)
@@ -133,7 +134,7 @@ def add_places(source: ImageSource, recognizer: Recognizer) -> bool:
     :returns: False when the user interrupted; the places so far are in the map
     """
     try:
-        with options.progress(len(source), 'mapping') as bar:
+        with terminal.progress(len(source), 'mapping') as bar:
             for frame in source:
                 recognizer.process(
                     frame.load(at_least=recognizer.input_size), stamp_ns=frame.stamp_ns,

@@ -33,11 +33,11 @@ from vpr_compressed.cli.offline import INTERRUPTED
 from vpr_compressed.cli.offline import parse_overrides
 from vpr_compressed.cli.offline import start_torch
 from vpr_compressed.cli.offline import tell
-from vpr_compressed.cli.options import interval
+from vpr_compressed.system.terminal import interval
 
 if TYPE_CHECKING:
-    from vpr_compressed.cli.compress_session import Outcome
-    from vpr_compressed.evaluation.compression_report import StepRow
+    from vpr_compressed.offline.compression.session import Outcome
+    from vpr_compressed.offline.reports.compression_rows import StepRow
 
 NAME = 'compress'
 HELP = 'prune and quantize a model by a recipe (needs the train extra: torch)'
@@ -95,16 +95,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Compress; 0 written, 3 not accepted, 130 interrupted."""
     start_torch(args.threads)
-    from vpr_compressed.cli.compress_data import Place
-    from vpr_compressed.cli.compress_session import CompressSession
-    from vpr_compressed.cli.compress_session import Job
-    from vpr_compressed.cli.compress_session import Listener
-    from vpr_compressed.compression import parallel
-    from vpr_compressed.compression.compressor import Cancelled
-    from vpr_compressed.compression.recipe import load_recipe
-    from vpr_compressed.compression.views import ReadingCancelledError
-    from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
-    from vpr_compressed.model_file import find_model
+    from vpr_compressed.model_file.model import find_model
+    from vpr_compressed.offline.compression.compressor import Cancelled
+    from vpr_compressed.offline.compression.data import Place
+    from vpr_compressed.offline.compression.recipe import load_recipe
+    from vpr_compressed.offline.compression.session import CompressSession
+    from vpr_compressed.offline.compression.session import Job
+    from vpr_compressed.offline.compression.session import Listener
+    from vpr_compressed.offline.training import parallel
+    from vpr_compressed.offline.training.views import ReadingCancelledError
+    from vpr_compressed.system.processes import MeasurementCancelledError
 
     overrides = parse_overrides(args.set or [])
     if args.seed is not None:

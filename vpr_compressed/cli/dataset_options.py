@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import GroundTruthError
-from vpr_compressed.evaluation.datasets import AUTO
-from vpr_compressed.evaluation.datasets import Dataset
-from vpr_compressed.evaluation.datasets import LAYOUTS
-from vpr_compressed.evaluation.datasets import open_dataset
+from vpr_compressed.offline.datasets import AUTO
+from vpr_compressed.offline.datasets import Dataset
+from vpr_compressed.offline.datasets import LAYOUTS
+from vpr_compressed.offline.datasets import open_dataset
 
 if TYPE_CHECKING:
-    from vpr_compressed.evaluation.ground_truth import GroundTruth
+    from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
     from vpr_compressed.sources import ImageSource
 
 CHOICE = (
@@ -124,7 +124,7 @@ def truth_of_recordings(
 
     :raises GroundTruthError: none asked for, or it does not fit the recordings
     """
-    from vpr_compressed.evaluation import ground_truth
+    from vpr_compressed.offline.accuracy import ground_truth
 
     if args.tolerance_frames is not None:
         return ground_truth.from_tolerance(len(query), len(reference), args.tolerance_frames)

@@ -27,17 +27,18 @@ import time
 from typing import TYPE_CHECKING
 
 from vpr_compressed.cli import options
-from vpr_compressed.cli import ros_processes
-from vpr_compressed.cli.ros_processes import RosProcess
-from vpr_compressed.cli.ros_processes import running
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
+from vpr_compressed.system import ros_processes
+from vpr_compressed.system import terminal
+from vpr_compressed.system.ros_processes import RosProcess
+from vpr_compressed.system.ros_processes import running
 
 if TYPE_CHECKING:
-    from vpr_compressed.evaluation.demo.outcome import Answers
-    from vpr_compressed.evaluation.demo.outcome import Outcome
-    from vpr_compressed.evaluation.demo.outcome import Track
-    from vpr_compressed.evaluation.demo.outcome import Truth
+    from vpr_compressed.offline.demo.outcome import Answers
+    from vpr_compressed.offline.demo.outcome import Outcome
+    from vpr_compressed.offline.demo.outcome import Track
+    from vpr_compressed.offline.demo.outcome import Truth
     from vpr_compressed.sources import ImageSource
 
 NAME = 'demo'
@@ -162,7 +163,7 @@ def make_session(args: Namespace) -> Session:
 
     :raises VprError: no rclpy, no model, or no folder to write to
     """
-    from vpr_compressed.model_file import find_model
+    from vpr_compressed.model_file.model import find_model
 
     ros_processes.check_rclpy()
     model = find_model(args.model)
@@ -184,11 +185,11 @@ def make_session(args: Namespace) -> Session:
 
 def render(args: Namespace) -> tuple[Path, Path]:
     """Render both laps through the made-up town."""
-    from vpr_compressed.evaluation.demo.laps import write_world
+    from vpr_compressed.offline.demo.laps import write_world
 
     first, second = args.frames
     say(f'rendering two laps through a made-up town, {first} + {second} images')
-    with options.progress(first + second, 'rendering') as bar:
+    with terminal.progress(first + second, 'rendering') as bar:
         def update(done: int) -> None:
             bar.update(done - bar.n)
 
@@ -200,7 +201,7 @@ def play_both(
     session: Session, reference: ImageSource, query: ImageSource, args: Namespace
 ) -> Measured:
     """Map the first recording, localise on the second, and judge the answers."""
-    from vpr_compressed.evaluation.demo import outcome
+    from vpr_compressed.offline.demo import outcome
 
     tracks = outcome.Track.of(reference), outcome.Track.of(query)
     place_map = session.out / 'demo.vprmap'
@@ -242,7 +243,7 @@ def play(
                 **session.player, 'source': source.path.resolve(), 'publish_poses': with_poses,
                 'record_path': (session.out / f'{mode}.jsonl').resolve()},
             environment=session.environment, log=session.out / f'{mode}_player.log')
-        with running(player), options.progress(len(source), mode) as bar:
+        with running(player), terminal.progress(len(source), mode) as bar:
             player.wait_beside(node, lambda done: bar.update(done - bar.n))
             bar.update(len(source) - bar.n)
         return int(psutil.Process(node.pid).memory_info().rss)
@@ -250,7 +251,7 @@ def play(
 
 def count_places(place_map: Path) -> int:
     """Return how many places the node has left in the map file."""
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.place_map.place_map import PlaceMap
 
     store = PlaceMap.open(place_map)
     try:
@@ -265,7 +266,7 @@ def find_truth(args: Namespace, tracks: tuple[Track, Track], answers: Answers) -
 
     :raises ConfigError: a radius is given, but no positions
     """
-    from vpr_compressed.evaluation.demo import outcome
+    from vpr_compressed.offline.demo import outcome
 
     if args.tolerance_frames is not None:
         return outcome.truth_from_frames(tracks[0], answers, args.tolerance_frames)
@@ -278,7 +279,7 @@ def find_truth(args: Namespace, tracks: tuple[Track, Track], answers: Answers) -
 
 def draw(args: Namespace, measured: Measured, *, made_up: bool) -> Path:
     """Draw the route, or the order of the images where there are no positions."""
-    from vpr_compressed.evaluation.demo import picture
+    from vpr_compressed.offline.demo import picture
 
     outcome = measured.outcome
     has_route = (outcome.truth is not None and outcome.reference.positions_m is not None
@@ -316,9 +317,9 @@ def print_table(measured: Measured, out: Path, picture: Path, seconds: float) ->
     rows += [
         ('latency', f'p50 {outcome.latency_ms(50):.0f} ms, p95 {outcome.latency_ms(95):.0f} ms, '
          'from publishing an image to its answer'),
-        ('model', options.human_bytes(measured.model_bytes)),
-        ('map file', options.human_bytes(measured.map_bytes)),
-        ('node memory', f'{options.human_bytes(measured.node_bytes)} resident, ROS 2 included'),
+        ('model', terminal.human_bytes(measured.model_bytes)),
+        ('map file', terminal.human_bytes(measured.map_bytes)),
+        ('node memory', f'{terminal.human_bytes(measured.node_bytes)} resident, ROS 2 included'),
         ('time', f'{seconds:.0f} s'), ('picture', str(picture)),
         ('answers, logs', f'{out}/')]
     print()

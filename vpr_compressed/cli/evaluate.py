@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 from vpr_compressed.cli import dataset_options
 from vpr_compressed.cli import live
 from vpr_compressed.cli import options
+from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
-    from vpr_compressed.evaluation.evaluated import EvaluatedModel
-    from vpr_compressed.evaluation.observation import Observation
-    from vpr_compressed.evaluation.observation import Recordings
-    from vpr_compressed.evaluation.side_by_side import Evaluation
+    from vpr_compressed.offline.measuring.models import EvaluatedModel
+    from vpr_compressed.offline.measuring.observation import Observation
+    from vpr_compressed.offline.measuring.observation import Recordings
+    from vpr_compressed.offline.reports.comparison import Evaluation
 
 NAME = 'evaluate'
 HELP = 'measure recall, precision, latency and memory on two recordings'
@@ -79,14 +80,14 @@ def run(args: Namespace) -> None:
     if args.live or args.live_record:
         live.run_live(args)
         return
-    from vpr_compressed.evaluation import observation
-    from vpr_compressed.evaluation.evaluated import find_models
-    from vpr_compressed.evaluation.report import CACHE_NAME
-    from vpr_compressed.evaluation.report import check_folder
-    from vpr_compressed.evaluation.report import write_report
-    from vpr_compressed.evaluation.side_by_side import evaluation_of
-    from vpr_compressed.evaluation.summary import describe_setting
-    from vpr_compressed.evaluation.summary import summarise
+    from vpr_compressed.offline.measuring import observation
+    from vpr_compressed.offline.measuring.models import find_models
+    from vpr_compressed.offline.reports.comparison import evaluation_of
+    from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
+    from vpr_compressed.offline.reports.evaluation_report import check_folder
+    from vpr_compressed.offline.reports.evaluation_report import write_report
+    from vpr_compressed.offline.reports.summary import describe_setting
+    from vpr_compressed.offline.reports.summary import summarise
 
     cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
@@ -94,13 +95,13 @@ def run(args: Namespace) -> None:
     reference, query = pair.reference, pair.query
     models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
     observation.check_cache(cache)
-    with options.progress(len(reference) + len(query), 'reading') as bar:
+    with terminal.progress(len(reference) + len(query), 'reading') as bar:
         recordings = observation.read_recordings(
             reference, query, lambda done, _total: bar.update(done - bar.n))
     try:
         seen = observe_all(models, recordings, cache)
     except KeyboardInterrupt:
-        options.say(f'what was measured is kept in {cache}; the same command goes on from there')
+        terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
     evaluation = evaluation_of([
         summarise(one, pair.truth, model, describe_setting(
@@ -120,11 +121,11 @@ def observe_all(
     :raises KeyboardInterrupt: also if it reached only a child
     :raises VprError: the text of a child
     """
-    from vpr_compressed.evaluation.observation import observe
-    from vpr_compressed.evaluation.worker_process import MeasurementCancelledError
+    from vpr_compressed.offline.measuring.observation import observe
+    from vpr_compressed.system.processes import MeasurementCancelledError
 
     seen: list[Observation] = []
-    with options.progress(len(models) * len(recordings), 'evaluating') as bar:
+    with terminal.progress(len(models) * len(recordings), 'evaluating') as bar:
         for model in models:
             bar.set_description(f'evaluating {model.label}')
             start = bar.n
@@ -145,7 +146,7 @@ def observe_all(
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    from vpr_compressed.evaluation.side_by_side import table_of
+    from vpr_compressed.offline.reports.comparison import table_of
 
     labels = [report.model.label for report in evaluation.reports]
     rows = table_of(evaluation.reports)

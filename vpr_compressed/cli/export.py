@@ -24,11 +24,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpr_compressed.cli import options
 from vpr_compressed.errors import ModelFileError
+from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
-    from vpr_compressed.model_file import Model
+    from vpr_compressed.model_file.model import Model
     from vpr_compressed.runtime import Engine
 
 NAME = 'export'
@@ -72,8 +72,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Write, read back, compare, and only then give the file its name."""
-    from vpr_compressed.model_file import find_model
-    from vpr_compressed.model_file import read_model
+    from vpr_compressed.model_file.model import find_model
+    from vpr_compressed.model_file.model import read_model
 
     path = find_model(args.model)
     model = read_model(path)
@@ -93,7 +93,7 @@ def run(args: Namespace) -> None:
             part.unlink()
     size = model.preprocessing
     compared = ' in float32' if model.activations and args.format != 'onnx-int8' else ''
-    print(f'{args.out}: {options.human_bytes(args.out.stat().st_size)}, {args.format}, input '
+    print(f'{args.out}: {terminal.human_bytes(args.out.stat().st_size)}, {args.format}, input '
           f'(1, 3, {size.height}, {size.width}), output (1, {model.spec.dimension}); lowest '
           f'cosine to the model{compared} {cosine:.6f}')
     if compared:
@@ -114,15 +114,15 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
     if form == 'torch':
         from vpr_compressed.cli.offline import load_torch
         load_torch(threads)
-        from vpr_compressed.model.torch_export import TorchFile
-        from vpr_compressed.model.torch_export import write_torch
+        from vpr_compressed.offline.network.torch_export import TorchFile
+        from vpr_compressed.offline.network.torch_export import write_torch
 
         write_torch(model, path)
         engine = TorchFile(path)
     else:
-        from vpr_compressed.runtime.onnx_export import model_in_form
-        from vpr_compressed.runtime.onnx_export import OnnxFile
-        from vpr_compressed.runtime.onnx_export import write_onnx
+        from vpr_compressed.offline.network.onnx_export import model_in_form
+        from vpr_compressed.offline.network.onnx_export import OnnxFile
+        from vpr_compressed.offline.network.onnx_export import write_onnx
 
         precision = 'int8' if form == 'onnx-int8' else 'fp32'
         write_onnx(model_in_form(model, precision), path, precision)

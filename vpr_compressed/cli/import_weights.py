@@ -20,8 +20,8 @@ from argparse import ArgumentParser
 from argparse import Namespace
 from pathlib import Path
 
-from vpr_compressed.cli import options
 from vpr_compressed.cli.offline import load_torch
+from vpr_compressed.system import terminal
 
 NAME = 'import-weights'
 HELP = 'turn published NetVLAD weights into a model file (needs the train extra: torch)'
@@ -103,9 +103,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Import, describe the reference images, calibrate and write."""
     load_torch(args.threads)
-    from vpr_compressed.cli.import_session import import_weights
-    from vpr_compressed.cli.import_session import ImportJob
-    from vpr_compressed.model_file import write_model
+    from vpr_compressed.model_file.model import write_model
+    from vpr_compressed.offline.importers.session import import_weights
+    from vpr_compressed.offline.importers.session import ImportJob
 
     job = ImportJob(
         checkpoint=args.checkpoint, out=args.out, overwrite=args.overwrite, family=args.family,
@@ -114,7 +114,7 @@ def run(args: Namespace) -> None:
     model = import_weights(job)
     write_model(args.out, model, overwrite=args.overwrite)
     facts = model.provenance
-    print(f'{args.out}: {options.human_bytes(args.out.stat().st_size)}, family {facts["family"]}, '
+    print(f'{args.out}: {terminal.human_bytes(args.out.stat().st_size)}, family {facts["family"]}, '
           f'{model.spec.trunk}, {model.spec.clusters} clusters, {model.spec.dimension}-D from '
           f'{facts["projection"]}')
     if args.calibrate is None:

@@ -26,11 +26,11 @@ import time
 from typing import Any
 from typing import TYPE_CHECKING
 
-from vpr_compressed.cli import options
 from vpr_compressed.errors import VprError
+from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
-    from vpr_compressed.model_file import TensorReport
+    from vpr_compressed.model_file.report import TensorReport
 
 NAME = 'inspect'
 HELP = 'show what is in a model or map file'
@@ -69,7 +69,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the description of the file."""
-    from vpr_compressed.model_file import find_model
+    from vpr_compressed.model_file.model import find_model
 
     path = find_model(args.file)
     if is_map(path):
@@ -109,8 +109,8 @@ def describe_model(path: Path) -> dict[str, Any]:
 
     :raises ModelFileError: not a model, or damaged
     """
-    from vpr_compressed.model_file import file_report
-    from vpr_compressed.model_file import read_model
+    from vpr_compressed.model_file.model import read_model
+    from vpr_compressed.model_file.report import file_report
 
     model = read_model(path)
     report = file_report(path)
@@ -138,7 +138,7 @@ def check_model(path: Path) -> dict[str, Any]:
         the descriptors in the file; None if it holds none
     :raises VprError: if the file cannot be loaded
     """
-    from vpr_compressed.model_file import read_model
+    from vpr_compressed.model_file.model import read_model
     from vpr_compressed.runtime import load_engine
     from vpr_compressed.runtime.parity import check_parity
 
@@ -161,12 +161,12 @@ def measure_memory(path: Path, engine: str, places: int) -> list[dict[str, Any]]
     import subprocess
     import sys
 
-    from vpr_compressed import children
+    from vpr_compressed.system import processes
 
     done = subprocess.run(  # noqa: S603 - this package itself
-        [sys.executable, '-m', 'vpr_compressed.evaluation.memory_stages', str(path), engine,
+        [sys.executable, '-m', 'vpr_compressed.offline.measuring.memory_stages', str(path), engine,
          str(places)], capture_output=True, text=True, check=False,
-        env=children.environment())
+        env=processes.environment())
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f'status {done.returncode}'])[-1]
         raise VprError(f'cannot measure the memory of {path}: {reason}')
@@ -206,7 +206,7 @@ def describe_map(path: Path) -> dict[str, Any]:
 
     :raises MapFileError: not a map, or damaged
     """
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.place_map.place_map import PlaceMap
 
     place_map = PlaceMap.open(path)
     try:
@@ -274,7 +274,7 @@ def _value(key: str, value: Any) -> str:
     if value is None:
         return '-'
     if key.endswith('bytes') and isinstance(value, (int, float)):
-        return options.human_bytes(value)
+        return terminal.human_bytes(value)
     if key.endswith('stamp_ns'):
         return f'{value / 1e9:.3f} s'
     if isinstance(value, float):

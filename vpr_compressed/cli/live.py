@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING
 
 from vpr_compressed.cli import build_map
 from vpr_compressed.cli import options
-from vpr_compressed.cli import ros_processes
-from vpr_compressed.cli.ros_processes import RosProcess
-from vpr_compressed.cli.ros_processes import running
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import MapFileError
+from vpr_compressed.system import ros_processes
+from vpr_compressed.system import terminal
+from vpr_compressed.system.ros_processes import RosProcess
+from vpr_compressed.system.ros_processes import running
 
 if TYPE_CHECKING:
-    from vpr_compressed.evaluation.live import Comparison
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.offline.measuring.live.answers import Comparison
+    from vpr_compressed.place_map.place_map import PlaceMap
     from vpr_compressed.runtime.extractor import Extractor
     from vpr_compressed.sources import ImageSource
 
@@ -176,7 +177,7 @@ def find_map(args: Namespace, extractor: Extractor, out: Path) -> Path:
 
 def open_map(path: Path, extractor: Extractor) -> PlaceMap:
     """Open a map as the node does in mode localization."""
-    from vpr_compressed.map_store import PlaceMap
+    from vpr_compressed.place_map.place_map import PlaceMap
 
     return PlaceMap.open(path, descriptor_id=extractor.descriptor_id, read_only=True)
 
@@ -212,7 +213,7 @@ def play(
                 'publish_poses': False, 'wait_for_subscriber_s': 30.0,
                 'record_path': record.resolve()},
             environment=environment, log=out / 'live_player.log')
-        with running(player), options.progress(len(query), 'playing') as bar:
+        with running(player), terminal.progress(len(query), 'playing') as bar:
             player.wait_beside(node, lambda done: bar.update(done - bar.n))
             bar.update(len(query) - bar.n)
 
@@ -232,12 +233,12 @@ def compare_offline(
 
     :raises MapFileError: the recording was made with another model or map
     """
-    from vpr_compressed.evaluation import live
-    from vpr_compressed.evaluation.live_replay import frame_keys
-    from vpr_compressed.evaluation.live_replay import replay
+    from vpr_compressed.offline.measuring.live import answers
+    from vpr_compressed.offline.measuring.live.replay import frame_keys
+    from vpr_compressed.offline.measuring.live.replay import replay
 
-    published = live.read_recording(record)
-    node = live.read_node_counts(record)
+    published = answers.read_recording(record)
+    node = answers.read_node_counts(record)
     transport = choose_transport(args, query) if node is None else node.transport
     place_map = open_map(map_path, extractor)
     try:
@@ -248,32 +249,32 @@ def compare_offline(
                 f'{map_path} and the model here are {extractor.descriptor_id} with '
                 f'{len(place_map)}; name the map and the --model it was played with')
         wanted = {p.key for p in published if p.answer is not None}
-        with options.progress(len(wanted), 'offline') as bar:
-            answers = replay(query, wanted, extractor, place_map, transport=transport,
-                             progress=bar.update)
+        with terminal.progress(len(wanted), 'offline') as bar:
+            replayed = replay(query, wanted, extractor, place_map, transport=transport,
+                              progress=bar.update)
     finally:
         place_map.close()
-    return live.compare(published, answers, frame_keys(query), node), transport
+    return answers.compare(published, replayed, frame_keys(query), node), transport
 
 
 def write(args: Namespace, found: Comparison, out: Path, setting: dict[str, object]) -> None:
     """Write JSON, picture and page, and print the table."""
-    from vpr_compressed.evaluation import live_page
-    from vpr_compressed.evaluation.report import write_files
-    from vpr_compressed.evaluation.setting import machine
-    from vpr_compressed.evaluation.setting import versions
+    from vpr_compressed.offline.measuring.live import page
+    from vpr_compressed.offline.reports.evaluation_report import write_files
+    from vpr_compressed.system.machine import machine
+    from vpr_compressed.system.machine import versions
 
     pace = 'one image after the other is answered' if args.wait_for_answer else (
         f'{args.hz:g} images per second' if args.hz else f'{args.rate:g} times the stamps')
     setting |= {'machine': machine(), 'versions': versions()}
     if args.live_record is None:
         setting['pace'] = pace
-    plot = live_page.latency_plot(found)
-    values = live_page.to_json(found, setting)
+    plot = page.latency_plot(found)
+    values = page.to_json(found, setting)
     write_files(out, {
         plot.name: plot.png(caption=True),
-        'live.html': live_page.render(found, plot, setting).encode(),
+        'live.html': page.render(found, plot, setting).encode(),
         'live.json': (json.dumps(values, indent=1, allow_nan=False) + '\n').encode()})
-    for name, value in live_page.rows(found):
+    for name, value in page.rows(found):
         print(f'{name:<28} {value}')
     print(f'report: {out / "live.html"}')

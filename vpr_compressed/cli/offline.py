@@ -23,11 +23,11 @@ from pathlib import Path
 import signal
 from typing import TYPE_CHECKING
 
-from vpr_compressed.cli.options import say
+from vpr_compressed.system.terminal import say
 
 if TYPE_CHECKING:
-    from vpr_compressed.compression.train_config import ValidationConfig
-    from vpr_compressed.evaluation.validation import ValidationSet
+    from vpr_compressed.offline.accuracy.validation import ValidationSet
+    from vpr_compressed.offline.training.train_config import ValidationConfig
 
 INTERRUPTED = 130
 #: Share of right answers above the stored similarity threshold, for one image alone.
@@ -84,7 +84,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, object]:
 
 def tell(text: str) -> None:
     """Print one line on stderr, once for all processes."""
-    from vpr_compressed.compression import parallel
+    from vpr_compressed.offline.training import parallel
 
     if parallel.is_main():
         say(text)
@@ -118,9 +118,9 @@ def validation_set(root: Path, item: ValidationConfig) -> ValidationSet:
     """
     from dataclasses import replace
 
-    from vpr_compressed.compression.training_data import list_images
-    from vpr_compressed.evaluation.validation import positions_set
-    from vpr_compressed.evaluation.validation import walks_set
+    from vpr_compressed.offline.accuracy.validation import positions_set
+    from vpr_compressed.offline.accuracy.validation import walks_set
+    from vpr_compressed.offline.training.labels import list_images
 
     if item.kind == 'positions':
         found = positions_set(

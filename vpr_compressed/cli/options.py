@@ -22,12 +22,8 @@ from argparse import ArgumentParser
 from argparse import ArgumentTypeError
 from argparse import HelpFormatter
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 import math
 from pathlib import Path
-import sys
-from typing import Any
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -120,35 +116,3 @@ def source_from(
         path, topic=topic, pose_topic=args.pose_topic, rate_hz=args.rate_hz, utm_zone=utm_zone)
 
 
-@contextmanager
-def progress(total: int, label: str) -> Iterator[Any]:
-    """Show a bar with rate and remaining time on a terminal, nothing in a log file."""
-    from tqdm import tqdm
-
-    bar = tqdm(
-        total=total, desc=label, unit='image', file=sys.stderr, dynamic_ncols=True,
-        disable=not sys.stderr.isatty())
-    with bar:
-        yield bar
-
-
-def interval() -> float:
-    """Return the seconds between two updates of a bar: rare ones where it goes to a file."""
-    return 0.5 if sys.stderr.isatty() else 30.0
-
-
-def say(text: str) -> None:
-    """Print one line on stderr without breaking a progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
-
-
-def human_bytes(count: float) -> str:
-    """Return a number of bytes as people read it, in powers of 1000 as disks are sold."""
-    size = float(count)
-    for unit in ('B', 'kB', 'MB'):
-        if size < 1000:
-            return f'{size:.0f} {unit}' if unit == 'B' else f'{size:.1f} {unit}'
-        size /= 1000
-    return f'{size:.2f} GB'

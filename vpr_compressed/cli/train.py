@@ -27,12 +27,12 @@ from vpr_compressed.cli.offline import INTERRUPTED
 from vpr_compressed.cli.offline import parse_overrides
 from vpr_compressed.cli.offline import start_torch
 from vpr_compressed.cli.offline import tell
-from vpr_compressed.cli.options import interval
+from vpr_compressed.system.terminal import interval
 
 if TYPE_CHECKING:
-    from vpr_compressed.compression.finetune import Trainer
-    from vpr_compressed.compression.finetune import TrainRecord
-    from vpr_compressed.compression.train_config import TrainConfig
+    from vpr_compressed.offline.training.loop import Trainer
+    from vpr_compressed.offline.training.loop import TrainRecord
+    from vpr_compressed.offline.training.train_config import TrainConfig
 
 NAME = 'train'
 HELP = 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'
@@ -75,7 +75,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train, calibrate and write the model files; 130 after ctrl-C."""
     start_torch(args.threads)
-    from vpr_compressed.compression import parallel
+    from vpr_compressed.offline.training import parallel
 
     with parallel.joined():
         return _run_all(args)
@@ -83,9 +83,9 @@ def run(args: Namespace) -> int:
 
 def _run_all(args: Namespace) -> int:
     """Do every run of the recipe, then choose and write; in every process of ``torchrun``."""
-    from vpr_compressed.cli.train_session import TrainSession
-    from vpr_compressed.compression.train_config import load_train_config
-    from vpr_compressed.compression.train_config import run_configs
+    from vpr_compressed.offline.training.session import TrainSession
+    from vpr_compressed.offline.training.train_config import load_train_config
+    from vpr_compressed.offline.training.train_config import run_configs
 
     config = load_train_config(args.recipe, parse_overrides(args.set or []))
     session = TrainSession(config, args.data, args.out, args.weights)
@@ -110,7 +110,7 @@ def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
     """Run the loop under a progress bar; ctrl-C finishes the step and saves."""
     from tqdm import tqdm
 
-    from vpr_compressed.compression import parallel
+    from vpr_compressed.offline.training import parallel
 
     with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=label,
               dynamic_ncols=True, mininterval=interval(), disable=not parallel.is_main(),

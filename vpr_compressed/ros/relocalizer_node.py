@@ -22,6 +22,7 @@ there. One is passed on when somebody asks, at start, or when AMCL has become un
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 import math
 import sys
 import time
@@ -34,11 +35,24 @@ from rclpy.node import Node
 from rclpy.utilities import try_shutdown
 from std_srvs.srv import Trigger
 
+from vpr_compressed.config import option
 from vpr_compressed.errors import VprError
-from vpr_compressed.ros import quality
-from vpr_compressed.ros.node_config import RelocalizerConfig
+from vpr_compressed.ros import qos
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.parameters import ParameterSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelocalizerConfig:
+    """Parameters of the ``relocalizer`` node."""
+
+    at_start: bool = option(True, 'localise once when the node starts')
+    max_position_std_m: float = option(
+        0.0, 'localise when amcl_pose gets less certain than this standard deviation of x or y, '
+        'in metres; 0 does not watch it', minimum=0.0, maximum=1000.0)
+    min_interval_s: float = option(
+        10.0, 'shortest time between two poses on initialpose, in seconds of wall time: each '
+        'one makes AMCL start again', minimum=0.0, maximum=3600.0)
 
 
 class RelocalizePolicy:
@@ -107,12 +121,12 @@ class RelocalizerNode(Node):
             self, [ParameterGroup(RelocalizerConfig)]).configs()[0]
         self.policy = RelocalizePolicy(config)
         kind = PoseWithCovarianceStamped
-        self._output = self.create_publisher(kind, 'initialpose', quality.results(1))
+        self._output = self.create_publisher(kind, 'initialpose', qos.results(1))
         self._trigger = self.create_publisher(
-            kind, 'place_recognition/trigger_localization', quality.results())
+            kind, 'place_recognition/trigger_localization', qos.results())
         self.create_subscription(
-            kind, 'place_recognition/pose', self._on_pose, quality.results())
-        self.create_subscription(kind, 'amcl_pose', self._on_amcl, quality.latched())
+            kind, 'place_recognition/pose', self._on_pose, qos.results())
+        self.create_subscription(kind, 'amcl_pose', self._on_amcl, qos.latched())
         self.create_service(Trigger, '~/relocalize', self._on_request)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:

@@ -29,7 +29,7 @@ from vpr_compressed.config import suggest
 from vpr_compressed.errors import EngineError
 
 if TYPE_CHECKING:
-    from vpr_compressed.model_file import Model
+    from vpr_compressed.model_file.model import Model
 
 #: Let the engines race on this machine and take the fastest that computes the right thing.
 AUTO = 'auto'
@@ -76,7 +76,7 @@ def _opencv(model: Model, threads: int) -> Engine:
 
 def _torch(model: Model, threads: int) -> Engine:
     """Load the reference engine; torch alone takes about 220 MB of memory."""
-    from vpr_compressed.runtime.torch_engine import TorchEngine
+    from vpr_compressed.offline.network.torch_engine import TorchEngine
 
     return TorchEngine(model, threads)
 

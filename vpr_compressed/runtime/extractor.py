@@ -20,12 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpr_compressed import memory
-from vpr_compressed.calibration import SimilarityCalibration
-from vpr_compressed.model_file import find_model
-from vpr_compressed.model_file import Model
-from vpr_compressed.model_file import read_model
-from vpr_compressed.preprocessing import Preprocessor
+from vpr_compressed.images.pixels import Preprocessor
+from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.model import find_model
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import read_model
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime import as_run_by
@@ -35,6 +34,7 @@ from vpr_compressed.runtime import graph_cache
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.selection import Choice
 from vpr_compressed.runtime.selection import choose_engine
+from vpr_compressed.system import memory
 
 
 class Extractor:

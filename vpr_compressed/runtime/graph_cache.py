@@ -22,6 +22,7 @@ graph here for the one that stays.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import contextlib
 from functools import lru_cache
 import hashlib
@@ -34,18 +35,20 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from vpr_compressed import __version__
-from vpr_compressed import children
+from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.runtime import as_run_by
+from vpr_compressed.system import processes
 
 if TYPE_CHECKING:
-    from vpr_compressed.model_file import Model
+    from vpr_compressed.model_file.model import Model
 
 #: Graphs kept: one robot, a model or two, with and without rounded activations.
 _KEPT = 4
-MODULE = 'vpr_compressed.runtime.graph_builder'
+MODULE = 'vpr_compressed.runtime.graph_cache'
 _LIMIT_S = 120.0
 #: What decides the graph of a model.
-_SOURCES = ('runtime/onnx_graph.py', 'runtime/onnx_parts.py', 'runtime/integers.py',
-            'model/spec.py')
+_SOURCES = ('runtime/onnx_graph.py', 'runtime/integers.py', 'model_file/spec.py')
 
 
 def graph_bytes(model: Model, *, trunk_only: bool = False, keep: bool = False) -> bytes:
@@ -84,7 +87,7 @@ def prepare(path: Path, model: Model, engine: str) -> None:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(  # noqa: S603 - this package itself
             command, check=False, capture_output=True, timeout=_LIMIT_S,
-            env=children.environment())
+            env=processes.environment())
 
 
 def takes_trunk_only(engine: str) -> bool:
@@ -149,3 +152,24 @@ def _store(key: str, data: bytes) -> None:
 def _digest(data: bytes) -> str:
     """Return a checksum for a file name."""
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Do it.
+
+    :param arguments: model file and name of the engine
+    :returns: 0, or 1 with the reason on stderr
+    """
+    path, engine = Path(arguments[0]), arguments[1]
+    try:
+        model = as_run_by(engine, read_model(path))
+        graph_bytes(model, trunk_only=takes_trunk_only(engine), keep=True)
+    except VprError as error:
+        sys.stderr.write(f'{error}\n')
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -27,10 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.model.spec import Layer
-from vpr_compressed.model_file import Model
-from vpr_compressed.tensors import ActivationRange
-from vpr_compressed.tensors import QuantizedTensor
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.spec import Layer
+from vpr_compressed.model_file.tensors import ActivationRange
+from vpr_compressed.model_file.tensors import QuantizedTensor
 
 #: Largest int32 bias; leaves as much again for the sum of products.
 _LARGEST_BIAS = 1 << 30

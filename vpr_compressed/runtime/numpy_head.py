@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.model_file import Model
+from vpr_compressed.model_file.model import Model
 
 #: Least norm a vector is divided by, as in the ONNX graph.
 _LEAST = np.float32(1e-12)

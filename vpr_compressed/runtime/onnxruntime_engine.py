@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 import onnxruntime
 
 from vpr_compressed.errors import EngineError
-from vpr_compressed.model.spec import INPUT
-from vpr_compressed.model_file import Model
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.runtime.graph_cache import graph_bytes
 
 #: Would put float weights between rounded activations on a grid of its own, one scale for all.

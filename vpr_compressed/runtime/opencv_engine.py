@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import EngineError
-from vpr_compressed.model.spec import INPUT
-from vpr_compressed.model_file import Model
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.numpy_head import NumpyHead
 

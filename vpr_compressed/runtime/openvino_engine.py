@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import openvino
 
 from vpr_compressed.errors import EngineError
-from vpr_compressed.model_file import Model
+from vpr_compressed.model_file.model import Model
 from vpr_compressed.runtime.graph_cache import graph_bytes
 
 

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.preprocessing import normalise
-from vpr_compressed.preprocessing import PreprocessingSpec
+from vpr_compressed.images.pixels import normalise
+from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
 
 if TYPE_CHECKING:
-    from vpr_compressed.model_file import Model
+    from vpr_compressed.model_file.model import Model
     from vpr_compressed.runtime import Engine
 
 #: Below this cosine an engine is not to be trusted with a model.

@@ -37,22 +37,35 @@ from pathlib import Path
 import platform
 import subprocess
 import sys
+import time
 from typing import Any
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vpr_compressed import __version__
-from vpr_compressed import children
 from vpr_compressed.errors import EngineError
+from vpr_compressed.errors import VprError
+from vpr_compressed.images.pixels import normalise
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.runtime import as_run_by
 from vpr_compressed.runtime import DEFAULT
 from vpr_compressed.runtime import FLOAT
 from vpr_compressed.runtime import installed_engines
+from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.graph_cache import cache_folder
+from vpr_compressed.runtime.graph_cache import graph_bytes
+from vpr_compressed.runtime.graph_cache import takes_trunk_only
+from vpr_compressed.runtime.parity import check_parity
 from vpr_compressed.runtime.parity import LEAST_COSINE
+from vpr_compressed.runtime.parity import reference_images
+from vpr_compressed.system import memory
+from vpr_compressed.system import processes
 
 if TYPE_CHECKING:
-    from vpr_compressed.model_file import Model
+    from vpr_compressed.model_file.model import Model
 
-MODULE = 'vpr_compressed.runtime.trial'
+MODULE = 'vpr_compressed.runtime.selection'
 #: Another engine must be this much faster than the default, or noise would choose.
 GAIN = 0.85
 _LIMIT_S = 120.0
@@ -166,7 +179,7 @@ def try_engine(name: str, path: Path, threads: int) -> Trial:
     try:
         done = subprocess.run(  # noqa: S603 - this package itself
             command, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
-            env=children.environment())
+            env=processes.environment())
     except (OSError, subprocess.TimeoutExpired) as error:
         return Trial(engine=name, error=f'did not finish: {error}')
     if done.returncode != 0:
@@ -254,3 +267,50 @@ def _store(cache: Path, key: str, trials: list[dict[str, Any]]) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+#: Images timed at most, and the time after which no further one is.
+_IMAGES, _ENOUGH_S = 15, 3.0
+
+
+def measure(name: str, path: Path, threads: int) -> Trial:
+    """
+    Load an engine, compare it with the reference descriptors and time it.
+
+    :raises VprError: if it cannot run the model
+    """
+    model = read_model(path)
+    # For the process that will stay: it need not build it, nor load what builds it.
+    graph_bytes(as_run_by(name, model), trunk_only=takes_trunk_only(name), keep=True)
+    started = time.perf_counter()
+    engine = load_engine(model, name, threads)
+    load_s = time.perf_counter() - started
+    cosine = check_parity(model, engine)  # also warms up
+    image = normalise(reference_images(model.preprocessing, 1)[0][np.newaxis],
+                      model.preprocessing)
+    del model
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < _IMAGES and (time.perf_counter() - begun < _ENOUGH_S or len(times) < 3):
+        started = time.perf_counter()
+        engine.describe(image)
+        times.append(time.perf_counter() - started)
+    return Trial(
+        engine=name, milliseconds=1e3 * float(np.quantile(times, 0.25)), load_s=load_s,
+        cosine=0.0 if cosine is None or not np.isfinite(cosine) else cosine,
+        resident_bytes=memory.resident_bytes())
+
+
+def main() -> int:
+    """Try ``ENGINE MODEL THREADS`` and print the trial."""
+    name, path, threads = sys.argv[1:]
+    try:
+        trial = measure(name, Path(path), int(threads))
+    except VprError as error:
+        trial = Trial(engine=name, error=str(error))
+    sys.stdout.write(json.dumps(asdict(trial)) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

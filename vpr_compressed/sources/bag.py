@@ -34,7 +34,7 @@ from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.images import rgb_from_message
+from vpr_compressed.images.pixels import rgb_from_message
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import natural_key

@@ -41,7 +41,7 @@ class EncodedImage:
 
 
 class LoadImage(Protocol):
-    """Returns the pixels of a frame; see :func:`vpr_compressed.images.rgb_from_encoded`."""
+    """Returns the pixels of a frame; see :func:`vpr_compressed.images.pixels.rgb_from_encoded`."""
 
     def __call__(self, *, at_least: tuple[int, int] | None = None) -> ImageArray: ...
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.images import rgb_from_encoded
+from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Pose
 from vpr_compressed.sources.frames import EncodedImage

@@ -1,0 +1,246 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Shorter descriptors and fewer channels in front of NetVLAD, against the full network."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+torch = pytest.importorskip('torch', reason='networks are built with torch (train extra)')
+
+from tiny_model import make_tiny_model  # noqa: E402
+from tiny_model import make_tiny_spec  # noqa: E402
+
+from vpr_compressed.errors import ConfigError  # noqa: E402
+from vpr_compressed.model_file.spec import INPUT  # noqa: E402
+from vpr_compressed.model_file.spec import Layer  # noqa: E402
+from vpr_compressed.model_file.spec import NetworkSpec  # noqa: E402
+from vpr_compressed.offline.compression.reduction import feature_basis  # noqa: E402
+from vpr_compressed.offline.compression.reduction import reduce_channels  # noqa: E402
+from vpr_compressed.offline.compression.reduction import residual_basis  # noqa: E402
+from vpr_compressed.offline.compression.reduction import truncate_whitening  # noqa: E402
+from vpr_compressed.offline.compression.reduction import vlad_basis  # noqa: E402
+from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
+
+Weights = dict[str, NDArray[np.float32]]
+CHANNELS, TRUE_RANK, CLUSTERS = 24, 6, 5
+
+
+def tiny() -> tuple[NetworkSpec, Weights]:
+    """Return the tiny network and its float weights."""
+    model = make_tiny_model()
+    return model.spec, {name: model.float_tensor(name) for name in model.tensors}
+
+
+def network(spec: NetworkSpec, weights: Weights) -> VprNetwork:
+    """Return the torch network with weights."""
+    result = VprNetwork(spec).eval()
+    result.load_tensors(weights)
+    return result
+
+
+def describe(spec: NetworkSpec, weights: Weights) -> NDArray[np.float32]:
+    """Return the descriptors of three images of noise."""
+    images = torch.randn(3, 3, 48, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return np.asarray(network(spec, weights)(images).numpy())
+
+
+def low_rank(noise: float) -> tuple[NetworkSpec, Weights, NDArray[np.float32]]:
+    """Return a network on features that lie in 6 of 24 dimensions, but for noise."""
+    random = np.random.default_rng(4)
+    spec = NetworkSpec(trunk='flat', clusters=CLUSTERS, dimension=8, layers=(
+        Layer(name='only', op='conv', inputs=(INPUT,), channels=CHANNELS, kernel=3, padding=1),))
+    span = np.linalg.qr(random.standard_normal((CHANNELS, TRUE_RANK)))[0]
+    weights = {name: random.standard_normal(shape).astype(np.float32)
+               for name, shape in spec.tensor_shapes().items()}
+    rows = weights['only.weight'].reshape(CHANNELS, -1)
+    inside = span @ span.T @ rows + noise * rows
+    weights['only.weight'] = inside.reshape(weights['only.weight'].shape).astype(np.float32)
+    weights['only.bias'] = (span @ span.T @ weights['only.bias']).astype(np.float32)
+    weights['netvlad.centers'] = (0.3 * weights['netvlad.centers'] @ span @ span.T).astype(
+        np.float32)
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        features = network(spec, weights).features(images).numpy()              # (B, C, H, W)
+    flat = features.transpose(0, 2, 3, 1).reshape(-1, CHANNELS)
+    return spec, weights, flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+
+def agreement(spec: NetworkSpec, weights: Weights, basis: NDArray[np.float32],
+              kept_energy: float = 1.0) -> float:
+    """Return the mean cosine between descriptors of the reduced and the full network."""
+    full = describe(spec, weights)
+    reduced = describe(*reduce_channels(spec, weights, basis, kept_energy=kept_energy))
+    return float((full * reduced).sum(axis=1).mean())
+
+
+def test_truncated_whitening_equals_a_truncated_descriptor() -> None:
+    """Cutting rows of the projection is cutting the descriptor before its norm."""
+    spec, weights = tiny()
+    full = describe(spec, weights)
+    small_spec, small = truncate_whitening(spec, weights, 5)
+    assert small_spec.dimension == 5
+    assert {name: value.shape for name, value in small.items()} == small_spec.tensor_shapes()
+    cut = full[:, :5] / np.linalg.norm(full[:, :5], axis=1, keepdims=True)
+    np.testing.assert_allclose(describe(small_spec, small), cut, atol=1e-6)
+
+
+@pytest.mark.parametrize('dimension', [0, 17, -3])
+def test_a_descriptor_cannot_grow(dimension: int) -> None:
+    """Sizes outside 1 to the present one are refused."""
+    with pytest.raises(ConfigError, match='16 dimensions cannot be cut'):
+        truncate_whitening(*tiny(), dimension)
+
+
+def test_a_complete_basis_gives_the_same_descriptors(rng: np.random.Generator) -> None:
+    """Rotating the features changes nothing: NetVLAD's norms are rotation-invariant."""
+    spec, weights = tiny()
+    basis = np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    reduced_spec, reduced = reduce_channels(spec, weights, basis)
+    assert reduced_spec.layers[-1] == Layer(
+        name='reduce', op='conv', inputs=('sum',), channels=8)
+    assert {name: value.shape for name, value in reduced.items()} == reduced_spec.tensor_shapes()
+    assert all(value.dtype == np.float32 for value in reduced.values())
+    np.testing.assert_allclose(
+        describe(reduced_spec, reduced), describe(spec, weights), atol=1e-5)
+
+
+def test_a_basis_of_the_true_rank_loses_nothing() -> None:
+    """Features that span 6 dimensions need 6 channels."""
+    spec, weights, features = low_rank(noise=0.0)
+    basis, kept = feature_basis(features, TRUE_RANK)
+    assert kept == pytest.approx(1.0, abs=1e-6)
+    assert agreement(spec, weights, basis, kept) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_smaller_basis_degrades_gracefully() -> None:
+    """More channels keep more energy and agree better with the full descriptors."""
+    spec, weights, features = low_rank(noise=0.2)
+    found = []
+    for rank in (1, 3, 6, 12, 24):
+        basis, kept = feature_basis(features, rank)
+        found.append((kept, agreement(spec, weights, basis, kept)))
+    energies, cosines = zip(*found)
+    assert list(energies) == sorted(energies)
+    assert cosines[0] < cosines[2] < cosines[4]
+    assert cosines[2] > 0.9
+    assert found[-1] == pytest.approx((1.0, 1.0), abs=1e-5)
+
+
+def test_kept_energy_makes_up_for_the_stretching() -> None:
+    """With the length of the reduced features known, the centres stay where they were."""
+    spec, weights, features = low_rank(noise=0.5)
+    basis, kept = feature_basis(features, TRUE_RANK)
+    assert kept < 0.95
+    assert agreement(spec, weights, basis, kept) > agreement(spec, weights, basis)
+
+
+def test_feature_basis_is_that_of_the_svd(rng: np.random.Generator) -> None:
+    """The rows span what numpy's SVD finds; signs do not depend on the library."""
+    features = (rng.standard_normal((40_000, 12)) * np.linspace(3.0, 0.1, 12)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    basis, kept = feature_basis(features, 4)
+    _, values, rows = np.linalg.svd(features.astype(np.float64), full_matrices=False)
+    np.testing.assert_allclose(np.abs(basis @ rows[:4].T), np.eye(4), atol=1e-3)
+    assert kept == pytest.approx((values[:4] ** 2).sum() / (values ** 2).sum(), abs=1e-5)
+    assert (basis[np.arange(4), np.abs(basis).argmax(axis=1)] > 0).all()
+
+
+def test_residual_basis_is_that_of_a_loop_over_residuals(rng: np.random.Generator) -> None:
+    """The moment in closed form is the weighted sum of outer products."""
+    features = rng.standard_normal((30, 6))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    weight, bias, centers = rng.standard_normal((3, 6)), rng.standard_normal(3), 0.5 * np.eye(3, 6)
+    moment = np.zeros((6, 6))
+    for x in features:
+        scores = np.exp(weight @ x + bias)
+        for share, center in zip(scores / scores.sum(), centers):
+            moment += share * np.outer(x - center, x - center)
+    basis, _ = residual_basis(features, weight, bias, centers, 2, assignment_share=0.0)
+    expected = np.linalg.eigh(moment)[1].T[::-1][:2]
+    np.testing.assert_allclose(np.abs(basis @ expected.T), np.eye(2), atol=1e-5)
+
+
+def test_bases_on_residuals_ignore_what_all_features_share(rng: np.random.Generator) -> None:
+    """A large common component is the centre; only the small differences reach a descriptor."""
+    features = 0.1 * rng.standard_normal((500, 4)) + np.array([5.0, 0.0, 0.0, 0.0])
+    features[:, 0] = 5.0
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    center = features.mean(axis=0, keepdims=True)
+    plain, _ = feature_basis(features, 1)
+    assert abs(plain[0, 0]) > 0.99
+    by_residual, _ = residual_basis(features, np.zeros((1, 4)), np.zeros(1), center, 1)
+    assert abs(by_residual[0, 0]) < 0.1
+    vectors = features - center
+    by_vlad, _ = vlad_basis(vectors, np.zeros((1, 4)), features, 1)
+    np.testing.assert_allclose(np.abs(by_vlad @ by_residual.T), 1.0, atol=1e-3)
+
+
+def test_the_directions_of_the_assignment_are_kept(rng: np.random.Generator) -> None:
+    """A direction that decides between clusters stays, however short the residuals in it are."""
+    features = rng.standard_normal((200, 4)) * np.array([1.0, 0.9, 0.8, 0.01])
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    weight = np.array([[0.0, 0.0, 0.0, 50.0], [0.0, 0.0, 0.0, -50.0]])
+    zeros = np.zeros((2, 4))
+    for share, kept in ((0.0, 0.0), (1.0, 1.0)):
+        by_residual, _ = residual_basis(
+            features, weight, np.zeros(2), zeros, 3, assignment_share=share)
+        by_vlad, _ = vlad_basis(
+            np.tile(features, 2), weight, features, 3, assignment_share=share)
+        for basis in (by_residual, by_vlad):
+            assert np.square(basis[:, 3]).sum() == pytest.approx(kept, abs=0.05)
+
+
+@pytest.mark.parametrize(('basis', 'message'), [
+    (np.eye(4, 7), r'shape \(r, 8\)'),
+    (np.eye(9, 8), 'r from 1 to 8'),
+    (np.ones(8), 'r from 1 to 8'),
+    (np.zeros((0, 8)), 'r from 1 to 8'),
+    (np.ones((2, 8)), 'not orthonormal'),
+    (np.full((2, 8), np.nan), 'not orthonormal'),
+])
+def test_impossible_bases_are_refused(basis: NDArray[np.float64], message: str) -> None:
+    """A basis of another network, or no basis at all."""
+    with pytest.raises(ConfigError, match=message):
+        reduce_channels(*tiny(), basis)
+
+
+def test_reducing_twice_is_refused() -> None:
+    """The second layer would have the first one's name."""
+    reduced = reduce_channels(*tiny(), np.eye(4, 8))
+    with pytest.raises(ConfigError, match="layer 'reduce' already"):
+        reduce_channels(*reduced, np.eye(2, 4))
+    with pytest.raises(ConfigError, match='kept_energy'):
+        reduce_channels(*tiny(), np.eye(4, 8), kept_energy=0.0)
+
+
+@pytest.mark.parametrize(('call', 'message'), [
+    (lambda x: feature_basis(x, 9), '8 channels cannot be reduced to 9'),
+    (lambda x: feature_basis(x, 0), 'cannot be reduced to 0'),
+    (lambda x: feature_basis(x[:0], 2), 'take more images'),
+    (lambda x: feature_basis(x * np.nan, 2), 'finite'),
+    (lambda x: residual_basis(x, np.ones((3, 7)), np.ones(3), np.ones((3, 8)), 2), r'\(K, C\)'),
+    (lambda x: residual_basis(x, np.ones((3, 8)), np.ones(2), np.ones((3, 8)), 2), r'\(K,\)'),
+    (lambda x: vlad_basis(np.ones((2, 20)), np.ones((3, 8)), x, 2), 'vectors 24; got 8 and 20'),
+    (lambda x: vlad_basis(np.ones((2, 24)), np.ones((3, 8)), x, 2, assignment_share=-1.0),
+     '0 or more'),
+])
+def test_impossible_samples_are_refused(call: object, message: str) -> None:
+    """Ranks and shapes that do not fit are named."""
+    with pytest.raises(ConfigError, match=message):
+        call(np.ones((10, make_tiny_spec().feature_channels)))

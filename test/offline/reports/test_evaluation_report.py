@@ -1,0 +1,294 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The report of an evaluation made by hand: numbers, pictures, page and folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vpr_compressed.errors import VprError
+from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import Observation
+from vpr_compressed.offline.measuring.two_recordings import Measurement
+from vpr_compressed.offline.measuring.two_recordings import QueryResult
+from vpr_compressed.offline.reports import evaluation_plots
+from vpr_compressed.offline.reports import image_pairs
+from vpr_compressed.offline.reports import similarity_plot
+from vpr_compressed.offline.reports.comparison import evaluation_of
+from vpr_compressed.offline.reports.evaluation_page import render
+from vpr_compressed.offline.reports.evaluation_report import check_folder
+from vpr_compressed.offline.reports.evaluation_report import write_report
+from vpr_compressed.offline.reports.summary import describe_setting
+from vpr_compressed.offline.reports.summary import Report
+from vpr_compressed.offline.reports.summary import summarise
+from vpr_compressed.sources import FolderSource
+from vpr_compressed.system.machine import machine
+from vpr_compressed.system.machine import versions
+
+PLACES = 6
+
+
+def make_query(number: int, match_row: int | None) -> QueryResult:
+    """Return the record of one query."""
+    known = match_row is not None
+    return QueryResult(
+        index=number, name=f'<{number}>.png', stamp_ns=number, match_row=match_row,
+        match_similarity=0.9 if known else 0.0, confidence=0.8 if known else 0.0,
+        votes=3 if known else 0, inference_ms=10.0 + number, search_ms=1.0)
+
+
+def make_measurement(best: list[int], matches: list[int | None]) -> Measurement:
+    """Return a measurement in which each query has a given best place."""
+    rows = np.stack([np.roll(np.arange(PLACES), -first) for first in best])
+    similarities = np.tile(np.linspace(0.9, 0.1, PLACES), (len(best), 1))
+    similarities -= np.arange(len(best))[:, np.newaxis] / 100
+    return Measurement(
+        queries=tuple(make_query(number, row) for number, row in enumerate(matches)), rows=rows,
+        similarities=similarities, reference_names=tuple(f'{i}.png' for i in range(PLACES)),
+        reference_sha256='0' * 64, query_sha256='1' * 64, bytes_per_place=24.0,
+        resident_bytes=100_000_000)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FolderSource:
+    """Return six images, wide and small in turns."""
+    path = tmp_path / 'images'
+    path.mkdir()
+    for number in range(PLACES):
+        size = (60, 800, 3) if number % 2 else (30, 40, 3)
+        cv2.imwrite(str(path / f'{number}.png'), np.full(size, 40 * number, np.uint8))
+    return FolderSource(path)
+
+
+ReportMaker = Callable[..., Report]
+
+
+@pytest.fixture
+def make_report(tmp_path: Path, source: FolderSource) -> ReportMaker:
+    """Return a function that makes a report of six queries."""
+    def make(
+        best: list[int], matches: list[int | None], truth: GroundTruth | None = None
+    ) -> Report:
+        model = tmp_path / 'model.vpr'
+        model.write_bytes(b'model')
+        described = EvaluatedModel(
+            label='<tiny>', name='<tiny>', path=model, sha256='f' * 64, file_bytes=5,
+            descriptor_id='feed', dimension=16, precision='int8', parameters=100,
+            multiply_adds=2_000, engine='onnxruntime', threads=2)
+        seen = Observation(
+            measurement=make_measurement(best, matches), load_s=0.5,
+            model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z',
+            others_cores=0.5)
+        setting = describe_setting(
+            described, seen.measurement, source, source, command='vpr_compressed <evaluate>')
+        return summarise(
+            seen, truth or from_tolerance(PLACES, PLACES, 0), described, setting)
+
+    return make
+
+
+@pytest.fixture
+def report(make_report: ReportMaker) -> Report:
+    """Return a report with four right and two wrong best places, one wrong match."""
+    return make_report([0, 1, 2, 3, 0, 1], [None, None, 2, 3, 0, None])
+
+
+def test_summary_agrees_with_a_count_by_hand(report: Report) -> None:
+    """Four of six are right first; of three accepted matches two are right."""
+    assert report.recall[1] == pytest.approx(4 / 6)
+    assert report.recall[5] == 1.0
+    assert (report.accepted.accepted, report.accepted.correct) == (3, 2)
+    assert report.accepted.recall == pytest.approx(2 / 6)
+    assert report.latency_ms['p50'] == pytest.approx(13.5)
+    assert report.inference_ms['p50'] == pytest.approx(12.5)
+    assert report.curve.max_recall_at_full_precision == pytest.approx(4 / 6)
+
+
+def test_file_content_is_plain_json_without_nan(report: Report) -> None:
+    """Other programs refuse NaN."""
+    values = json.loads(json.dumps(evaluation_of([report]).to_json(), allow_nan=False))
+    assert values['format'] == 'vpr_compressed report'
+    assert values['per_query'][4]['match'] == {
+        'reference': 0, 'similarity': 0.9, 'confidence': 0.8, 'votes': 3, 'correct': False}
+    assert values['per_query'][0]['match'] is None
+    assert values['per_query'][0]['candidates'][0] == {'reference': 0, 'similarity': 0.9}
+
+
+def test_similarity_matrix_has_each_value_in_its_place(report: Report) -> None:
+    """Undo the ranking."""
+    matrix = similarity_plot.similarity_matrix(report)
+    assert matrix.shape == (PLACES, PLACES)
+    assert matrix[4, 0] == pytest.approx(report.best_similarities[4])
+    assert np.isfinite(matrix).all()
+
+
+def test_similarity_of_a_single_query_can_be_drawn(make_report: ReportMaker) -> None:
+    """A data set may have one query only; there is no outline around one row."""
+    single = make_report([0], [None], GroundTruth((frozenset({0}),), PLACES, 'one'))
+    assert similarity_plot.similarity_plot(single).pixels.std() > 5
+
+
+def test_large_matrices_are_drawn_in_blocks(report: Report) -> None:
+    """The largest of each block, the last one smaller; right answers stay where they are."""
+    whole = similarity_plot.similarity_matrix(report)
+    blocks = similarity_plot.similarity_matrix(report, limit=4)
+    assert blocks.shape == (3, 3)
+    for row in range(3):
+        for column in range(3):
+            block = whole[2 * row:2 * row + 2, 2 * column:2 * column + 2]
+            assert blocks[row, column] == block.max()
+    np.testing.assert_array_equal(
+        similarity_plot.truth_matrix(report, limit=4), np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(similarity_plot.truth_matrix(report), report.truth.matrix())
+
+
+def test_places_that_were_not_ranked_are_left_blank(report: Report) -> None:
+    """Rankings of large maps end early."""
+    short = replace(report, measurement=replace(
+        report.measurement, rows=report.measurement.rows[:, :2],
+        similarities=report.measurement.similarities[:, :2]))
+    assert np.isnan(similarity_plot.similarity_matrix(short)).sum() == 4 * PLACES
+
+
+def test_surest_entries_are_spread_out() -> None:
+    """Neighbouring frames show the same place."""
+    scores = np.array([0.9, 0.95, 0.94, 0.1, -np.inf, 0.8])
+    assert image_pairs.spread(scores, 3, 2) == [1, 5, 3]
+    assert image_pairs.spread(scores, 9, 1) == [1, 2, 0, 5, 3]
+    assert image_pairs.spread(np.full(3, -np.inf), 3, 1) == []
+
+
+def test_wrong_answers_are_shown_with_what_would_have_been_right(
+    report: Report, source: FolderSource
+) -> None:
+    """Query 4 found place 0; query 5 found place 1."""
+    chosen = image_pairs.choose(report, right=False)
+    assert [(choice.query, choice.found, choice.answer) for choice in chosen] == [(4, 0, 4)]
+    pair = image_pairs.fetch(report, chosen, source, source)[0]
+    assert pair.answer is not None
+    assert not pair.right
+    assert pair.query_text == 'query 4: <4>.png'
+    assert pair.answer_text == 'right would be 4'
+
+
+def test_images_of_pairs_are_small_and_keep_their_shape(
+    report: Report, source: FolderSource
+) -> None:
+    """Wide ones shrink, small ones stay."""
+    pairs = image_pairs.fetch(report, image_pairs.choose(report, right=True), source, source)
+    shapes = {pair.query.shape for pair in pairs}
+    assert shapes <= {(30, 40, 3), (27, 360, 3)}
+    assert len(pairs) >= 2
+
+
+@pytest.mark.parametrize(('best', 'matches', 'truth'), [
+    ([0, 1, 2, 3, 4, 5], [None, None, 2, 3, 4, 5], None),
+    ([5, 4, 4, 5, 0, 1], [None] * 6, None),
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5],
+     GroundTruth((frozenset({0}), *[frozenset[int]()] * 5), PLACES, 'mostly unknown places')),
+], ids=['all right', 'all wrong and withheld', 'nearly all unanswerable'])
+def test_corner_cases_are_drawn_and_written(
+    best: list[int], matches: list[int | None], truth: GroundTruth | None,
+    make_report: ReportMaker, source: FolderSource, tmp_path: Path
+) -> None:
+    """No right pair, no wrong pair, nothing accepted: still a whole report."""
+    report = make_report(best, matches, truth)
+    page = write_report(evaluation_of([report]), tmp_path / 'report', source, source)
+    assert page.name == 'report.html'
+    assert len(list((tmp_path / 'report').glob('*.png'))) == 6
+    assert json.loads((tmp_path / 'report' / 'report.json').read_text())['queries'] == 6
+
+
+def test_names_cannot_break_the_page(report: Report) -> None:
+    """File names, the command and the model's name are text, not HTML."""
+    page = render(report, [])
+    assert '&lt;4&gt;.png' in page
+    assert 'vpr_compressed &lt;evaluate&gt;' in page
+    assert '<4>' not in page
+    assert '<evaluate>' not in page
+    assert '<tiny>' not in page
+
+
+def test_caption_is_drawn_only_where_it_is_wanted(report: Report) -> None:
+    """The page has it as text, the file has it in the picture."""
+    plot = evaluation_plots.recall_plot(report)
+    heights = [
+        cv2.imdecode(np.frombuffer(plot.png(caption=caption), np.uint8), 1).shape[0]
+        for caption in (True, False)]
+    assert heights[0] - heights[1] == plot.caption_rows > 0
+    band = plot.pixels[-plot.caption_rows:]
+    assert band.min() < 200, 'the caption is missing'
+    # The row of pixels above it is white: nothing was cut.
+    assert plot.pixels[-plot.caption_rows - 1].min() > 200
+
+
+def test_earlier_report_is_replaced_and_anything_else_refused(
+    report: Report, source: FolderSource, tmp_path: Path
+) -> None:
+    """Only a folder that is ours, empty or new is written into."""
+    folder = tmp_path / 'new' / 'report'
+    write_report(evaluation_of([report]), folder, source, source)
+    (folder / 'report.html').write_text('old')
+    write_report(evaluation_of([report]), folder, source, source)
+    assert (folder / 'report.html').read_text() != 'old'
+    for name, text in (('photo.jpg', 'x'), ('report.json', '{}'), ('report.json', 'no json')):
+        other = tmp_path / f'{name}{len(text)}'
+        other.mkdir()
+        (other / name).write_text(text)
+        with pytest.raises(VprError, match=f'not empty.*{name}'):
+            check_folder(other)
+
+
+def test_remains_of_a_killed_run_do_not_block_the_next(tmp_path: Path) -> None:
+    """A process that was killed while writing leaves its hidden folder."""
+    (tmp_path / '.part-abc').mkdir()
+    check_folder(tmp_path)
+
+
+def test_failure_while_writing_keeps_the_earlier_report(
+    report: Report, source: FolderSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the disk is full; no half report, no leftovers."""
+    folder = tmp_path / 'report'
+    write_report(evaluation_of([report]), folder, source, source)
+    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    write_bytes = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name == 'similarity.png':
+            raise OSError(28, 'No space left on device')
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(VprError, match='No space left'):
+        write_report(evaluation_of([report]), folder, source, source)
+    monkeypatch.undo()
+    assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
+
+
+def test_versions_and_machine_are_known() -> None:
+    """What makes two numbers comparable."""
+    assert {'python', 'numpy', 'faiss-cpu'} <= set(versions())
+    assert machine()['cores'] >= 1
+    assert machine()['memory_bytes'] > 1e8

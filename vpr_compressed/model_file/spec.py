@@ -1,0 +1,254 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What a network looks like, as plain data: JSON both ways, no torch.
+
+A trunk is a list of layers in execution order. Batch norm is always folded into the
+convolution before it, so a pruned, quantised or imported network is described by the same
+few operations, and any engine can be written against this one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+import math
+from typing import Any
+
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.config import option
+from vpr_compressed.errors import ConfigError
+
+#: Name under which the first layer finds the network input.
+INPUT = 'image'
+OPERATIONS = ('conv', 'max_pool', 'add')
+ACTIVATIONS = ('none', 'relu', 'relu6')
+#: Names of the entries that stand for NetVLAD and the projection among layers.
+NETVLAD = 'netvlad'
+PROJECTION = 'projection'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """
+    One step of the trunk.
+
+    :param name: unique; tensors are called ``<name>.weight`` and ``<name>.bias``
+    :param op: ``conv`` (with bias), ``max_pool`` or ``add`` (of two equal shapes)
+    :param inputs: names of earlier layers, or ``image``
+    :param channels: number of output channels
+    :param kernel: side of the square window in pixels
+    :param groups: convolution groups; equal to the input channels for a depthwise layer
+    :param activation: applied last
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    activation: str = 'none'
+
+    def __post_init__(self) -> None:
+        if self.op not in OPERATIONS or self.activation not in ACTIVATIONS:
+            raise ConfigError(
+                f'layer {self.name!r} has op {self.op!r} and activation {self.activation!r}; '
+                f'known: {", ".join(OPERATIONS)} and {", ".join(ACTIVATIONS)}')
+        if len(self.inputs) != (2 if self.op == 'add' else 1):
+            raise ConfigError(f'layer {self.name!r} ({self.op}) has {len(self.inputs)} inputs')
+        if min(self.channels, self.kernel, self.stride, self.groups) < 1 or self.padding < 0:
+            raise ConfigError(f'layer {self.name!r} has a size below 1: {self}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """
+    Trunk, NetVLAD and projection of one network.
+
+    :param trunk: name of the architecture the layers come from, for people
+    :param layers: the trunk; the last layer feeds NetVLAD
+    :param clusters: number K of NetVLAD clusters
+    :param dimension: size D of the descriptor
+    """
+
+    trunk: str
+    layers: tuple[Layer, ...]
+    clusters: int
+    dimension: int
+
+    def __post_init__(self) -> None:
+        known = {INPUT}
+        for layer in self.layers:
+            missing = [name for name in layer.inputs if name not in known]
+            if missing or layer.name in known:
+                raise ConfigError(
+                    f'layer {layer.name!r} uses {missing or "a name that is taken"}; layers '
+                    'must have unique names and come after their inputs')
+            known.add(layer.name)
+        if not self.layers or self.clusters < 1 or self.dimension < 1:
+            raise ConfigError('a network needs layers, clusters >= 1 and dimension >= 1')
+        self.input_channels()
+
+    @property
+    def feature_channels(self) -> int:
+        """Number C of channels of the trunk's output."""
+        return self.layers[-1].channels
+
+    def input_channels(self) -> dict[str, int]:
+        """
+        Return the number of input channels of every layer.
+
+        :raises ConfigError: if channel counts or groups do not fit
+        """
+        channels = {INPUT: 3}
+        inputs = {}
+        for layer in self.layers:
+            counts = {channels[name] for name in layer.inputs}
+            size = counts.pop()
+            keeps = layer.op != 'conv'
+            if counts or (keeps and size != layer.channels) or size % layer.groups or (
+                    layer.channels % layer.groups):
+                raise ConfigError(
+                    f'layer {layer.name!r} ({layer.op}, {layer.groups} groups) cannot turn '
+                    f'{size} channels into {layer.channels}')
+            inputs[layer.name] = size
+            channels[layer.name] = layer.channels
+        return inputs
+
+    def output_sizes(self, width: int, height: int) -> dict[str, tuple[int, int]]:
+        """
+        Return rows and columns of the output of every layer.
+
+        :param width: width of the network input in pixels
+        :param height: height of the network input in pixels
+        :raises ConfigError: if the image is too small for the network
+        """
+        sizes = {INPUT: (height, width)}
+        for layer in self.layers:
+            rows, columns = sizes[layer.inputs[0]]
+            if layer.op != 'add':
+                rows, columns = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1
+                                 for side in (rows, columns))
+            if min(rows, columns) < 1:
+                raise ConfigError(
+                    f'an image of {width}x{height} is too small: nothing is left of it at layer '
+                    f'{layer.name!r}; take a larger input')
+            sizes[layer.name] = (rows, columns)
+        return sizes
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return name -> shape of every tensor, in the order they are stored."""
+        inputs = self.input_channels()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in self.layers:
+            if layer.op == 'conv':
+                shapes[f'{layer.name}.weight'] = (
+                    layer.channels, inputs[layer.name] // layer.groups, layer.kernel, layer.kernel)
+                shapes[f'{layer.name}.bias'] = (layer.channels,)
+        features, clusters = self.feature_channels, self.clusters
+        shapes['netvlad.assignment.weight'] = (clusters, features)
+        shapes['netvlad.assignment.bias'] = (clusters,)
+        shapes['netvlad.centers'] = (clusters, features)
+        shapes['projection.weight'] = (self.dimension, clusters * features)
+        shapes['projection.bias'] = (self.dimension,)
+        return shapes
+
+    def parameters(self) -> int:
+        """Return the number of scalars of the network."""
+        total = 0
+        for shape in self.tensor_shapes().values():
+            count = 1
+            for size in shape:
+                count *= size
+            total += count
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a mapping of plain types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> NetworkSpec:
+        """
+        Build the specification from :meth:`to_json`'s mapping.
+
+        :raises ConfigError: if a key is unknown or the network makes no sense
+        """
+        return config_from_mapping(cls, values)
+
+
+def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:
+    """
+    Count the multiplications of one image; each comes with one addition.
+
+    A convolution: output pixels x output channels x input channels / groups x kernel^2. NetVLAD
+    on N features: ``2 N K C + K C`` (assignment, weighted sum, centres). The projection:
+    ``D K C``. Pools, additions, activations and norms multiply next to nothing and are left out.
+
+    :param width: width of the network input in pixels
+    :param height: height of the network input in pixels
+    :returns: layer name, then ``netvlad`` and ``projection`` -> multiplications
+    :raises ConfigError: if the image is too small for the network
+    """
+    inputs, sizes = spec.input_channels(), spec.output_sizes(width, height)
+    counts = {}
+    for layer in spec.layers:
+        rows, columns = sizes[layer.name]
+        if layer.op == 'conv':
+            counts[layer.name] = (rows * columns * layer.channels * layer.kernel ** 2
+                                  * (inputs[layer.name] // layer.groups))
+    rows, columns = sizes[spec.layers[-1].name]
+    vector = spec.clusters * spec.feature_channels
+    return counts | {NETVLAD: (2 * rows * columns + 1) * vector,
+                     PROJECTION: spec.dimension * vector}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingSpec:
+    """What a network wants to be fed; stored in its model file."""
+
+    width: int = option(320, 'width of the network input in pixels', minimum=1)
+    height: int = option(240, 'height of the network input in pixels', minimum=1)
+    mean: tuple[float, float, float] = option(
+        (0.485, 0.456, 0.406), 'RGB mean that is subtracted from pixels / 255')
+    std: tuple[float, float, float] = option(
+        (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by')
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and statistics that no network can have."""
+        if self.width < 1 or self.height < 1:
+            raise ConfigError(f'network input is {self.width}x{self.height}, needs 1x1 or more')
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
+            raise ConfigError(f'mean {self.mean} and std {self.std} must be finite')
+        if not all(value > 0.0 for value in self.std):
+            raise ConfigError(f'std must be above 0 for each colour, got {self.std}')
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as plain data for a file header."""
+        return {name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> PreprocessingSpec:
+        """
+        Read back what :meth:`to_json` gave.
+
+        :raises ConfigError: for unknown keys, wrong types and impossible values
+        """
+        return config_from_mapping(cls, values)

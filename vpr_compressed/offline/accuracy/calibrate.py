@@ -1,0 +1,117 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Fit how similarities of a model turn into decisions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.calibration import MAX_SLOPE
+from vpr_compressed.model_file.calibration import SimilarityCalibration
+
+
+def fit_calibration(
+    similarities: NDArray[np.floating], correct: NDArray[np.bool_], *, precision: float = 0.99
+) -> SimilarityCalibration:
+    """
+    Fit curve and threshold on the best candidates of labelled queries.
+
+    :param similarities: cosine of each pair, ``(N,)``
+    :param correct: whether the pair shows the same place, ``(N,)``
+    :param precision: share in (0, 1] of right pairs wanted above the threshold
+    :returns: the calibration; its threshold is the lowest one that reaches ``precision``
+    :raises VprError: for values that are not finite, or pairs of one class only
+    """
+    values = np.asarray(similarities, dtype=np.float64)
+    labels = np.asarray(correct, dtype=bool)
+    _check_pairs(values, labels, precision)
+    slope, offset = _fit_logistic(values, labels)
+    return SimilarityCalibration(
+        threshold=_threshold(values, labels, precision), slope=slope, offset=offset)
+
+
+def _check_pairs(
+    values: NDArray[np.float64], labels: NDArray[np.bool_], precision: float
+) -> None:
+    """Raise VprError unless the pairs can be fitted."""
+    if values.ndim != 1 or values.shape != labels.shape:
+        raise VprError(
+            f'calibration needs one label per similarity, got {labels.shape} for {values.shape}')
+    if not np.isfinite(values).all():
+        raise VprError('calibration got similarities that are not finite; check the descriptors')
+    if not 0.0 < precision <= 1.0:
+        raise VprError(f'precision is {precision}, it must lie in (0, 1]')
+    right = int(labels.sum())
+    if right in (0, labels.size):
+        raise VprError(
+            f'calibration needs right and wrong pairs, got {right} right of {labels.size}; '
+            'add queries with and without a true place')
+
+
+def _fit_logistic(
+    values: NDArray[np.float64], labels: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """
+    Return slope and offset of the logistic curve (Platt's targets, damped Newton steps).
+
+    The targets are pulled in from 0 and 1, so separable pairs have a finite answer.
+    """
+    right, wrong = int(labels.sum()), int((~labels).sum())
+    targets = np.where(labels, (right + 1.0) / (right + 2.0), 1.0 / (wrong + 2.0))
+    centre, spread = float(values.mean()), max(float(values.std()), 1e-6)
+    design = np.stack([(values - centre) / spread, np.ones_like(values)], axis=1)
+    weights: NDArray[np.float64] = np.array([0.0, math.log((right + 1.0) / (wrong + 1.0))])
+    for _ in range(100):
+        step = _newton_step(design, targets, weights)
+        weights = weights + step * min(1.0, 1.0 / float(np.abs(step).max() + 1e-12))
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    if weights[0] <= 0.0:
+        raise VprError(
+            'right pairs are not more similar than wrong ones; check the labels and the model')
+    slope = min(float(weights[0]) / spread, MAX_SLOPE)
+    offset = centre - float(weights[1]) / slope
+    return slope, float(np.clip(offset, -10.0, 10.0))
+
+
+def _newton_step(
+    design: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the Newton step of the logistic loss."""
+    chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -50.0, 50.0)))
+    curvature = (design * (chance * (1.0 - chance))[:, np.newaxis]).T @ design
+    step: NDArray[np.float64] = np.linalg.solve(
+        curvature + 1e-9 * np.eye(2), design.T @ (targets - chance))
+    return step
+
+
+def _threshold(
+    values: NDArray[np.float64], labels: NDArray[np.bool_], precision: float
+) -> float:
+    """Return the lowest similarity at and above which ``precision`` is reached."""
+    order = np.argsort(-values, kind='stable')
+    ranked = values[order]
+    share = np.cumsum(labels[order]) / np.arange(1, values.size + 1)
+    last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
+    reached = np.flatnonzero((share >= precision) & last_of_ties)
+    if reached.size:
+        return float(np.clip(ranked[reached[-1]], -1.0, 1.0))
+    # the most similar pair of all is wrong: accept nothing that was seen
+    return float(np.clip(np.nextafter(ranked[0], np.inf), -1.0, 1.0))

@@ -1,0 +1,252 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Labelled image folders: recall@1 and similarity decisions in training, all scores of a model.
+
+Works on descriptors of image files that a callable provides, so it measures a network in
+training as well as a finished model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.errors import GroundTruthError
+from vpr_compressed.errors import VprError
+from vpr_compressed.offline.accuracy import metrics
+from vpr_compressed.records import DescriptorArray
+
+RECALL_AT = (1, 5, 10)
+PRECISION_AT = (1, 5, 10, 30)
+#: Image files, and '' or 'dark' for their lighting -> descriptors ``(N, D)``.
+Describe = Callable[[Sequence[Path], str], DescriptorArray]
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """
+    Queries, references and which of them belong together.
+
+    :param right: bool ``(Q, R)``, the answers that count as correct
+    :param near: bool ``(Q, R)``, answers too near to be called wrong; includes the right ones
+    :param barred: bool ``(Q, R)``, references a query may not see (itself)
+    :param dark: whether the queries are darkened
+    :param calibrate: whether thresholds are fitted on this set
+    """
+
+    name: str
+    queries: tuple[Path, ...]
+    references: tuple[Path, ...]
+    right: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+    barred: NDArray[np.bool_]
+    dark: bool = False
+    calibrate: bool = True
+
+    def similarities(self, describe: Describe) -> NDArray[np.float32]:
+        """Return cosines, ``(Q, R)``, -2 where barred."""
+        similarity = describe(self.queries, 'dark' if self.dark else '') @ describe(
+            self.references, '').T
+        return np.asarray(np.where(self.barred, np.float32(-2.0), similarity), np.float32)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    What validation images say about a network.
+
+    Every query is asked twice for a decision: with all references, and with those near it
+    taken away, as on a robot that is somewhere its map does not know. An answer that is near
+    but not right says nothing about a threshold and is left out: two street views 15 m apart
+    show the same street.
+
+    :param recalls: name of the set -> share of answerable queries whose most similar
+        reference is right
+    :param similarities: best similarity of every decision, float32 ``(N,)``
+    :param correct: whether accepting it would be right, bool ``(N,)``
+    """
+
+    recalls: dict[str, float]
+    similarities: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetScores:
+    """
+    How well one validation set is ranked; all numbers as :mod:`.metrics` defines them.
+
+    :param answerable: queries that have a right answer; only they count
+    :param recall: N -> recall@N in [0, 1]
+    :param precision: N -> precision@N in [0, 1]
+    :param mean_average_precision: in [0, 1]
+    """
+
+    answerable: int
+    recall: Mapping[int, float]
+    precision: Mapping[int, float]
+    mean_average_precision: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; the keys of a JSON object are text."""
+        return {
+            'answerable': self.answerable,
+            'recall': {str(n): value for n, value in self.recall.items()},
+            'precision': {str(n): value for n, value in self.precision.items()},
+            'map': self.mean_average_precision}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SetScores:
+        """
+        Read back what :meth:`to_json` gave.
+
+        :raises KeyError: for a missing entry, likewise TypeError and ValueError for wrong ones
+        """
+        return cls(
+            answerable=int(values['answerable']),
+            recall={int(n): float(value) for n, value in values['recall'].items()},
+            precision={int(n): float(value) for n, value in values['precision'].items()},
+            mean_average_precision=float(values['map']))
+
+
+def score(item: ValidationSet, similarity: NDArray[np.float32]) -> SetScores:
+    """
+    Score one set; references a query may not see are taken out of its ranking.
+
+    :param similarity: cosines, float32 ``(Q, R)``, as :meth:`ValidationSet.similarities` gives
+    :raises GroundTruthError: if no query has a right answer
+    """
+    order = np.argsort(-similarity, axis=1, kind='stable')
+    # What is barred has -2, less than any cosine, and so is last: the other ranks have no gaps.
+    rankings = np.where(np.take_along_axis(item.barred, order, axis=1), -1, order)
+    rankings = rankings[:, :int((~item.barred).sum(axis=1).max(initial=0))]
+    positives = [frozenset(np.flatnonzero(row).tolist()) for row in item.right & ~item.barred]
+    return SetScores(
+        answerable=int(metrics.answerable(positives).sum()),
+        recall=metrics.recall_at(rankings, positives, RECALL_AT),
+        precision=metrics.precision_at(rankings, positives, PRECISION_AT),
+        mean_average_precision=metrics.mean_average_precision(rankings, positives))
+
+
+def measure(sets: Sequence[ValidationSet], describe: Describe) -> Measurement:
+    """
+    Measure a network on validation sets; images shared by two sets are described once.
+
+    :param sets: at least one
+    :param describe: the network
+    """
+    known: dict[tuple[tuple[Path, ...], str], DescriptorArray] = {}
+
+    def remembered(paths: Sequence[Path], change: str) -> DescriptorArray:
+        key = (tuple(paths), change)
+        if key not in known:
+            known[key] = describe(paths, change)
+        return known[key]
+
+    recalls: dict[str, float] = {}
+    similarities: list[NDArray[np.float32]] = []
+    correct: list[NDArray[np.bool_]] = []
+    for item in sets:
+        similarity = item.similarities(remembered)
+        rows, best = np.arange(len(similarity)), similarity.argmax(axis=1)
+        hits = item.right[rows, best]
+        recalls[item.name] = float(hits[item.right.any(axis=1)].mean())
+        if item.calibrate:
+            clear = hits | ~item.near[rows, best]
+            elsewhere = ~item.near.all(axis=1)
+            unknown = np.where(item.near, np.float32(-2.0), similarity)[elsewhere].max(axis=1)
+            similarities += [similarity[rows, best][clear], unknown]
+            correct += [hits[clear], np.zeros(len(unknown), bool)]
+    none = np.zeros(0, np.float32)
+    return Measurement(recalls, np.concatenate([none, *similarities]),
+                       np.concatenate([none.astype(bool), *correct]))
+
+
+def positions_set(
+    images: Sequence[Path], table: Path, *, name: str, split: str, radius_m: float, near_m: float
+) -> ValidationSet:
+    """
+    Match every image against all others by position; names are ``<pano>_<heading>``.
+
+    :param table: CSV with columns pano, x_m, y_m and split
+    :param radius_m: another image at the same heading within this distance is right
+    :param near_m: any image within this distance is too near to be called wrong
+    :raises GroundTruthError: if the table is missing or places no image
+    """
+    try:
+        with table.open(newline='', encoding='utf-8') as stream:
+            rows = [row for row in csv.DictReader(stream) if not split or row['split'] == split]
+        where = {row['pano']: (float(row['x_m']), float(row['y_m'])) for row in rows}
+    except (OSError, KeyError, ValueError) as error:
+        raise GroundTruthError(
+            f'cannot use {table}: {error!r}; needs columns pano, x_m, y_m, split') from error
+    chosen = tuple(path for path in images if path.stem.rpartition('_')[0] in where)
+    if not chosen:
+        raise GroundTruthError(f'{table} places none of the images with split {split!r}')
+    places = np.array([where[path.stem.rpartition('_')[0]] for path in chosen])
+    heading = np.array([path.stem.rpartition('_')[2] for path in chosen])
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
+    itself = np.eye(len(chosen), dtype=bool)
+    right = (distance <= radius_m) & (heading[:, None] == heading[None]) & ~itself
+    return ValidationSet(name, chosen, chosen, right, right | (distance <= near_m), itself)
+
+
+def walks_set(
+    queries: Sequence[Path], references: Sequence[Path], ground_truth: Path, *, name: str,
+    near_frames: float
+) -> ValidationSet:
+    """
+    Match one walk against another by a JSON file: query index -> reference indices.
+
+    :param near_frames: references so near a right one are not called wrong
+    :raises GroundTruthError: if the file does not fit the images
+    """
+    right = np.zeros((len(queries), len(references)), bool)
+    try:
+        for query, answers in json.loads(ground_truth.read_text(encoding='utf-8')).items():
+            right[int(query), answers] = True
+    except (OSError, ValueError, IndexError, AttributeError) as error:
+        raise GroundTruthError(f'{ground_truth} does not fit the images: {error!r}') from error
+    near = right.copy()
+    for query, answers in enumerate(right):
+        for answer in np.flatnonzero(answers):
+            near[query] |= np.abs(np.arange(len(references)) - answer) <= near_frames
+    return ValidationSet(name, tuple(queries), tuple(references), right, near,
+                         np.zeros_like(right))
+
+
+def check_disjoint(sets: Sequence[ValidationSet], training: Sequence[Path]) -> None:
+    """
+    Refuse validation images that are trained on.
+
+    :raises VprError: naming an image that is in both
+    """
+    known = set(training)
+    for item in sets:
+        shared = known & ({*item.queries} | {*item.references})
+        if shared:
+            raise VprError(
+                f'validation set {item.name!r} shares {len(shared)} images with the training '
+                f'data, such as {min(shared)}; choose another split')

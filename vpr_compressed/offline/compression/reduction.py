@@ -1,0 +1,242 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Smaller heads without training: shorter descriptors, and fewer channels in front of NetVLAD.
+
+Both are linear algebra on the weights. :func:`truncate_whitening` is exact; how much
+:func:`reduce_channels` loses depends on the basis, which one of the ``*_basis`` functions fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.model_file.spec import Layer
+from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.offline.compression.structure import Tensors
+
+#: Name of the layer that :func:`reduce_channels` appends.
+REDUCE = 'reduce'
+
+#: Weight of the assignment's directions against those of the residuals. On the packaged model,
+#: 0.3 and 1.0 do alike, and 0 more than doubles the error of the descriptors.
+ASSIGNMENT_SHARE = 0.3
+#: Rows that are expanded to float64 at a time.
+_CHUNK = 16384
+
+Floats = NDArray[np.floating[Any]]
+
+
+def truncate_whitening(
+    spec: NetworkSpec, tensors: Tensors, dimension: int
+) -> tuple[NetworkSpec, dict[str, NDArray[np.float32]]]:
+    """
+    Keep the first dimensions of the descriptor, which hold the most variance.
+
+    Exact: the same as cutting the descriptor and normalising it again.
+
+    :param dimension: new size of the descriptor
+    :raises ConfigError: if it is below 1 or above the present one
+    """
+    if not 1 <= dimension <= spec.dimension:
+        raise ConfigError(
+            f'a descriptor of {spec.dimension} dimensions cannot be cut to {dimension}; take 1 to '
+            f'{spec.dimension}')
+    return replace(spec, dimension=dimension), dict(tensors) | {
+        name: tensors[name][:dimension] for name in ('projection.weight', 'projection.bias')}
+
+
+def reduce_channels(
+    spec: NetworkSpec, tensors: Tensors, basis: Floats, *, kept_energy: float = 1.0
+) -> tuple[NetworkSpec, dict[str, NDArray[np.float32]]]:
+    """
+    Append a 1x1 convolution to the trunk and turn NetVLAD and projection into its basis.
+
+    With B the basis and x a local feature of unit norm, the network now sees ``B x / |B x|``.
+    Assignment, centres and each cluster's block of the projection are multiplied by ``B^T``. What
+    the basis leaves out makes ``|B x|`` shorter than 1, and NetVLAD stretches it back, so centres
+    are divided and assignment weights multiplied by its typical value, the square root of
+    ``kept_energy``. A complete basis gives the same descriptors.
+
+    :param basis: orthonormal rows, ``(r, C)``, r at most C
+    :param kept_energy: mean of ``|B x|^2``, in (0, 1]; the ``*_basis`` functions return it
+    :returns: a network whose trunk ends in the layer ``reduce`` with r channels
+    :raises ConfigError: the basis does not fit or is not orthonormal, or a layer has the name
+    """
+    channels = spec.feature_channels
+    matrix = np.asarray(basis, np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] != channels or not 1 <= len(matrix) <= channels:
+        raise ConfigError(
+            f'a basis for {channels} channels has shape (r, {channels}) with r from 1 to '
+            f'{channels}, got {matrix.shape}')
+    if not np.abs(matrix @ matrix.T - np.eye(len(matrix))).max() < 1e-3:
+        raise ConfigError('the rows of the basis are not orthonormal; fit one with feature_basis')
+    if any(layer.name == REDUCE for layer in spec.layers):
+        raise ConfigError(
+            f'{spec.trunk} has a layer {REDUCE!r} already; reduce the channels once, to the '
+            'smaller number')
+    if not 0.0 < kept_energy <= 1.0 + 1e-6:
+        raise ConfigError(f'kept_energy must lie in (0, 1], got {kept_energy}')
+    length = kept_energy ** 0.5
+    reduced = replace(spec, layers=(*spec.layers, Layer(
+        name=REDUCE, op='conv', inputs=(spec.layers[-1].name,), channels=len(matrix))))
+    # One product per cluster: the matrix of VGG16 is 512 MB, a float64 copy of it is not needed.
+    small = matrix.astype(np.float32)
+    blocks = tensors['projection.weight'].reshape(-1, channels)                # (D * K, C)
+    return reduced, dict(tensors) | {
+        f'{REDUCE}.weight': small[:, :, np.newaxis, np.newaxis],
+        f'{REDUCE}.bias': np.zeros(len(matrix), np.float32),
+        'netvlad.assignment.weight': np.asarray(
+            length * (tensors['netvlad.assignment.weight'] @ matrix.T), np.float32),
+        'netvlad.centers': np.asarray(tensors['netvlad.centers'] @ matrix.T / length, np.float32),
+        'projection.weight': (blocks @ small.T).reshape(spec.dimension, -1)}
+
+
+def feature_basis(features: Floats, rank: int) -> tuple[NDArray[np.float32], float]:
+    """
+    Fit the directions in which local features are longest: PCA without centring.
+
+    :param features: local features of unit norm, ``(N, C)``
+    :param rank: number r of directions
+    :returns: orthonormal rows ``(r, C)`` by falling energy, and the mean of ``|B x|^2``
+    :raises ConfigError: if the rank or the features do not fit
+    """
+    rows = _checked(features, 'features')
+    basis = _leading(_moment(rows), rank)
+    return basis, _kept_energy(basis, rows)
+
+
+def residual_basis(
+    features: Floats, assignment_weight: Floats, assignment_bias: Floats, centers: Floats,
+    rank: int, *, assignment_share: float = ASSIGNMENT_SHARE
+) -> tuple[NDArray[np.float32], float]:
+    """
+    Fit the directions in which the residuals to the centres are longest.
+
+    The second moment is that of ``x - c_k`` weighted by the soft assignment of x to k, because
+    only residuals reach the descriptor: what all features share is subtracted with the centres.
+    That of the assignment weights is added, as features are still to find their clusters.
+
+    :param features: local features of unit norm, ``(N, C)``
+    :param assignment_weight: ``(K, C)``
+    :param assignment_bias: ``(K,)``
+    :param centers: ``(K, C)``
+    :param rank: number r of directions
+    :param assignment_share: weight of the assignment's moment, 0 leaves it out
+    :returns: orthonormal rows ``(r, C)`` by falling energy, and the mean of ``|B x|^2``
+    :raises ConfigError: if the rank or the shapes do not fit
+    """
+    rows = _checked(features, 'features')
+    middles = np.asarray(centers, np.float64)
+    shapes = np.shape(assignment_weight), np.shape(assignment_bias), middles.shape
+    size = (*np.shape(assignment_bias), rows.shape[1])
+    if shapes[0] != size or shapes[2] != size:
+        raise ConfigError(
+            f'assignment weights, biases and centres of {rows.shape[1]} channels must have shapes '
+            f'(K, C), (K,) and (K, C), got {", ".join(map(str, shapes))}')
+    moment = np.zeros((rows.shape[1],) * 2)
+    for start in range(0, len(rows), _CHUNK):
+        x = rows[start:start + _CHUNK].astype(np.float64)                      # (n, C)
+        scores = x @ np.asarray(assignment_weight, np.float64).T + assignment_bias
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)                          # (n, K)
+        # sum_k w (x - c)(x - c)^T = x x^T - x m^T - m x^T + sum_k w c c^T, m = sum_k w c
+        cross = x.T @ (weights @ middles)
+        moment += x.T @ x - cross - cross.T
+        moment += (middles * weights.sum(axis=0)[:, np.newaxis]).T @ middles
+    basis = _leading(_with_assignment(moment, assignment_weight, assignment_share), rank)
+    return basis, _kept_energy(basis, rows)
+
+
+def vlad_basis(
+    vectors: Floats, assignment_weight: Floats, features: Floats, rank: int, *,
+    assignment_share: float = ASSIGNMENT_SHARE
+) -> tuple[NDArray[np.float32], float]:
+    """
+    Fit the directions in which the rows of whole VLAD vectors are longest; the best of the three.
+
+    Unlike :func:`residual_basis` this counts a cluster as the descriptor does: residuals that
+    cancel within an image do not count, and rare clusters count as much as common ones.
+
+    :param vectors: NetVLAD outputs, cluster-major, ``(N, K * C)``
+    :param assignment_weight: ``(K, C)``
+    :param features: local features of unit norm, ``(N', C)``
+    :param rank: number r of directions
+    :param assignment_share: weight of the assignment's moment, 0 leaves it out
+    :returns: orthonormal rows ``(r, C)`` by falling energy, and the mean of ``|B x|^2``
+    :raises ConfigError: if the rank or the shapes do not fit
+    """
+    rows = _checked(features, 'features')
+    images = _checked(vectors, 'VLAD vectors')
+    clusters, channels = np.shape(assignment_weight)
+    if rows.shape[1] != channels or images.shape[1] != clusters * channels:
+        raise ConfigError(
+            f'with {clusters} clusters of {channels} channels, features have {channels} values '
+            f'and VLAD vectors {clusters * channels}; got {rows.shape[1]} and {images.shape[1]}')
+    moment = _moment(images.reshape(-1, channels))
+    basis = _leading(_with_assignment(moment, assignment_weight, assignment_share), rank)
+    return basis, _kept_energy(basis, rows)
+
+
+def _checked(rows: Floats, what: str) -> Floats:
+    """Return rows, or raise if there are none or they hold NaN."""
+    if rows.ndim != 2 or 0 in rows.shape or not np.isfinite(rows).all():
+        raise ConfigError(
+            f'{what} must be finite and of shape (N, channels) with N of 1 or more, got shape '
+            f'{rows.shape}; take more images')
+    return rows
+
+
+def _moment(rows: Floats) -> NDArray[np.float64]:
+    """Return the second moment ``(C, C)`` of rows ``(N, C)``."""
+    moment = np.zeros((rows.shape[1],) * 2)
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start:start + _CHUNK].astype(np.float64)
+        moment += part.T @ part
+    return moment / len(rows)
+
+
+def _with_assignment(
+    moment: NDArray[np.float64], assignment_weight: Floats, share: float
+) -> NDArray[np.float64]:
+    """Return a second moment of trace 1 plus ``share`` times that of the assignment weights."""
+    if share < 0.0:
+        raise ConfigError(f'assignment_share must be 0 or more, got {share}')
+    assignment = _moment(assignment_weight)
+    return (moment / (np.trace(moment) or 1.0)
+            + share * assignment / (np.trace(assignment) or 1.0))
+
+
+def _leading(moment: NDArray[np.float64], rank: int) -> NDArray[np.float32]:
+    """Return the eigenvectors of the largest eigenvalues as rows; the peak of each is positive."""
+    if not 1 <= rank <= len(moment):
+        raise ConfigError(
+            f'{len(moment)} channels cannot be reduced to {rank}; take 1 to {len(moment)}')
+    _, vectors = np.linalg.eigh(moment)
+    rows = vectors.T[::-1][:rank]                                              # (r, C)
+    peaks = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, np.newaxis], axis=1)
+    return np.ascontiguousarray(rows * np.sign(peaks), np.float32)
+
+
+def _kept_energy(basis: NDArray[np.float32], rows: Floats) -> float:
+    """Return the mean of ``|B x|^2`` against that of ``|x|^2``."""
+    moment = _moment(rows)
+    kept = float(np.sum((basis @ moment) * basis))
+    return min(1.0, kept / (float(np.trace(moment)) or 1.0))

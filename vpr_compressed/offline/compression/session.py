@@ -1,0 +1,285 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the ``compress`` verb works on: parent, data, steps, measured rows, verdict, model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import replace
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_compressed import __version__
+from vpr_compressed.cli.offline import tell
+from vpr_compressed.cli.offline import THRESHOLD_PRECISION
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
+from vpr_compressed.offline.accuracy.acceptance import judge
+from vpr_compressed.offline.accuracy.acceptance import judge_agreement
+from vpr_compressed.offline.accuracy.acceptance import Verdict
+from vpr_compressed.offline.accuracy.calibrate import fit_calibration
+from vpr_compressed.offline.accuracy.follow import follow
+from vpr_compressed.offline.compression.compressor import Compressor
+from vpr_compressed.offline.compression.data import open_data
+from vpr_compressed.offline.compression.data import Place
+from vpr_compressed.offline.compression.measured_row import measure_row
+from vpr_compressed.offline.compression.measured_row import Measured
+from vpr_compressed.offline.compression.recipe import describe as describe_step
+from vpr_compressed.offline.compression.recipe import options_of
+from vpr_compressed.offline.compression.recipe import Recipe
+from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.reports.compression_report import write_report
+from vpr_compressed.offline.reports.compression_rows import ReportContext
+from vpr_compressed.offline.reports.compression_rows import SensitivityRow
+from vpr_compressed.offline.reports.compression_rows import StepRow
+from vpr_compressed.offline.training import parallel
+from vpr_compressed.runtime import load_engine
+
+PARENT = 'parent'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """
+    What to compress, how, on what, and where to.
+
+    :param name: of the recipe
+    :param parent: model file to compress
+    :param out: receives ``model.vpr``, the report, ``checkpoint.pt``, ``rows.json`` and a model
+        file per step under ``steps/``
+    :param cache: folder for images at network size, shared by several runs
+    :param command: for the report
+    :param threads: CPU threads of the engine that measures, 0 for all cores
+    """
+
+    recipe: Recipe
+    name: str
+    parent: Path
+    place: Place
+    out: Path
+    cache: Path
+    command: str
+    threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """
+    Who hears of what happens; called in the main process only.
+
+    :param progress: number of the step from 0, what is done, done and in all
+    :param row: a network was measured
+    """
+
+    progress: Callable[[int, str, int, int], None]
+    row: Callable[[StepRow], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """
+    How it ended.
+
+    :param model: the file that was written, None if it was not accepted
+    """
+
+    verdict: Verdict
+    model: Path | None
+    report: Path
+
+
+class CompressSession:
+    """
+    One recipe at work in one folder, in every process; the main one alone writes there.
+
+    :param stopped: whether the user asked to stop
+    :raises VprError: if parent or data cannot be used, or a checkpoint belongs to others
+    """
+
+    def __init__(self, job: Job, listener: Listener, stopped: Callable[[], bool]) -> None:
+        self._job, self._listener, self._stopped = job, listener, stopped
+        self._recipe, self._out = job.recipe, job.out
+        self._acceptance = config_from_mapping(AcceptanceConfig, job.recipe.acceptance or {})
+        self._parent = read_model(job.parent)
+        if parallel.is_main():
+            try:
+                (job.out / 'steps').mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise TrainingError(
+                    f'cannot make the folder {job.out}: {error.strerror}; give another --out'
+                ) from error
+        material, self._judges = open_data(
+            job.place, job.recipe, self._parent, job.cache, stopped=stopped,
+            progress=lambda stage, done, total: self._tell(0, stage, done, total))
+        self._compressor = Compressor(
+            Student.of_model(self._parent), material, job.recipe,
+            parent_id=self._parent.descriptor_id, folder=job.out, progress=self._tell,
+            stopped=stopped)
+        #: Steps done -> the network as it was measured then; 0 is the parent.
+        self._rows: dict[int, StepRow] = {}
+        self._rows_path = job.out / 'rows.json'
+        self._first: Measured | None = None
+        self._last: Measured | None = None
+        self._measured = -1
+        if self._compressor.resume():
+            self._rows = self._stored_rows()
+            tell(f'resuming in {job.out}: {self._compressor.done} of '
+                 f'{len(job.recipe.steps)} steps done')
+
+    def run(self) -> Outcome | None:
+        """
+        Do all steps that are left, measure, judge and write.
+
+        :returns: the outcome in the main process, None in the others
+        :raises Cancelled: when asked to stop; everything needed to go on is saved
+        """
+        steps = self._recipe.steps
+        self._measure(0)
+        if self._compressor.done not in self._rows and self._recipe.measure_steps:
+            self._measure(self._compressor.done)  # it was killed before this row was there
+        while self._compressor.done < len(steps):
+            self._compressor.run_step()
+            if self._recipe.measure_steps or self._compressor.done == len(steps):
+                self._measure(self._compressor.done)
+        if self._measured != len(steps):
+            self._measure(len(steps))  # it was stopped between the last step and its row
+        return self._finish() if parallel.is_main() else None
+
+    def _measure(self, number: int) -> None:
+        """Measure the network after ``number`` steps in a process of its own, and keep the row."""
+        self._measured = number
+        if not parallel.is_main():
+            return
+        name, options, seconds, path = PARENT, '', 0.0, self._job.parent
+        if number:
+            record = self._compressor.records[number - 1]
+            name, seconds = record.name, record.seconds
+            options = options_of(self._recipe.steps[number - 1])
+            path = self._out / 'steps' / f'{number}_{name}.vpr'
+            write_model(path, self._compressor.student.model(), overwrite=True)
+        measured = measure_row(
+            path, self._judges.sets, self._judges.stretch, parent=self._first,
+            threads=self._job.threads, cancelled=self._stopped,
+            progress=lambda done, total: self._listener.progress(
+                max(0, number - 1), 'measuring', done, total))
+        self._first = self._first or measured
+        self._last = measured
+        self._rows[number] = measured.row(
+            step=name, options=options, parent_bytes=4 * self._parent.spec.parameters(),
+            seconds=seconds)
+        self._listener.row(self._rows[number])
+        part = self._rows_path.with_suffix('.part')
+        try:
+            part.write_text(json.dumps(
+                {at: row.to_json() for at, row in self._rows.items()}, indent=1), encoding='utf-8')
+            part.replace(self._rows_path)
+        except OSError as error:
+            raise TrainingError(
+                f'cannot write {self._rows_path}: {error.strerror}; free space there, then give '
+                'the same command again') from error
+
+    def _stored_rows(self) -> dict[int, StepRow]:
+        """Return the rows that were measured before a restart."""
+        if not self._rows_path.exists():
+            return {}
+        try:
+            stored = json.loads(self._rows_path.read_text(encoding='utf-8'))
+            return {int(at): StepRow.from_json(row) for at, row in stored.items()
+                    if int(at) <= self._compressor.done}
+        except (OSError, ValueError, AttributeError, VprError) as error:
+            raise TrainingError(
+                f'cannot read {self._rows_path} ({error}); remove it: the report will lack the '
+                'rows of the steps that are done') from error
+
+    def _finish(self) -> Outcome:
+        """Judge the last network, write it if it is good enough, and the report."""
+        first, last = self._first, self._last
+        if first is None or last is None:
+            raise AssertionError('nothing was measured')
+        verdict = judge(first.scores, last.scores, self._acceptance) if self._judges.sets else (
+            judge_agreement(last.agreement_with(first), self._acceptance))
+        model = None
+        if verdict.accepted:
+            model = self._out / 'model.vpr'
+            write_model(model, self._final(first, last), overwrite=True)
+        else:
+            (self._out / 'model.vpr').unlink(missing_ok=True)
+        report = write_report(
+            self._out, [row for _, row in sorted(self._rows.items())], verdict,
+            self._context(model))
+        return Outcome(verdict=verdict, model=model, report=report)
+
+    def _final(self, first: Measured, last: Measured) -> Model:
+        """Return the compressed model with calibration, provenance and reference descriptors."""
+        from vpr_compressed.runtime.parity import describe_reference
+
+        student = self._compressor.student.model()
+        engine = load_engine(student, threads=self._job.threads)
+        return replace(
+            student, calibration=self._calibration(first, last),
+            reference=describe_reference(engine, student.preprocessing).astype(np.float16),
+            provenance={
+                'made_by': f'vpr_compressed {__version__} compress', 'recipe': self._job.name,
+                'seed': self._recipe.seed,
+                'steps': [describe_step(step) for step in self._recipe.steps],
+                'parent_descriptor_id': self._parent.descriptor_id,
+                'parent_parameters': self._parent.spec.parameters(),
+                'parent': dict(self._parent.provenance),
+                'validation_recall_at_1': {
+                    name: scores.recall[1] for name, scores in last.scores.items()}})
+
+    def _calibration(self, first: Measured, last: Measured) -> SimilarityCalibration:
+        """Fit the thresholds anew: compressed descriptors have other similarities."""
+        if last.decisions is not None:
+            found = last.decisions
+            if found.correct.any() and not found.correct.all():
+                return fit_calibration(
+                    found.similarities, found.correct, precision=THRESHOLD_PRECISION)
+        return follow(self._parent.calibration, first.descriptors, last.descriptors)
+
+    def _context(self, model: Path | None) -> ReportContext:
+        """Return what the report needs to be repeated."""
+        sensitivity = [
+            SensitivityRow(name=str(name), level=float(level), score=float(score))
+            for record in self._compressor.records
+            for name, level, score in record.notes.get('sensitivity', [])]
+        return ReportContext(
+            title=self._job.name, command=self._job.command, data=self._job.place.describe(),
+            settings={**_plain(asdict(self._recipe)), 'acceptance': asdict(self._acceptance),
+                      'threads': self._job.threads},
+            parent=self._job.parent, model=model, sensitivity=tuple(sensitivity))
+
+    def _tell(self, number: int, stage: str, done: int, total: int) -> None:
+        """Pass on progress in the main process."""
+        if parallel.is_main():
+            self._listener.progress(number, stage, done, total)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping that JSON can hold."""
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain

@@ -1,0 +1,296 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What each step of a recipe does to a student; one :class:`Handler` per step, found by its type.
+
+``begin`` changes the network once, ``prepare`` runs before every optimiser step, ``end`` after
+the last one. Whatever a later call needs goes into ``Work.notes``, which is checkpointed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.offline.compression import recipe
+from vpr_compressed.offline.compression import reduction
+from vpr_compressed.offline.compression import sparsify
+from vpr_compressed.offline.compression.calibration_images import calibrate
+from vpr_compressed.offline.compression.calibration_images import correct_biases
+from vpr_compressed.offline.compression.calibration_images import mean_outputs
+from vpr_compressed.offline.compression.codebook import fit_codebook
+from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.network.initialise import sample_features
+from vpr_compressed.offline.training.losses import targets
+from vpr_compressed.offline.training.tuning import describe_views
+from vpr_compressed.offline.training.tuning import Material
+
+#: Optimiser steps between two looks at which weights to prune.
+PRUNE_EVERY = 10
+_BATCH = 32
+#: Images whose mean activations the biases are corrected by, all in memory at once.
+_CORRECTED = 48
+
+
+@dataclass
+class Work:
+    """
+    What a handler works on.
+
+    :param seed: numbers that are this step's own
+    :param progress: called with what is being done, done and in all; may raise to cancel
+    :param notes: plain values kept in the checkpoint of this step
+    """
+
+    student: Student
+    material: Material
+    seed: tuple[int, ...]
+    progress: Callable[[str, int, int], None]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, count: int) -> np.ndarray:
+        """Return random views, the same for the same seed."""
+        total = len(self.material.views)
+        chosen = np.random.default_rng(self.seed).permutation(total)[:min(count, total)]
+        return np.sort(chosen)
+
+    def chosen(self, patterns: Sequence[str]) -> list[str]:
+        """Return the weight tensors that the patterns of a step choose."""
+        network = self.student.network
+        return recipe.select(list(network.named_tensors()), patterns, {
+            f'{layer.name}.weight' for layer in network.spec.layers if layer.groups > 1})
+
+    def batches(self, count: int, stage: str, size: int = _BATCH) -> Iterator[Tensor]:
+        """Yield random views as network input, on the network's device."""
+        device = self.student.network.projection.weight.device
+        rows = self.rows(count)
+        for start in range(0, len(rows), size):
+            yield torch.from_numpy(self.material.views.batch(rows[start:start + size])).to(
+                device, memory_format=torch.channels_last)
+            self.progress(stage, min(start + size, len(rows)), len(rows))
+
+
+class Handler:
+    """Does nothing around the training of a step; the base of those that do."""
+
+    def begin(self, work: Work, step: Any) -> None:
+        """Change the network before the step trains."""
+
+    def prepare(self, work: Work, step: Any, number: int) -> None:
+        """Act before optimiser step ``number``, from 0."""
+
+    def end(self, work: Work, step: Any) -> None:
+        """Act after the last optimiser step, or at once if the step does not train."""
+
+
+class _Truncate(Handler):
+    def begin(self, work: Work, step: recipe.TruncateWhitening) -> None:
+        student = work.student
+        student.reshape(*reduction.truncate_whitening(
+            student.spec, student.network.tensors(), step.dimension))
+
+
+class _Reduce(Handler):
+    def begin(self, work: Work, step: recipe.ReduceChannels) -> None:
+        student = work.student
+        features = sample_features(
+            student.network, work.batches(step.images, 'local features'), seed=work.seed[0])
+        with torch.inference_mode():
+            vectors = torch.cat([
+                student.network.netvlad(student.network.features(images).float())
+                for images in work.batches(step.images, 'VLAD vectors')])
+        tensors = student.network.tensors()
+        basis, energy = reduction.vlad_basis(
+            vectors.cpu().numpy(), tensors['netvlad.assignment.weight'], features.cpu().numpy(),
+            step.channels)
+        work.notes['kept_energy'] = energy
+        student.reshape(*reduction.reduce_channels(
+            student.spec, tensors, basis, kept_energy=energy))
+
+
+class _PruneChannels(Handler):
+    def begin(self, work: Work, step: recipe.PruneChannels) -> None:
+        from vpr_compressed.offline.compression import structure
+        from vpr_compressed.offline.compression import structure_plan
+
+        student = work.student
+        spec, tensors = student.spec, student.network.tensors()
+        groups = [group for group in structure.channel_groups(spec)
+                  if not (step.keep_features and group.is_feature)]
+        scores = _channel_scores(work, step, groups)
+        size = student.preprocessing
+        share = {step.of: 1.0 - step.ratio}
+        target = structure_plan.Target(**share, width=size.width, height=size.height)
+        grain = structure_plan.Grain(minimum=step.multiple_of, multiple_of=step.multiple_of)
+        if step.scope == 'layer':
+            keep = structure_plan.keep_per_layer(spec, scores, 1.0 - step.ratio, grain=grain)
+        elif step.scope == 'global':
+            keep = structure_plan.keep_globally(
+                spec, scores, target, grain=grain, normalise=step.criterion != 'taylor')
+        else:
+            table = structure_plan.sensitivity(
+                spec, tensors, scores, (0.75, 0.5, 0.25), _masked_agreement(work, step.images),
+                grain=grain, progress=lambda done, total: work.progress(
+                    'sensitivity of channels', done, total))
+            work.notes['sensitivity'] = [
+                [name, 1.0 - kept, value] for name, row in table.items()
+                for kept, value in row.items()]
+            keep = structure_plan.keep_by_sensitivity(spec, scores, table, target, grain=grain)
+        work.notes['kept'] = {name: len(kept) for name, kept in keep.items()}
+        student.reshape(*structure.remove_channels(spec, tensors, keep))
+
+
+class _Sparsify(Handler):
+    def begin(self, work: Work, step: recipe.Sparsify) -> None:
+        named = work.student.network.named_tensors()
+        names = work.chosen(step.tensors)
+        shares = dict.fromkeys(names, step.sparsity)
+        if step.method == 'sensitivity':
+            rows = work.rows(step.images)
+            table = sparsify.scan(
+                {name: named[name] for name in names}, lambda: agreement(work, rows),
+                report=lambda done, total: work.progress('sensitivity of tensors', done, total))
+            shares = sparsify.allocate(
+                table, {name: named[name].numel() for name in names}, step.sparsity)
+            work.notes['sensitivity'] = [
+                [name, level, loss] for name, found in table.items() for level, loss in found]
+        work.notes['shares'] = shares
+
+    def prepare(self, work: Work, step: recipe.Sparsify, number: int) -> None:
+        if number % PRUNE_EVERY == 0:
+            self._prune(work, step, number)
+
+    def end(self, work: Work, step: recipe.Sparsify) -> None:
+        self._prune(work, step, step.steps)
+        work.student.write()
+
+    @staticmethod
+    def _prune(work: Work, step: recipe.Sparsify, number: int) -> None:
+        """Extend the masks to what they should be at an optimiser step."""
+        named, constraints = work.student.network.named_tensors(), work.student.constraints
+        shares = work.notes['shares']
+        now = sparsify.gradual(1.0, number, step.steps) if step.steps else 1.0
+        threshold = step.threshold
+        if step.method == 'threshold' and threshold == 0.0:
+            threshold = sparsify.common_threshold(
+                [named[name] for name in shares], now * step.sparsity)
+        for name, share in shares.items():
+            constraints.prune(name, sparsify.below(named[name], threshold) if step.method ==
+                              'threshold' else sparsify.smallest(named[name], now * share))
+
+
+class _Quantize(Handler):
+    def begin(self, work: Work, step: recipe.Quantize) -> None:
+        student = work.student
+        named, constraints = student.network.named_tensors(), student.constraints
+        names = work.chosen(step.tensors)
+        shared = [name for name in names if name in constraints.codebooks]
+        names = [name for name in names if name not in shared]
+        if not names:
+            raise ConfigError(
+                f'this quantize step chooses no tensor that is not shared already, by '
+                f'{", ".join(step.tensors)}; shared: {", ".join(shared[:3]) or "none"}')
+        images = None
+        if any(name.partition('.')[0] not in ('netvlad', 'projection') for name in names):
+            images = next(work.batches(_CORRECTED, 'bias correction', size=_CORRECTED))
+            means = mean_outputs(student.network, images)
+        if step.reassign:
+            constraints.begin_moving(named, names)
+        for number, name in enumerate(names):
+            book = fit_codebook(named[name], step.bits, step.grid, constraints.zeros(name))
+            constraints.codebooks[name] = book.to(named[name].device)
+            work.progress('k-means', number + 1, len(names))
+        student.write()
+        if images is not None:
+            correct_biases(student.network, means, images)
+
+    def end(self, work: Work, step: recipe.Quantize) -> None:
+        del step  # the same for all options
+        work.student.write()
+        work.student.constraints.end_moving()
+
+
+class _QuantizeActivations(Handler):
+    def begin(self, work: Work, step: recipe.QuantizeActivations) -> None:
+        student = work.student
+        books = student.constraints.codebooks
+        for layer in student.spec.layers:
+            book = books.get(f'{layer.name}.weight')
+            if layer.op == 'conv' and (book is None or book.grid != 'int8'):
+                raise ConfigError(
+                    f'quantize_activations needs int8 weights in every convolution, '
+                    f'{layer.name!r} has none; quantize the whole trunk with grid int8 first')
+        student.network.activations = calibrate(
+            student, work.batches(step.images, 'activation ranges'), step.percentile)
+
+
+class _Finetune(Handler):
+    pass
+
+
+HANDLERS: dict[type[Any], Handler] = {
+    recipe.TruncateWhitening: _Truncate(), recipe.ReduceChannels: _Reduce(),
+    recipe.PruneChannels: _PruneChannels(), recipe.Sparsify: _Sparsify(),
+    recipe.Quantize: _Quantize(), recipe.QuantizeActivations: _QuantizeActivations(),
+    recipe.Finetune: _Finetune()}
+
+
+def agreement(work: Work, rows: np.ndarray) -> float:
+    """Return the mean cosine between the student's and the parent's descriptors of views."""
+    found = describe_views(work.student, work.material.views, rows)
+    wanted = targets(work.material.views.parent[rows], found.shape[1])
+    return float((found * wanted).sum(axis=1).mean())
+
+
+def _masked_agreement(work: Work, images: int) -> Callable[[Any], float]:
+    """Return a function that rates weights of the student's shape."""
+    rows = work.rows(images)
+    kept = work.student.network.tensors()
+
+    def evaluate(tensors: Any) -> float:
+        work.student.network.load_tensors(tensors)
+        try:
+            return agreement(work, rows)
+        finally:
+            work.student.network.load_tensors(kept)
+    return evaluate
+
+
+def _channel_scores(work: Work, step: recipe.PruneChannels, groups: Any) -> Any:
+    """Return the importance of every channel by the criterion of the step."""
+    from vpr_compressed.offline.compression import structure_scores
+
+    student = work.student
+    measured = None
+    if step.criterion == 'activation':
+        measured = structure_scores.mean_activations(
+            student.network, work.batches(step.images, 'channel activity'))
+    elif step.criterion == 'taylor':
+        student.network.freeze_layers(0)
+        # Not the distance to the parent: as long as nothing was lost its gradient is zero.
+        measured = structure_scores.taylor_scores(
+            student.network, work.batches(step.images, 'channel importance', size=16),
+            structure_scores.descriptor_change(work.seed[0]))
+    return structure_scores.importances(
+        student.spec, student.network.tensors(), groups, step.criterion, measured)

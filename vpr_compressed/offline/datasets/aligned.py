@@ -1,0 +1,85 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Two walks of one route, aligned image by image: Nordland, Gardens Point, two seasons of a street.
+
+The n-th image of one folder shows the place of the n-th of the other. Nordland's journeys are
+usually judged with a tolerance of one frame (Suenderhauf et al. 2013) or ten (Patch-NetVLAD).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vpr_compressed.errors import DatasetError
+from vpr_compressed.offline.accuracy import ground_truth
+from vpr_compressed.offline.datasets import tables
+from vpr_compressed.offline.datasets import vprbench
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.dataset import Request
+from vpr_compressed.sources import FolderSource
+
+TOLERANCE_FRAMES = 1
+#: Reference and query by which a tree is recognised, the usual ones first.
+PAIRS = (
+    ('ref', 'query'), ('reference', 'query'), ('summer', 'winter'), ('spring', 'winter'),
+    ('fall', 'winter'), ('autumn', 'winter'), ('summer', 'fall'), ('day', 'night'))
+
+
+def lacks(request: Request) -> str | None:
+    """Return None for a tree of this layout, else what was expected where."""
+    root = request.path
+    if request.split is not None and all((root / name).is_dir() for name in _named(request)):
+        return None
+    listed = vprbench.truth_file(root).is_file() or tables.lacks(request) is None
+    if request.split is None and _usual(root) is not None and not listed:
+        return None
+    return ('two folders of images ' + ', '.join(f'{a}/ and {b}/' for a, b in PAIRS[:3])
+            + ', ... without answers or positions beside them; or the two that the split '
+            'REFERENCE/QUERY names')
+
+
+def open_tree(request: Request) -> Dataset:
+    """
+    Open two folders, those named by the split ``REFERENCE/QUERY`` or the usual ones.
+
+    :raises DatasetError: no such folders, or they hold different numbers of images
+    :raises SourceError: a folder without images
+    """
+    pair = _usual(request.path) if request.split is None else _named(request)
+    if pair is None or len(pair) != 2:
+        raise DatasetError(f'{request.path} has no {lacks(request)}')
+    reference, query = (FolderSource(request.path / name) for name in pair)
+    if len(reference) != len(query):
+        raise DatasetError(
+            f'{reference.path} holds {len(reference)} images and {query.path} {len(query)}; '
+            'aligned walks have as many images as each other, so the index says nothing here')
+    tolerance = request.tolerance_frames
+    return Dataset(
+        name=f'{request.name} {pair[0]}/{pair[1]}', layout='aligned', reference=reference,
+        query=query, truth=ground_truth.from_tolerance(
+            len(query), len(reference), TOLERANCE_FRAMES if tolerance is None else tolerance))
+
+
+def _usual(root: Path) -> tuple[str, str] | None:
+    """Return the first of the usual pairs that is there."""
+    return next((pair for pair in PAIRS if all((root / name).is_dir() for name in pair)), None)
+
+
+def _named(request: Request) -> tuple[str, ...]:
+    """Return the two folders that the split names, whether they are there or not."""
+    names = tuple((request.split or '').split('/'))
+    # A name that is no folder's, so that any other number of names fits nothing.
+    return names if len(names) == 2 and all(names) else ('REFERENCE/QUERY',)

@@ -1,0 +1,155 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What several layouts share: tables, lists of image files, folders searched for something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import csv
+import os
+from pathlib import Path
+
+from vpr_compressed.errors import DatasetError
+from vpr_compressed.offline.accuracy import ground_truth
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.records import Pose
+from vpr_compressed.sources import ImageList
+from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.frames import natural_key
+from vpr_compressed.sources.image_list import FORMATS
+
+
+def folders_of(root: Path) -> list[Path]:
+    """
+    Return the sub-folders of a folder in natural name order, hidden ones left out.
+
+    :raises DatasetError: the folder cannot be read
+    """
+    try:
+        entries = [
+            entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != '.']
+    except OSError as error:
+        raise DatasetError(f'cannot read folder {root}: {error.strerror}') from error
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def images_below(root: Path) -> list[Path]:
+    """
+    Return the image files of a folder and its sub-folders, in natural order of their paths.
+
+    :raises DatasetError: if there is none, or a folder cannot be read
+    """
+    try:
+        files = [
+            file for file in root.rglob('*')
+            if file.suffix.lower() in FORMATS and not file.name.startswith('.')
+            and file.is_file()]
+    except OSError as error:
+        raise DatasetError(f'cannot read folder {root}: {error.strerror}') from error
+    if not files:
+        raise DatasetError(
+            f'{root} holds no image ({", ".join(sorted(FORMATS))}); it was perhaps not unpacked')
+    return sorted(files, key=lambda file: natural_key(file.relative_to(root).as_posix()))
+
+
+def listed(
+    root: Path, files: Sequence[Path], positions_m: Iterable[tuple[float, float]],
+    note: str
+) -> ImageList:
+    """
+    Return images with positions on a map plane as a source.
+
+    :param root: folder that names are given relative to
+    :param positions_m: x and y of each image in metres
+    :param note: where the positions come from, for people
+    """
+    return ImageList(root, [
+        ListedImage(
+            file=file, name=os.path.relpath(file, root),
+            pose=Pose(position_m=(x, y, 0.0)))
+        for file, (x, y) in zip(files, positions_m)], note=note)
+
+
+def check_present(files: Sequence[Path], listed_in: Path) -> None:
+    """
+    Refuse a list that names images which are not there.
+
+    :param listed_in: the file that names them
+    :raises DatasetError: with the first one that is missing, and how many are
+    """
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise DatasetError(
+            f'{len(missing)} of the {len(files)} images that {listed_in} names are missing, e.g. '
+            f'{missing[0]}; unpack all parts of the data set')
+    other = [file for file in files if file.suffix.lower() not in FORMATS]
+    if other:
+        raise DatasetError(
+            f'{listed_in} names {other[0]}, which is no image ({", ".join(sorted(FORMATS))}); '
+            'correct the line')
+
+
+def within(query: ImageList, reference: ImageList, radius_m: float) -> GroundTruth:
+    """
+    Count a reference as right when it was taken near the query.
+
+    :raises GroundTruthError: radius not positive, or no query has an answer
+    """
+    return ground_truth.from_positions(
+        ground_truth.positions_of(query), ground_truth.positions_of(reference), radius_m)
+
+
+def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """
+    Return the lines of a CSV file as column -> text.
+
+    :param needed: columns that every line must have
+    :raises DatasetError: not readable, cut off, without these columns, or without lines
+    """
+    rows: list[dict[str, str]] = []
+    try:
+        with path.open(encoding='utf-8-sig', newline='') as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or ()
+            missing = [column for column in needed if column not in columns]
+            if missing:
+                raise DatasetError(
+                    f'{path} has the columns {list(columns)}; needed are {", ".join(needed)}')
+            for number, row in enumerate(reader, start=2):
+                short = [column for column in needed if row[column] is None]
+                if short:
+                    raise DatasetError(
+                        f'{path}, line {number} ends before the column {short[0]}; the file is '
+                        'cut off, get it again')
+                rows.append({key: value or '' for key, value in row.items() if key})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f'cannot read {path}: {error}') from error
+    if not rows:
+        raise DatasetError(f'{path} has a header line and nothing else; get the file again')
+    return rows
+
+
+def read_lines(path: Path) -> list[str]:
+    """
+    Return the lines of a text file that are not empty, without the space around them.
+
+    :raises DatasetError: not readable
+    """
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f'cannot read {path}: {error}') from error
+    return [line.strip() for line in lines if line.strip()]

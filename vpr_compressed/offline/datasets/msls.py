@@ -1,0 +1,180 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Mapillary Street-Level Sequences: a folder per city, positions and flags in CSV files.
+
+As its own code treats them (Warburg et al., CVPR 2020, task im2im): ``postprocessed.csv`` gives
+``key``, ``easting`` and ``northing``; panoramas (``pano`` in ``raw.csv``) are left out, and in the
+validation cities so is what ``subtask_index.csv`` does not count in ``all``, which leaves 750
+queries. Night and the direction of view choose nothing. Places are compared within one city only.
+Queries without a right answer stay, as unanswerable ones; the reported numbers leave them out,
+and so does the recall of this package. The test cities were published without positions.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from vpr_compressed.errors import DatasetError
+from vpr_compressed.errors import GroundTruthError
+from vpr_compressed.offline.accuracy import ground_truth
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.dataset import Request
+from vpr_compressed.records import Pose
+from vpr_compressed.sources import ImageList
+from vpr_compressed.sources import ListedImage
+
+RADIUS_M = 25.0
+VALIDATION = ('cph', 'sf')
+_PARTS = ('database', 'query')
+_TABLES = ('postprocessed.csv', 'raw.csv')
+
+
+def lacks(request: Request) -> str | None:
+    """Return None for a tree of this layout, else what was expected where."""
+    if _cities(request.path):
+        return None
+    return ('train_val/CITY/database/postprocessed.csv and train_val/CITY/query/postprocessed.csv '
+            '(CITY: cph, sf, ...)')
+
+
+def open_tree(request: Request) -> Dataset:
+    """
+    Open some cities: those of the split ``val`` (cph, sf) or ``train``, or named ones.
+
+    :raises DatasetError: a city that is not there, or files that are missing or damaged
+    """
+    cities = _choose(request, _cities(request.path))
+    images: dict[str, list[ListedImage]] = {part: [] for part in _PARTS}
+    positives: list[frozenset[int]] = []
+    radius_m = RADIUS_M if request.radius_m is None else request.radius_m
+    for folder in cities:
+        before = len(images['database'])
+        of_city = {part: _images(request.path, folder / part) for part in _PARTS}
+        positives += _positives(of_city['query'], of_city['database'], radius_m, before)
+        for part in _PARTS:
+            images[part] += of_city[part]
+    note = f'positions from {_TABLES[0]}'
+    truth = GroundTruth(
+        tuple(positives), len(images['database']), f'within {radius_m:g} m in the same city')
+    return Dataset(
+        name=f'{request.name} {request.split or "val"}', layout='msls', truth=truth,
+        reference=ImageList(request.path, images['database'], note=note),
+        query=ImageList(request.path, images['query'], note=note))
+
+
+def _cities(root: Path) -> dict[str, Path]:
+    """Return name -> folder of each city with positions."""
+    for base in (root / 'train_val', root):
+        found = {
+            folder.name: folder for folder in (files.folders_of(base) if base.is_dir() else [])
+            if all((folder / part / _TABLES[0]).is_file() for part in _PARTS)}
+        if found:
+            return found
+    return {}
+
+
+def _choose(request: Request, cities: dict[str, Path]) -> list[Path]:
+    """Return the folders of the cities that were asked for or are usual."""
+    split = request.split or 'val'
+    if split == 'test' and 'test' not in cities:
+        raise DatasetError(
+            f'the test cities of {request.path} were published without positions, so nothing can '
+            'be measured on them here; take the split val')
+    wanted = {
+        'val': list(VALIDATION),
+        'train': [city for city in cities if city not in VALIDATION],
+    }.get(split, split.split(','))
+    missing = [city for city in wanted if city not in cities]
+    if missing or not wanted:
+        raise DatasetError(
+            f'{request.path} has the cities {", ".join(cities)}; the split {split!r} needs '
+            f'{", ".join(missing) or "others than those of val"}: name cities, as in '
+            f'{",".join(list(cities)[:2])}, or unpack the missing ones')
+    return [cities[city] for city in wanted]
+
+
+def _images(root: Path, folder: Path) -> list[ListedImage]:
+    """Return the images of database or query of one city that count."""
+    table = folder / _TABLES[0]
+    rows = files.read_table(table, ('key', 'easting', 'northing'))
+    raw = {row['key']: row for row in files.read_table(folder / _TABLES[1], ('key', 'pano'))}
+    missing = [row['key'] for row in rows if row['key'] not in raw]
+    if missing:
+        raise DatasetError(
+            f'{folder / _TABLES[1]} has no row for {len(missing)} images of {table}, e.g. '
+            f'{missing[0]}; the file is cut off, get it again')
+    chosen = [True] * len(rows)
+    if folder.parent.name in VALIDATION:
+        chosen = _chosen(folder / 'subtask_index.csv', table, len(rows))
+    images = [
+        ListedImage(file=file, name=file.relative_to(root).as_posix(), pose=_pose(table, row))
+        for row, counts in zip(rows, chosen) if counts and not _flag(raw[row['key']]['pano'])
+        for file in [folder / 'images' / f'{row["key"]}.jpg']]
+    if not images:
+        raise DatasetError(f'{table} has {len(rows)} rows, all panoramas or not of the task')
+    files.check_present([image.file for image in images], table)
+    return images
+
+
+def _chosen(path: Path, table: Path, count: int) -> list[bool]:
+    """Return which rows of the table count in the sub-task ``all``."""
+    rows = files.read_table(path, ('all',))
+    # Its rows are those of the table in the same order; a key is not promised.
+    if len(rows) != count:
+        raise DatasetError(
+            f'{path} has {len(rows)} rows and {table} {count}, which must be the same images; '
+            'one of them is cut off, get both again')
+    return [_flag(row['all']) for row in rows]
+
+
+def _flag(text: str) -> bool:
+    """Return a truth value as pandas writes it."""
+    return text.strip().lower() in ('true', '1', '1.0')
+
+
+def _pose(table: Path, row: dict[str, str]) -> Pose:
+    """Return the position of one row."""
+    try:
+        x, y = float(row['easting']), float(row['northing'])
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise DatasetError(
+            f'{table} has easting {row["easting"]!r} and northing {row["northing"]!r} for '
+            f'{row["key"]}; needed are finite numbers, so get the file again')
+    return Pose(position_m=(x, y, 0.0))
+
+
+def _positives(
+    query: list[ListedImage], reference: list[ListedImage], radius_m: float, before: int
+) -> list[frozenset[int]]:
+    """Return the right answers in one city, counted from the first reference of all cities."""
+    places = [
+        np.array([image.pose.position_m for image in images if image.pose is not None])
+        for images in (query, reference)]
+    try:
+        truth = ground_truth.from_positions(places[0], places[1], radius_m)
+    except GroundTruthError:
+        if not radius_m > 0:
+            raise
+        # One city without any answer does not spoil the others.
+        return [frozenset()] * len(query)
+    return [frozenset(before + row for row in rows) for rows in truth.positives]

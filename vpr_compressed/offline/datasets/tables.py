@@ -1,0 +1,126 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Own data as plain CSV files, for whatever has no layout of its own.
+
+Either ``reference.csv`` and ``query.csv``: columns as in ``poses.csv`` (``name``, ``x_m``,
+``y_m``, optionally ``z_m`` and ``stamp_ns``), one image a line, both in one frame. Or
+``pairs.csv`` with the columns ``query`` and ``reference``: each line names two images of one
+place. There an empty reference marks a query of a place that was never mapped, an empty query a
+reference that nobody asks for. Names are paths relative to the folder of the CSV files; images
+count in the order in which they are named first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vpr_compressed.errors import DatasetError
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.dataset import Request
+from vpr_compressed.sources import ImageList
+from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.pose_table import read_pose_table
+
+RADIUS_M = 25.0
+_PAIRS = 'pairs.csv'
+_POSITIONS = ('reference.csv', 'query.csv')
+
+
+def lacks(request: Request) -> str | None:
+    """Return None for a tree of this layout, else what was expected where."""
+    root = request.path
+    positions = all((root / name).is_file() for name in _POSITIONS)
+    if positions or (root / _PAIRS).is_file():
+        return None
+    return f'{_POSITIONS[0]} and {_POSITIONS[1]} (name,x_m,y_m), or {_PAIRS} (query,reference)'
+
+
+def open_tree(request: Request) -> Dataset:
+    """
+    Open the tables.
+
+    :raises DatasetError: both kinds are there, an image is missing, or a line is wrong
+    :raises SourceError: a table of positions is wrong
+    """
+    root, pairs = request.path, request.path / _PAIRS
+    if not pairs.is_file():
+        reference, query = (_placed(root / name) for name in _POSITIONS)
+        radius_m = RADIUS_M if request.radius_m is None else request.radius_m
+        truth = files.within(query, reference, radius_m)
+    elif any((root / name).exists() for name in _POSITIONS):
+        raise DatasetError(
+            f'{root} has {_PAIRS} and positions, which may contradict each other; keep one kind')
+    elif request.radius_m is not None:
+        raise DatasetError(
+            f'{pairs} lists the right answers, a radius has no meaning; leave it out')
+    else:
+        reference, query, truth = _paired(pairs)
+    return Dataset(
+        name=request.name, layout='csv', reference=reference, query=query, truth=truth)
+
+
+def _placed(table: Path) -> ImageList:
+    """Return the images of a table of positions."""
+    rows = read_pose_table(table)
+    names = [row['name'] for row in files.read_table(table, ('name',))]
+    twice = next((name for name in rows if names.count(name) > 1), None)
+    if twice is not None:
+        raise DatasetError(f'{table} has several lines for {twice}; keep one')
+    if not rows:
+        raise DatasetError(f'{table} has a header line and nothing else; list the images')
+    unknown = [name for name, row in rows.items() if row.pose is None]
+    if unknown:
+        raise DatasetError(
+            f'{table} has no position for {len(unknown)} images, e.g. {unknown[0]}; give x_m and '
+            'y_m, or leave the image out')
+    images = [
+        ListedImage(file=table.parent / name, name=name, stamp_ns=row.stamp_ns, pose=row.pose)
+        for name, row in rows.items()]
+    return _checked(table, images)
+
+
+def _paired(table: Path) -> tuple[ImageList, ImageList, GroundTruth]:
+    """Return references, queries and right answers of a table of pairs."""
+    queries: dict[str, set[int]] = {}
+    references: dict[str, int] = {}
+    for number, row in enumerate(files.read_table(table, ('query', 'reference')), start=2):
+        query, reference = row['query'].strip(), row['reference'].strip()
+        if not query and not reference:
+            raise DatasetError(f'{table}, line {number} names no image; remove it')
+        if reference:
+            references.setdefault(reference, len(references))
+        if query:
+            right = queries.setdefault(query, set())
+            right.update({references[reference]} if reference else ())
+    if not queries or not references:
+        raise DatasetError(
+            f'{table} names {len(queries)} queries and {len(references)} references; needed is '
+            'at least one of each')
+    truth = GroundTruth(
+        tuple(frozenset(rows) for rows in queries.values()), len(references),
+        f'file {table.name}')
+    reference_list, query_list = (
+        _checked(table, [ListedImage(file=table.parent / name, name=name) for name in names])
+        for names in (references, queries))
+    return reference_list, query_list, truth
+
+
+def _checked(table: Path, images: list[ListedImage]) -> ImageList:
+    """Return images as a source after a look at whether they are there."""
+    files.check_present([image.file for image in images], table)
+    return ImageList(table.parent, images, note=f'listed in {table.name}')

@@ -1,0 +1,207 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Pictures of a demo run: the route with every answer on it, and frames of both laps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+import textwrap
+
+import cv2
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+import numpy as np
+
+from vpr_compressed.offline.demo.outcome import FloatArray
+from vpr_compressed.offline.demo.outcome import Outcome
+from vpr_compressed.offline.demo.town import BLOCKS
+from vpr_compressed.offline.demo.town import HOUSE_DEPTH_M
+from vpr_compressed.offline.demo.town import RING
+from vpr_compressed.offline.reports.figures import INK
+from vpr_compressed.offline.reports.figures import RIGHT
+from vpr_compressed.offline.reports.figures import WITHHELD
+from vpr_compressed.offline.reports.figures import WRONG
+from vpr_compressed.records import ImageArray
+
+#: Kind of outcome -> colour, marker, size, words for the legend.
+MARKS: Mapping[str, tuple[str, str, float, str]] = {
+    'right': (RIGHT, 'o', 30, 'accepted, right'),
+    'wrong': (WRONG, 'X', 80, 'accepted, wrong'),
+    'missed': ('white', 'o', 24, 'withheld, though in the map'),
+    'unknown': (WITHHELD, 's', 15, 'rightly withheld, not in the map'),
+}
+_QUIET = '#52606d'
+
+
+def draw_route(outcome: Outcome, path: Path, *, title: str, town: bool) -> None:
+    """
+    Draw where the robot was and what it was told, as PNG.
+
+    :param outcome: with positions and truth
+    :param town: draw the houses of the made-up town below the route
+    """
+    mapped, seen = outcome.reference.positions_m, outcome.query.positions_m
+    if mapped is None or seen is None:
+        raise ValueError('a route needs the positions of both recordings')
+    corners = np.vstack([mapped, seen])
+    low, high = corners.min(axis=0) - 3, corners.max(axis=0) + 3
+    if town:
+        low, high = np.array(RING[:2]) - HOUSE_DEPTH_M, np.array(RING[2:]) + HOUSE_DEPTH_M
+    span = np.maximum(high - low, 1.0)
+    height = float(np.clip(8.2 * span[1] / span[0], 3.0, 8.0)) + 1.45
+    figure, axes = _axes(height)
+    if town:
+        _draw_town(axes)
+    axes.plot(*mapped.T, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=2,
+              label=f'first run: {len(mapped)} mapped places')
+    _draw_links(axes, outcome, seen, mapped)
+    _draw_marks(axes, outcome, seen)
+    axes.annotate('start', seen[0], (0, -16), textcoords='offset points', ha='center',
+                  fontsize=9.5, color=INK)
+    axes.set(xlabel='x, east  [m]', ylabel='y, north  [m]', aspect='equal',
+             xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    _finish(axes, figure, path, title, _caption(outcome, 'Each mark is one image of the second '
+            'run, where it really was taken; a line leads to the place the node reported.'))
+
+
+def draw_order(outcome: Outcome, path: Path, *, title: str) -> None:
+    """
+    Draw which image of the first recording each image of the second was taken for, as PNG.
+
+    :param outcome: positions are not needed; without a truth, accepted matches have one colour
+    """
+    figure, axes = _axes(6.5)
+    points = np.column_stack([
+        np.arange(len(outcome.query)), np.maximum(outcome.answers.best, 0)]).astype(np.float64)
+    if outcome.truth is None:
+        accepted = outcome.answers.accepted
+        axes.scatter(points[~accepted, 0], points[~accepted, 1], s=12, color='#c5ccd3', zorder=2,
+                     label=f'withheld, most similar place: {int((~accepted).sum())}')
+        axes.scatter(points[accepted, 0], points[accepted, 1], s=26, color=RIGHT, zorder=3,
+                     label=f'accepted: {int(accepted.sum())}')
+    else:
+        _draw_marks(axes, outcome, points)
+    axes.set(xlabel='second recording: image index', ylabel='first recording: image index',
+             xlim=(-1, len(outcome.query)), ylim=(-1, len(outcome.reference)))
+    _finish(axes, figure, path, title, _caption(
+        outcome, 'Two runs along one route give a rising line; single dots off the line are '
+        'places that look alike.'))
+
+
+def montage(first: Sequence[Path], second: Sequence[Path], path: Path, width: int = 320) -> None:
+    """
+    Write pairs of images side by side, the first run above the second, as JPEG.
+
+    :param first: images of the first run
+    :param second: as many of the second run
+    :param width: of one image in pixels
+    """
+    rows = [np.hstack([_thumbnail(file, width) for file in files]) for files in (first, second)]
+    cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+def examples(outcome: Outcome, count: int) -> list[tuple[int, int]]:
+    """
+    Return matches to show: right ones, evenly spread over the run.
+
+    :returns: at most ``count`` pairs of reference index and query index
+    """
+    right = np.flatnonzero(outcome.mask('right'))
+    if not len(right):
+        return []
+    chosen = np.unique(right[np.linspace(0, len(right) - 1, count + 2).astype(int)[1:-1]])
+    return [(int(outcome.answers.best[query]), int(query)) for query in chosen]
+
+
+def _thumbnail(file: Path, width: int) -> ImageArray:
+    """Return an image file, BGR, ``width`` pixels wide, 4:3, with a thin white frame."""
+    image = cv2.imread(str(file))
+    if image is None:
+        raise ValueError(f'{file} is no image')
+    small = cv2.resize(image, (width - 4, width * 3 // 4 - 4), interpolation=cv2.INTER_AREA)
+    framed = cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    return np.asarray(framed, np.uint8)
+
+
+def _draw_town(axes: Axes) -> None:
+    """Draw the houses as grey areas."""
+    west, south, east, north = RING
+    deep = HOUSE_DEPTH_M
+    axes.add_patch(Rectangle((west - deep, south - deep), east - west + 2 * deep,
+                             north - south + 2 * deep, facecolor='#dfe3e8', zorder=0))
+    axes.add_patch(Rectangle((west, south), east - west, north - south, facecolor='white',
+                             zorder=0.1))
+    for number, (x0, y0, x1, y1) in enumerate(BLOCKS):
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor='#dfe3e8', zorder=0.2))
+        axes.text((x0 + x1) / 2, (y0 + y1) / 2, f'block {"AB"[number]}', ha='center',
+                  va='center', color='#7b8794', fontsize=11)
+
+
+def _draw_links(axes: Axes, outcome: Outcome, seen: FloatArray, mapped: FloatArray) -> None:
+    """Draw a line from each accepted query to the place it was taken for."""
+    for kind, width in (('right', 1.0), ('wrong', 1.4)):
+        which = outcome.mask(kind) & (outcome.answers.best >= 0)
+        lines = np.stack([seen[which], mapped[outcome.answers.best[which]]], axis=1)
+        axes.add_collection(LineCollection(
+            list(lines), colors=MARKS[kind][0], linewidths=width, alpha=0.7, zorder=3))
+
+
+def _draw_marks(axes: Axes, outcome: Outcome, points: FloatArray) -> None:
+    """Draw a mark per query, and enter every kind with its number into the legend."""
+    for kind, (colour, marker, size, words) in MARKS.items():
+        which = outcome.mask(kind)
+        edge = RIGHT if kind == 'missed' else 'white'
+        axes.scatter(points[which, 0], points[which, 1], s=size, c=colour, marker=marker,
+                     edgecolors=edge,
+                     linewidths=1.1 if kind == 'missed' else 0.5,
+                     zorder=6 if kind == 'wrong' else 4, label=f'{words}: {int(which.sum())}')
+
+
+def _caption(outcome: Outcome, text: str) -> str:
+    """Return the caption with the rule by which answers were judged."""
+    rule = f' Judged: {outcome.truth.rule}.' if outcome.truth is not None else ''
+    return f'{text}{rule}'
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure 9 inches wide."""
+    figure = Figure(figsize=(9.0, height), dpi=120, facecolor='white')
+    axes = figure.add_subplot()
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.spines[['left', 'bottom']].set_color('#9aa5b1')
+    axes.grid(color='#e4e7eb', linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_QUIET, labelsize=9.5)
+    return figure, axes
+
+
+def _finish(axes: Axes, figure: Figure, path: Path, title: str, caption: str) -> None:
+    """Add title, legend and caption, and write the file."""
+    axes.set_title(textwrap.fill(title, 84), loc='left', fontsize=12.5, weight='bold', color=INK,
+                   pad=10)
+    axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.1), ncol=3, frameon=False,
+                fontsize=9.5, handletextpad=0.4)
+    lines = textwrap.wrap(caption, 118)
+    figure.text(0.012, 0.012, '\n'.join(lines), fontsize=9.5, color=_QUIET, va='bottom')
+    share = 0.19 * len(lines) / figure.get_size_inches()[1]
+    figure.tight_layout(rect=(0, share + 0.01, 1, 1), pad=0.6)
+    FigureCanvasAgg(figure)
+    figure.savefig(path)

@@ -1,0 +1,251 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the ``import-weights`` verb does: projection, reference descriptors, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vpr_compressed import __version__
+from vpr_compressed.cli.offline import THRESHOLD_PRECISION
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import ModelFileError
+from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.offline.accuracy.calibrate import fit_calibration
+from vpr_compressed.offline.accuracy.validation import measure
+from vpr_compressed.offline.accuracy.validation import ValidationSet
+from vpr_compressed.offline.accuracy.validation import walks_set
+from vpr_compressed.offline.importers import import_network
+from vpr_compressed.offline.importers.parts import Family
+from vpr_compressed.offline.importers.parts import ForeignNetwork
+from vpr_compressed.offline.importers.parts import Projection
+from vpr_compressed.offline.importers.pca import HOW_TO_SAVE
+from vpr_compressed.offline.importers.pca import read_pca
+from vpr_compressed.offline.network.network import VprNetwork
+from vpr_compressed.offline.training.batches import ImageLoader
+from vpr_compressed.offline.training.initial_network import fit_whitening
+from vpr_compressed.offline.training.labels import list_images
+from vpr_compressed.offline.training.train_config import TrainConfig
+from vpr_compressed.records import DescriptorArray
+from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.parity import describe_reference
+from vpr_compressed.system.terminal import progress
+
+#: Size of a descriptor whose PCA is learned here.
+_LEARNED_DIMENSION = 512
+#: A VGG16 takes 100 MB of activations for each image of 640x480.
+_BATCH = 4
+#: Answers this many frames beside a right one are not called wrong.
+_NEAR_FRAMES = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportJob:
+    """
+    One import, as the command line asks for it.
+
+    :param family: name of the family, None to find it out
+    :param dimension: size of the descriptor, None for all there is
+    :param pca: ``.npz`` file, or None
+    :param fit_pca: folder of images to learn a PCA from, or None
+    :param calibrate: folder of queries, folder of references, ground truth; or None
+    """
+
+    checkpoint: Path
+    out: Path
+    overwrite: bool = False
+    family: str | None = None
+    dimension: int | None = None
+    pca: Path | None = None
+    fit_pca: Path | None = None
+    width: int = 640
+    height: int = 480
+    calibrate: tuple[Path, Path, Path] | None = None
+
+
+def import_weights(job: ImportJob) -> Model:
+    """
+    Return a checkpoint as a complete model.
+
+    :raises VprError: nothing can be made of it, or the file to be written exists
+    """
+    _check_out(job)
+    walks = _walks(job)
+    model, family, origin = _uncalibrated(job)
+    calibration, calibrated = _calibration(model, job, walks)
+    engine = load_engine(model, 'torch')
+    return replace(
+        model, calibration=calibration,
+        reference=describe_reference(engine, model.preprocessing).astype(np.float16),
+        provenance={
+            'made_by': f'vpr_compressed {__version__} import-weights', 'family': family.name,
+            'source': family.title, 'file': job.checkpoint.name,
+            'file_sha256': _sha256(job.checkpoint), 'projection': origin,
+            'calibration': calibrated,
+            'licence': 'that of the weights; see the repository they come from'})
+
+
+def _uncalibrated(job: ImportJob) -> tuple[Model, Family, str]:
+    """
+    Return the network with its projection, its family, and where the projection is from.
+
+    The checkpoint's own arrays, 600 MB for a VGG16 with 4096-D whitening, are gone afterwards.
+    """
+    family, network = import_network(job.checkpoint, job.family)
+    size = replace(network.preprocessing, width=job.width, height=job.height)
+    network = replace(network, preprocessing=size)
+    if job.fit_pca is not None:
+        _refuse_second(network, '--fit-pca')
+        dimension = _LEARNED_DIMENSION if job.dimension is None else job.dimension
+        model, origin = _fitted(network, job.fit_pca, dimension)
+        return model, family, origin
+    projection = _projection(network, job)
+    if job.dimension is not None:
+        projection = projection.truncated(job.dimension)
+    model = network.model(projection)
+    model.spec.output_sizes(job.width, job.height)  # refuses too small an input
+    return model, family, projection.origin
+
+
+def _check_out(job: ImportJob) -> None:
+    """Refuse what can be refused, and to destroy a file, before anything is computed."""
+    if job.dimension is not None and job.dimension < 1:
+        raise ConfigError(f'--dimension is {job.dimension}; give 1 or more')
+    inputs = [job.checkpoint, job.pca, *(job.calibrate or ())]
+    if job.out.exists() and any(
+            path is not None and path.exists() and job.out.samefile(path) for path in inputs):
+        raise ModelFileError(f'{job.out} is the checkpoint itself, or another file that is read; '
+                             'choose another --out')
+    if job.out.exists() and not job.overwrite:
+        raise ModelFileError(
+            f'{job.out} exists already; replace it with --overwrite, or choose another name')
+
+
+def _projection(network: ForeignNetwork, job: ImportJob) -> Projection:
+    """Return the checkpoint's whitening or the PCA of a file."""
+    if job.pca is not None:
+        _refuse_second(network, '--pca')
+        return read_pca(job.pca)
+    if network.projection is None:
+        raise ModelFileError(
+            f'{job.checkpoint} has no whitening: its descriptor would have {network.vlad_size} '
+            f'values. Give --pca FILE.npz with a PCA fitted with this network ({HOW_TO_SAVE}), '
+            'or --fit-pca IMAGES to learn one from a folder of images, some thousand of places '
+            'like those the robot will see')
+    return network.projection
+
+
+def _refuse_second(network: ForeignNetwork, option: str) -> None:
+    """Refuse a PCA for a network that has a projection of its own."""
+    if network.projection is not None:
+        raise ConfigError(
+            f'{network.projection.origin} is a projection already; leave {option} out, '
+            '--dimension makes it smaller')
+
+
+def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Model, str]:
+    """Return the model with a projection learned from images, and what it was learned from."""
+    config = TrainConfig()
+    images = list_images(folder)
+    chosen = np.unique(np.linspace(
+        0, len(images) - 1, min(len(images), config.init_images)).round().astype(int))
+    paths = [images[index] for index in chosen]
+    if 2 * len(paths) <= dimension:
+        raise ModelFileError(
+            f'{folder} has {len(paths)} images; a {dimension}-D PCA needs more than '
+            f'{dimension // 2}, each is used as it is and once in another light. Give more '
+            'images, or a smaller --dimension')
+    model = network.model(Projection(
+        weight=np.zeros((dimension, network.vlad_size), np.float32),
+        bias=np.zeros(dimension, np.float32), ordered=True, origin='PCA'))
+    size = model.preprocessing
+    model.spec.output_sizes(size.width, size.height)  # before the long part
+    torch_network = _torch_network(model)
+    loader = ImageLoader(model.preprocessing)
+    try:
+        with progress(2 * len(paths), 'whitening') as bar:
+            def batches() -> Iterator[Tensor]:
+                for change in ('', 'augment'):
+                    for batch in loader.batches(paths, _BATCH, change=change, seed=config.seed):
+                        yield torch.from_numpy(batch).to(memory_format=torch.channels_last)
+                        bar.update(len(batch))
+            fit_whitening(torch_network, batches(), power=config.whitening_power)
+    finally:
+        loader.close()
+    fitted = {**model.tensors, **{
+        name: value for name, value in torch_network.tensors().items()
+        if name.startswith('projection.')}}
+    return (replace(model, tensors=fitted),
+            f'PCA with half whitening of {len(paths)} images in {folder.name}')
+
+
+def _walks(job: ImportJob) -> ValidationSet | None:
+    """Return what the calibration is fitted to."""
+    if job.calibrate is None:
+        return None
+    query, reference, truth = job.calibrate
+    return walks_set(list_images(query), list_images(reference), truth, name=query.name,
+                     near_frames=_NEAR_FRAMES)
+
+
+def _calibration(
+    model: Model, job: ImportJob, walks: ValidationSet | None
+) -> tuple[SimilarityCalibration, str]:
+    """Return the calibration and where it comes from."""
+    if walks is None or job.calibrate is None:
+        return SimilarityCalibration(), 'not fitted: threshold and confidence are a guess'
+    query, reference, _ = job.calibrate
+    loader, network = ImageLoader(model.preprocessing), _torch_network(model)
+    with progress(len(walks.queries) + len(walks.references), 'calibration') as bar:
+        def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
+            parts = []
+            with torch.inference_mode():
+                for batch in loader.batches(paths, _BATCH, change=change):
+                    parts.append(network(torch.from_numpy(batch)))
+                    bar.update(len(batch))
+            return np.asarray(torch.cat(parts).numpy(), np.float32)
+        try:
+            found = measure([walks], describe)
+        finally:
+            loader.close()
+    return (fit_calibration(found.similarities, found.correct, precision=THRESHOLD_PRECISION),
+            f'fitted on {query.name} in {reference.name}: precision {THRESHOLD_PRECISION}, '
+            f'recall@1 {found.recalls[walks.name]:.3f}')
+
+
+def _torch_network(model: Model) -> VprNetwork:
+    """Return a model as a torch network."""
+    network = VprNetwork(model.spec)
+    network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file, so that it can be told which one was imported."""
+    digest = hashlib.sha256()
+    with path.open('rb') as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Time models and engines against each other on this machine: fairly, that is in turns.
+
+Each entrant has a process of its own, so that memory can be told apart, and each describes one
+image before any describes the next: what disturbs the machine disturbs all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+
+from vpr_compressed.system.processes import Lane
+
+MODULE = 'vpr_compressed.offline.measuring.race_worker'
+#: Seconds between two turns, so that threads of the last one have gone to sleep.
+_REST_S = 0.005
+#: Rounds that warm up and are not counted.
+_WARM_UP = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """
+    One model on one engine.
+
+    :param name: for the table
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param threads: CPU threads, 0 for all cores
+    """
+
+    name: str
+    model: Path
+    engine: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finisher:
+    """
+    What was measured of an entrant.
+
+    :param error: why it could not run, empty if it could; then all numbers are 0
+    :param precision: of the weights
+    :param integers: whether activations are rounded, so that convolutions run in integers
+    :param p50_ms: from a 640x480 image in memory to its descriptor, median
+    :param p95_ms: 95th percentile of the same
+    :param cpu_ms: CPU time of all threads, median
+    :param resident_bytes: memory gained by library, model and first image
+    :param peak_bytes: the most it was on the way there
+    :param load_s: seconds from the file to the first descriptor
+    :param descriptors: of the reference images, float32 ``(4, D)``
+    """
+
+    entrant: Entrant
+    error: str = ''
+    engine: str = ''
+    precision: str = ''
+    integers: bool = False
+    p50_ms: float = 0.0
+    p95_ms: float = 0.0
+    cpu_ms: float = 0.0
+    file_bytes: int = 0
+    resident_bytes: int = 0
+    peak_bytes: int = 0
+    load_s: float = 0.0
+    descriptors: tuple[tuple[float, ...], ...] = ()
+
+    def cosine_to(self, other: Finisher) -> float | None:
+        """Return the lowest cosine to another's descriptors, None if they do not compare."""
+        mine, theirs = np.array(self.descriptors), np.array(other.descriptors)
+        if mine.shape != theirs.shape or not mine.size:
+            return None
+        return float((mine * theirs).sum(axis=1).min())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, without descriptors."""
+        values = {name: value for name, value in vars(self).items()
+                  if name not in ('entrant', 'descriptors')}
+        return {'name': self.entrant.name, 'model': self.entrant.model.name,
+                'threads': self.entrant.threads, **values}
+
+
+def race(
+    entrants: Sequence[Entrant], *, rounds: int,
+    progress: Callable[[str, int, int], None] = lambda _stage, _done, _total: None
+) -> list[Finisher]:
+    """
+    Let all entrants describe the same image in turns.
+
+    :param rounds: images each of them describes
+    :param progress: called with what is done, done and in all
+    :returns: in the order of the entrants
+    """
+    with ExitStack() as stack:
+        started = []
+        for number, entrant in enumerate(entrants):
+            # One after the other: two that load at once would disturb each other's seconds.
+            runner = _Runner(entrant)
+            stack.callback(runner.lane.close)
+            runner.lane.load()
+            started.append(runner)
+            progress('loading', number + 1, len(entrants))
+        runners = [runner for runner in started if not runner.lane.facts.get('error')]
+        for number in range(rounds + _WARM_UP):
+            # Whoever comes after a slow one has cold caches; so each time another is first.
+            start = number % max(1, len(runners))
+            for runner in runners[start:] + runners[:start]:
+                runner.run(keep=number >= _WARM_UP)
+                time.sleep(_REST_S)
+            progress('racing', number + 1, rounds + _WARM_UP)
+        return [runner.finish() for runner in started]
+
+
+class _Runner:
+    """An entrant in its lane, with the times of its images."""
+
+    def __init__(self, entrant: Entrant) -> None:
+        self._entrant = entrant
+        self.lane = Lane(
+            MODULE, [str(entrant.model), entrant.engine, str(entrant.threads)],
+            name=entrant.engine)
+        self._wall: list[float] = []
+        self._cpu: list[float] = []
+
+    def run(self, *, keep: bool) -> None:
+        """
+        Describe one image.
+
+        :raises VprError: if the process has died
+        """
+        found = self.lane.ask('1')
+        if keep:
+            self._wall += found['wall_ms']
+            self._cpu += found['cpu_ms']
+
+    def finish(self) -> Finisher:
+        """Return what was measured."""
+        facts, entrant = self.lane.facts, self._entrant
+        if facts.get('error'):
+            return Finisher(entrant=entrant, error=facts['error'])
+        p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
+        return Finisher(
+            entrant=entrant, engine=facts['engine'], precision=facts['precision'],
+            integers=bool(facts['activations']) and facts['engine'] in (
+                'onnxruntime', 'openvino', 'torch'),
+            p50_ms=float(p50), p95_ms=float(p95),
+            cpu_ms=float(np.median(self._cpu)) if self._cpu else 0.0,
+            file_bytes=entrant.model.stat().st_size, resident_bytes=facts['resident_bytes'],
+            peak_bytes=facts['peak_bytes'], load_s=facts['load_s'],
+            descriptors=tuple(tuple(row) for row in facts['descriptors']))

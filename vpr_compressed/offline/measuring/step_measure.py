@@ -1,0 +1,163 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Measure a model file as a robot would run it: in a process of its own, without torch.
+
+The child does the describing (:mod:`.model_worker`); accuracy is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import tempfile
+
+import numpy as np
+
+from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.offline.accuracy.validation import measure
+from vpr_compressed.offline.accuracy.validation import Measurement
+from vpr_compressed.offline.accuracy.validation import score
+from vpr_compressed.offline.accuracy.validation import SetScores
+from vpr_compressed.offline.accuracy.validation import ValidationSet
+from vpr_compressed.offline.measuring.labelled_sets import FACTS_NAME
+from vpr_compressed.offline.measuring.labelled_sets import ImageFiles
+from vpr_compressed.offline.measuring.labelled_sets import ImageRows
+from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
+from vpr_compressed.offline.measuring.labelled_sets import WorkerJob
+from vpr_compressed.records import DescriptorArray
+from vpr_compressed.system.processes import never
+from vpr_compressed.system.processes import Progress
+from vpr_compressed.system.processes import run_worker
+from vpr_compressed.system.processes import silent
+
+MODULE = 'vpr_compressed.offline.measuring.labelled_sets'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """
+    What a child found out.
+
+    :param descriptors: one array per list of images, float32 ``(N, D)``
+    """
+
+    descriptors: tuple[DescriptorArray, ...]
+    facts: ModelFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMeasurement:
+    """
+    All of one model on labelled images.
+
+    :param scores: name of the set -> how well it is ranked
+    :param decisions: similarities and whether answering would be right, for the calibration
+    :param facts: bytes, memory and time
+    :param images: every unchanged image of the sets, once, sorted
+    :param descriptors: of ``images``, float32 ``(N, D)``, to compare two models by
+    """
+
+    scores: dict[str, SetScores]
+    decisions: Measurement
+    facts: ModelFacts
+    images: tuple[Path, ...]
+    descriptors: DescriptorArray
+
+
+def describe_in_child(
+    model_path: Path, jobs: Sequence[ImageFiles | ImageRows], *, threads: int = 0,
+    engine: str = 'onnxruntime', cancelled: Callable[[], bool] = never,
+    progress: Progress = silent
+) -> Described:
+    """
+    Describe lists of images in a child process and measure what the model costs there.
+
+    :param jobs: lists of image files or of rows of an array file; at least one image in all
+    :param threads: CPU threads of the engine, 0 for all cores
+    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param cancelled: asked several times a second; the child ends when it says so
+    :raises MeasurementCancelledError: if it was cancelled
+    :raises VprError: the text of the child, or how it ended
+    """
+    if not sum(map(len, jobs)):
+        raise VprError(f'there are no images to measure {model_path} on; give at least one')
+    size = None
+    if any(isinstance(item, ImageFiles) and item.change for item in jobs):
+        spec = read_model(model_path).preprocessing
+        size = (spec.width, spec.height)
+    try:
+        with tempfile.TemporaryDirectory(prefix='vpr_compressed-measure-') as name:
+            folder = Path(name)
+            job = WorkerJob(
+                model=model_path, engine=engine, threads=threads, size=size, lists=tuple(jobs),
+                out=folder)
+            _run_child(job, folder, cancelled, progress)
+            facts = ModelFacts.from_json(json.loads((folder / FACTS_NAME).read_bytes()))
+            found = tuple(np.load(folder / f'{number}.npy') for number in range(len(jobs)))
+    except OSError as error:
+        raise VprError(
+            f'cannot measure {model_path} in a process of its own: {error}; is the disk of '
+            f'{tempfile.gettempdir()} full?') from error
+    return Described(descriptors=found, facts=facts)
+
+
+def measure_model(
+    path: Path, sets: Sequence[ValidationSet], *, threads: int = 0,
+    engine: str = 'onnxruntime', cancelled: Callable[[], bool] = never,
+    progress: Progress = silent
+) -> ModelMeasurement:
+    """
+    Measure a model file on labelled sets; an image that several sets share is described once.
+
+    :param sets: at least one; each with a query that has a right answer
+    :param cancelled: as for :func:`describe_in_child`, likewise the others
+    :raises MeasurementCancelledError: if it was cancelled
+    :raises GroundTruthError: if a set has no query with a right answer
+    :raises VprError: if the model or an image is broken or missing
+    """
+    # What darkness does to an image depends on its place in the list: such lists stay whole.
+    dark = list(dict.fromkeys(item.queries for item in sets if item.dark))
+    plain = {path for item in sets for path in item.references}
+    plain |= {path for item in sets if not item.dark for path in item.queries}
+    images = tuple(sorted(plain))
+    described = describe_in_child(
+        path, [ImageFiles(paths=images), *(
+            ImageFiles(paths=paths, change='dark') for paths in dark)],
+        threads=threads, engine=engine, cancelled=cancelled, progress=progress)
+    row_of = {image: row for row, image in enumerate(images)}
+
+    def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
+        if change:
+            return described.descriptors[1 + dark.index(tuple(paths))]
+        return described.descriptors[0][[row_of[image] for image in paths]]
+
+    scores = {item.name: score(item, item.similarities(describe)) for item in sets}
+    return ModelMeasurement(
+        scores=scores, decisions=measure(sets, describe), facts=described.facts, images=images,
+        descriptors=described.descriptors[0])
+
+
+def _run_child(
+    job: WorkerJob, folder: Path, cancelled: Callable[[], bool], progress: Progress
+) -> None:
+    """Let a worker do a job."""
+    path = folder / 'job.json'
+    path.write_text(json.dumps(job.to_json()), encoding='utf-8')
+    run_worker(MODULE, [str(path)], model=job.model, cancelled=cancelled, progress=progress)

@@ -1,0 +1,239 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Measure a model on two recordings: map the first, recognise the second.
+
+Both go through :meth:`Recognizer.process`, the method the ROS node calls for each image, so
+what is measured here is what runs on the robot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+import hashlib
+
+import numpy as np
+import psutil
+
+from vpr_compressed.consistency import ConsistencyConfig
+from vpr_compressed.errors import SourceError
+from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.accuracy.metrics import IntArray
+from vpr_compressed.offline.measuring.descriptor_cache import DescriptorStore
+from vpr_compressed.offline.measuring.descriptor_cache import RecallingExtractor
+from vpr_compressed.place_map.place_map import PlaceMap
+from vpr_compressed.recognizer import Recognizer
+from vpr_compressed.recognizer import RecognizerConfig
+from vpr_compressed.records import Recognition
+from vpr_compressed.runtime.extractor import Extractor
+from vpr_compressed.sources import Frame
+from vpr_compressed.sources import ImageSource
+
+#: Rankings are complete up to this many similarities in all, so that memory stays bounded.
+MAX_SIMILARITIES = 4_000_000
+MIN_DEPTH = 100
+#: Called after each image with the phase (``map`` or ``query``).
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryResult:
+    """
+    What one query led to; rows are indices into the reference.
+
+    :param match_row: accepted place, or None for "I do not know"
+    :param confidence: calibrated probability of the accepted place, 0 without one
+    :param votes: recent frames that agreed, 0 without an accepted place
+    :param inference_ms: pre-processing and network
+    :param search_ms: search and agreement over time
+    """
+
+    index: int
+    name: str
+    stamp_ns: int
+    match_row: int | None
+    match_similarity: float
+    confidence: float
+    votes: int
+    inference_ms: float
+    search_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """
+    Everything that was observed, before any accuracy is computed.
+
+    :param rows: reference indices in the order of the map's own search, ``(Q, K)``, -1 for none
+    :param similarities: cosines to ``rows``, ``(Q, K)``, NaN for none
+    :param reference_names: name of each reference image, length R
+    :param reference_sha256: digest of the decoded pixels; equal from a folder and from a bag
+    :param resident_bytes: memory of the whole process after the last query
+    :param recalled: images of both that an earlier, interrupted run had described; their
+        ``inference_ms`` are from then
+    """
+
+    queries: tuple[QueryResult, ...]
+    rows: IntArray
+    similarities: FloatArray
+    reference_names: tuple[str, ...]
+    reference_sha256: str
+    query_sha256: str
+    bytes_per_place: float
+    resident_bytes: int
+    recalled: int = 0
+
+
+def measure(
+    reference: ImageSource, query: ImageSource, extractor: Extractor, *,
+    consistency: ConsistencyConfig | None = None, progress: Progress | None = None,
+    store: DescriptorStore | None = None,
+) -> Measurement:
+    """
+    Map the reference in memory, every image one place, then recognise every query image.
+
+    :param consistency: agreement over time, the node's defaults when None
+    :param progress: called after each image
+    :param store: descriptors of an earlier run, used instead of the network, and kept for the
+        next; the recogniser runs on all images in any case
+    :raises SourceError: a source ends early
+    :raises ImageFormatError: an image cannot be decoded
+    """
+    place_map = PlaceMap.create(
+        None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
+        model_name=extractor.model_name)
+    recall = None if store is None else RecallingExtractor(extractor, store)
+    recognizer = Recognizer(
+        recall or extractor, place_map, every_image(), consistency or ConsistencyConfig())
+    try:
+        builder = _Builder(recognizer, place_map, progress or (lambda _phase: None), recall)
+        builder.map_reference(reference)
+        builder.run_queries(query)
+        return builder.finish()
+    finally:
+        place_map.close()
+
+
+def every_image() -> RecognizerConfig:
+    """Return the node's configuration, except that mapping leaves no image out."""
+    return RecognizerConfig(keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0)
+
+
+class _Builder:
+    """State of one measurement: which keyframe is which reference image, and the results."""
+
+    def __init__(
+        self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress,
+        recall: RecallingExtractor | None
+    ) -> None:
+        self._recognizer = recognizer
+        self._recall = recall
+        self._map = place_map
+        self._progress = progress
+        self._row_of: dict[int, int] = {}
+        self._names: list[str] = []
+        self._queries: list[QueryResult] = []
+        self._rows: list[IntArray] = []
+        self._similarities: list[FloatArray] = []
+        self._digests = {'map': hashlib.sha256(), 'query': hashlib.sha256()}
+
+    def map_reference(self, source: ImageSource) -> None:
+        """Add every reference image to the map."""
+        self._recognizer.mapping, self._recognizer.localization = True, False
+        for frame in source:
+            added = self._process(frame, 'map').added
+            if added is not None:
+                self._row_of[added.keyframe_id] = frame.index
+            self._names.append(frame.name)
+        _check_complete(source, len(self._names))
+
+    def run_queries(self, source: ImageSource) -> None:
+        """Recognise every query image, as a robot that was just switched on."""
+        self._recognizer.reset()
+        self._recognizer.mapping, self._recognizer.localization = False, True
+        depth = self._depth(len(source))
+        for frame in source:
+            recognition = self._process(frame, 'query')
+            self._rank(recognition, depth)
+            self._queries.append(self._result(frame, recognition))
+        _check_complete(source, len(self._queries))
+
+    def finish(self) -> Measurement:
+        """Return what was observed."""
+        return Measurement(
+            queries=tuple(self._queries), rows=np.stack(self._rows),
+            similarities=np.stack(self._similarities), reference_names=tuple(self._names),
+            reference_sha256=self._digests['map'].hexdigest(),
+            query_sha256=self._digests['query'].hexdigest(),
+            bytes_per_place=float(self._map.bytes_per_place),
+            resident_bytes=psutil.Process().memory_info().rss,
+            recalled=0 if self._recall is None else self._recall.recalled)
+
+    def _process(self, frame: Frame, phase: str) -> Recognition:
+        """Send one frame through the recogniser."""
+        image = frame.load(at_least=self._recognizer.input_size)
+        self._digests[phase].update(f'{image.shape}'.encode())
+        self._digests[phase].update(image.data)
+        if self._recall is not None:
+            self._recall.prepare(image)
+        recognition = self._recognizer.process(
+            image, stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
+        if self._recall is not None:
+            recognition = replace(
+                recognition, inference_ms=self._recall.settle(recognition.inference_ms))
+        self._progress(phase)
+        return recognition
+
+    def _depth(self, queries: int) -> int:
+        """Return how many places are ranked per query."""
+        places = len(self._map)
+        return min(places, max(MIN_DEPTH, MAX_SIMILARITIES // max(1, queries)))
+
+    def _rank(self, recognition: Recognition, depth: int) -> None:
+        """Keep the map's own ranking of its places, as deep as allowed."""
+        found = self._map.search(recognition.descriptor, depth)
+        rows = np.full(depth, -1, np.int64)
+        similarities = np.full(depth, np.nan)
+        rows[:len(found)] = [self._row_of[entry.keyframe.keyframe_id] for entry in found]
+        similarities[:len(found)] = [entry.similarity for entry in found]
+        self._rows.append(rows)
+        self._similarities.append(similarities)
+
+    def _result(self, frame: Frame, recognition: Recognition) -> QueryResult:
+        """Return the record of one query."""
+        match = recognition.match
+        return QueryResult(
+            index=frame.index, name=frame.name, stamp_ns=frame.stamp_ns,
+            match_row=None if match is None else self._row_of[match.keyframe.keyframe_id],
+            match_similarity=0.0 if match is None else match.similarity,
+            confidence=0.0 if match is None else match.confidence,
+            votes=0 if match is None else match.votes,
+            inference_ms=recognition.inference_ms, search_ms=recognition.search_ms)
+
+
+def _check_complete(source: ImageSource, seen: int) -> None:
+    """Refuse a source that ended before its announced length: the numbers would be wrong."""
+    if seen != len(source):
+        raise SourceError(
+            f'{source.describe()} gave only {seen} images; it is damaged or was changed while '
+            'it was read')
+
+
+def latencies_ms(queries: Sequence[QueryResult]) -> FloatArray:
+    """Return the time of each query from decoded image to answer, in milliseconds, ``(Q,)``."""
+    return np.array([query.inference_ms + query.search_ms for query in queries], np.float64)

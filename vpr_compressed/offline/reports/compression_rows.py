@@ -1,0 +1,240 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What was measured after each step of a compression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.errors import VprError
+from vpr_compressed.offline.accuracy.agreement import Agreement
+from vpr_compressed.offline.accuracy.validation import SetScores
+
+#: Parts of a network in the order an image passes them; ``rest`` is what is no weight.
+PARTS = ('trunk', 'NetVLAD', 'projection', 'rest')
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRow:
+    """
+    One tensor of a network as it is stored.
+
+    :param name: as in the specification, e.g. ``projection.weight``
+    :param zeros: weights that are zero, in per cent
+    :param levels: number of distinct stored values; 0 for floats, where nobody counts
+    :param bits: of one stored value before entropy coding; 32 for float32
+    :param file_bytes: bytes in the model file, scales and codebook included
+    :param bound_bytes: bytes of the values at their entropy, scales and codebook included
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    zeros: float
+    levels: int
+    bits: float
+    file_bytes: int
+    bound_bytes: float
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def part(self) -> str:
+        """Return which of :data:`PARTS` it belongs to."""
+        first = self.name.partition('.')[0]
+        return {'netvlad': 'NetVLAD', 'projection': 'projection'}.get(first, 'trunk')
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """
+    A network after one step of a recipe, measured.
+
+    :param step: name of the step; the first row is the parent
+    :param options: what it did, in words
+    :param multiply_adds: of one image
+    :param entropy_bound_bytes: the file, if its values were coded at their entropy
+    :param parent_bytes: parameters of the original float network x 4 bytes
+    :param scores: name of the validation set -> scores; empty without labels
+    :param agreement: with the parent on images without labels; None if not measured
+    :param latency_p50_ms: pre-processing and network of one image in the run-time engine, median
+    :param latency_p95_ms: 95th percentile of the same
+    :param resident_bytes: memory gained by loading and running the model, engine included
+    :param process_bytes: memory of a process that does nothing else
+    :param load_s: from the file to the first descriptor
+    :param seconds: how long the step took
+    :param cosine: mean cosine to the parent's descriptors; None if they differ in size
+    """
+
+    step: str
+    options: str
+    parameters: int
+    multiply_adds: int
+    tensors: tuple[TensorRow, ...]
+    file_bytes: int
+    entropy_bound_bytes: int
+    parent_bytes: int
+    scores: Mapping[str, SetScores] = field(default_factory=dict)
+    agreement: Agreement | None = None
+    latency_p50_ms: float
+    latency_p95_ms: float
+    resident_bytes: int
+    process_bytes: int
+    load_s: float
+    seconds: float
+    cosine: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the file is than the weights of the original float network."""
+        return self.parent_bytes / self.file_bytes
+
+    @property
+    def zeros(self) -> float:
+        """Zeros among all weights, in per cent."""
+        total = sum(tensor.parameters for tensor in self.tensors)
+        return sum(tensor.zeros * tensor.parameters for tensor in self.tensors) / max(1, total)
+
+    @property
+    def bits(self) -> float:
+        """Mean bits of a weight before entropy coding."""
+        total = sum(tensor.parameters for tensor in self.tensors)
+        return sum(tensor.bits * tensor.parameters for tensor in self.tensors) / max(1, total)
+
+    @property
+    def recall(self) -> float | None:
+        """recall@1, mean over the sets; None without labels."""
+        return _mean([item.recall[1] for item in self.scores.values()])
+
+    @property
+    def mean_average_precision(self) -> float | None:
+        """Mean average precision, mean over the sets; None without labels."""
+        return _mean([item.mean_average_precision for item in self.scores.values()])
+
+    def part_bytes(self) -> dict[str, int]:
+        """Return the bytes of the file by :data:`PARTS`."""
+        parts = dict.fromkeys(PARTS, 0)
+        for tensor in self.tensors:
+            parts[tensor.part] += tensor.file_bytes
+        parts['rest'] = max(0, self.file_bytes - sum(parts.values()))
+        return parts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            **asdict(self), 'ratio': self.ratio,
+            'scores': {name: item.to_json() for name, item in self.scores.items()},
+            'agreement': None if self.agreement is None else self.agreement.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> StepRow:
+        """
+        Read back what :meth:`to_json` gave.
+
+        :raises VprError: unknown or missing entries, or wrong types
+        """
+        given = {name: value for name, value in values.items() if name != 'ratio'}
+        try:
+            given['scores'] = {
+                name: SetScores.from_json(item) for name, item in given['scores'].items()}
+            if given['agreement'] is not None:
+                given['agreement'] = Agreement.from_json(given['agreement'])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise VprError(
+                f'a row of the report has scores this version cannot use ({error!r}); it was '
+                'probably written by another version: measure again') from error
+        return config_from_mapping(cls, given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityRow:
+    """
+    What compressing one tensor or group alone does to the network.
+
+    :param level: how strongly, e.g. the share of zeros
+    :param score: what is left or lost; :class:`ReportContext` says which
+    """
+
+    name: str
+    level: float
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContext:
+    """
+    What is needed to repeat a compression and to trust its report.
+
+    :param title: e.g. the name of the recipe
+    :param command: that made it
+    :param data: what it was trained and measured on, in words
+    :param settings: plain data: recipe, seed, engine, threads, limits of acceptance
+    :param parent: model file that was compressed
+    :param model: model file that was written; None if there is none
+    :param target_ratio: how many times smaller the file was meant to become
+    :param sensitivity: of tensors or groups, each at some levels
+    :param level_label: what a level is, with its unit
+    :param score_label: what a score is, with its unit
+    :param warnings: what a reader should know, a sentence each
+    """
+
+    title: str
+    command: str
+    data: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parent: Path | None = None
+    model: Path | None = None
+    target_ratio: float | None = None
+    sensitivity: tuple[SensitivityRow, ...] = ()
+    level_label: str = 'zeros  [share]'
+    score_label: str = 'drop of agreement with the parent  [points]'
+    warnings: tuple[str, ...] = ()
+
+
+def size_sentence(rows: Sequence[StepRow], context: ReportContext) -> tuple[bool, str]:
+    """
+    Say whether the size that was aimed at is reached, and by how much it is missed.
+
+    :returns: whether it is (or none was given), and a sentence
+    """
+    last = rows[-1]
+    text = (f'The file has {last.file_bytes:,} bytes, {last.ratio:.1f} times less than the '
+            f'{last.parent_bytes:,} bytes of the original float weights')
+    target = context.target_ratio
+    if target is None:
+        return True, f'{text}.'
+    if last.ratio >= target:
+        return True, f'{text}; the target of {target:g} times is reached.'
+    excess = last.file_bytes - last.parent_bytes / target
+    return False, (
+        f'{text}; the target of {target:g} times is missed: the file is {excess:,.0f} bytes '
+        f'({100 * excess * target / last.parent_bytes:.1f} %) too large.')
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Return the mean, or None of nothing."""
+    return float(np.mean(values)) if values else None

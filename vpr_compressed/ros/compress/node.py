@@ -1,0 +1,272 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The node ``compress``: make a smaller model from the robot's own images, offline.
+
+It runs the verb ``compress`` beside itself and shows on ``/diagnostics`` and in the log how far
+it is. Stopped at any time, the same parameters go on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+import sys
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import rclpy
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.utilities import try_shutdown
+from std_srvs.srv import Trigger
+
+from vpr_compressed.errors import VprError
+from vpr_compressed.ros.compress.child import compress_command
+from vpr_compressed.ros.compress.child import CompressProcess
+from vpr_compressed.ros.compress.child import FAILED
+from vpr_compressed.ros.compress.child import INTERRUPTED
+from vpr_compressed.ros.compress.child import NOT_ACCEPTED
+from vpr_compressed.ros.compress.child import Progress
+from vpr_compressed.ros.compress.child import WRITTEN
+from vpr_compressed.ros.compress.config import CompressConfig
+from vpr_compressed.ros.conversions import diagnostic_status
+from vpr_compressed.ros.parameters import ParameterGroup
+from vpr_compressed.ros.parameters import ParameterSet
+from vpr_compressed.ros.place_recognition.diagnostics import ERROR
+from vpr_compressed.ros.place_recognition.diagnostics import OK
+from vpr_compressed.ros.place_recognition.diagnostics import WARN
+
+_POLL_S = 0.1
+_PERIOD_S = 1.0
+_LOG_S = 30.0
+#: How long the last words may take to reach those who listen.
+_SETTLE_S = 0.5
+
+
+class CompressNode(Node):
+    """Starts the child, reads it, and answers for it."""
+
+    def __init__(
+        self, command: Callable[[CompressConfig], list[str]] = compress_command, **options: Any
+    ) -> None:
+        """
+        Read the parameters and start, unless ``autostart`` is false.
+
+        :param command: makes the command line of the child
+        :param options: arguments of ``rclpy.node.Node``
+        :raises ConfigError: a parameter makes no sense
+        """
+        super().__init__('compress', **options)
+        self._child: CompressProcess | None = None
+        self._cancelled = False
+        #: Exit code of the node once the child has ended.
+        self.exit_status: int | None = None
+        self.progress = Progress()
+        self.config: CompressConfig = ParameterSet(
+            self, [ParameterGroup(CompressConfig)]).configs()[0]
+        self._command = command
+        self._level, self._message = OK, 'waiting for ~/start'
+        self._publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_service(Trigger, '~/cancel', self._on_cancel)
+        self.create_service(Trigger, '~/start', self._on_start)
+        # steady time: a paused /clock must not silence the diagnostics
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_POLL_S, self._poll, clock=clock)
+        self.create_timer(_PERIOD_S, self._publish, clock=clock)
+        if self.config.autostart:
+            self._start()
+
+    def run(self) -> int:
+        """Handle messages until the child has ended; return the exit code of the node."""
+        executor = SingleThreadedExecutor(context=self.context)
+        executor.add_node(self)
+        try:
+            while self.exit_status is None:
+                if not self.context.ok():
+                    raise ExternalShutdownException
+                executor.spin_once(timeout_sec=_POLL_S)
+            self._publish()
+            end_s = time.monotonic() + _SETTLE_S
+            while self.context.ok() and time.monotonic() < end_s:
+                executor.spin_once(timeout_sec=_POLL_S)
+        finally:
+            executor.remove_node(self)
+            executor.shutdown(0.0)
+        return self.exit_status
+
+    def close(self) -> int:
+        """Stop the child as ctrl-C would, wait for it, and return the exit code of the node."""
+        if self._child is not None and self.exit_status is None:
+            self._cancelled = True
+            self._child.interrupt()
+            try:
+                self._child.wait()
+            except BaseException:
+                self._child.kill()
+                self._child.wait()
+                raise
+            finally:
+                self._poll()
+        return INTERRUPTED if self.exit_status is None else self.exit_status
+
+    def _start(self) -> None:
+        command = self._command(self.config)
+        self.get_logger().info(f'nice {self.config.nice}: {" ".join(command)}')
+        self._child = CompressProcess(command, self.config.nice)
+        self._message = 'starting'
+
+    def _poll(self) -> None:
+        """Read what the child has said, and whether it has ended."""
+        if self._child is None or self.exit_status is not None:
+            return
+        code = self._child.exit_code()  # first: what it said before it ended is then all there
+        for stream, line in self._child.lines():
+            if stream == 'stderr':
+                self.progress.complain(line)
+                self.get_logger().debug(line)
+            else:
+                self._log(*self.progress.understand(line))
+        self._message = self.progress.in_words()
+        if self._cancelled:
+            self._level, self._message = WARN, f'stopping: {self._message}'
+        if code is not None:
+            self._ended(code)
+
+    def _ended(self, code: int) -> None:
+        """Say how it went and set the exit code."""
+        progress, log = self.progress, self.get_logger()
+        if code == WRITTEN and progress.accepted:
+            self.exit_status, self._level = WRITTEN, OK
+            self._message = f'wrote {progress.model}, report {progress.report}'
+            log.info(self._message)
+        elif code == NOT_ACCEPTED:
+            self.exit_status, self._level = NOT_ACCEPTED, WARN
+            reasons = '; '.join(progress.reasons) or 'see the report'
+            self._message = f'not accepted: {reasons}; no model written, report {progress.report}'
+            log.warning(self._message)
+        elif code == INTERRUPTED or self._cancelled:
+            self.exit_status, self._level = INTERRUPTED, WARN
+            self._message = (f'cancelled at {progress.in_words()}; the same parameters go on '
+                             f'from the checkpoint in {self.config.out}')
+            log.warning(self._message)
+        else:
+            self.exit_status, self._level = FAILED, ERROR
+            self._message = f'failed: {self._reason(code)}'
+            for line in progress.complaints:
+                log.warning(line)
+            log.error(self._message)
+
+    def _reason(self, code: int) -> str:
+        """Return why the child failed, in words."""
+        said = self.progress.failure()
+        if code < 0:
+            return (f'the compression was killed by signal {-code} at {self.progress.in_words()}; '
+                    'if memory ran out, lower the batch of the recipe; the same parameters go on '
+                    f'from the checkpoint in {self.config.out}')
+        if code == WRITTEN:
+            return 'the compression ended without saying that it finished' + (said and f': {said}')
+        return said or f'the compression ended with exit code {code} and no message'
+
+    def _publish(self) -> None:
+        """Publish the state."""
+        values = {**self.progress.values(), 'out': self.config.out}
+        if self._child is not None:
+            values['pid'] = self._child.pid
+        status = diagnostic_status(
+            f'{self.get_name()}: compression', self._level, self._message, values)
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+    def _log(self, level: str, text: str) -> None:
+        """Write one line; progress only now and then."""
+        logger = self.get_logger()
+        if level == 'warning':
+            logger.warning(text)
+        elif level == 'progress':
+            logger.info(text, throttle_duration_sec=_LOG_S)
+        elif level == 'info':
+            logger.info(text)
+        else:
+            logger.debug(text)
+
+    def _on_start(
+        self, _request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.success = self._child is None
+        if self._child is None:
+            self._start()
+            response.message = f'started, writing to {self.config.out}'
+        else:
+            response.message = f'started already: {self._message}'
+        return response
+
+    def _on_cancel(
+        self, _request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.success = self._child is not None and self.exit_status is None
+        if not response.success:
+            response.message = f'nothing runs: {self._message}'
+        elif self._cancelled:
+            self._child.kill()
+            response.message = ('ended at once; the same parameters go on from the last '
+                                f'checkpoint in {self.config.out}')
+        else:
+            self._cancelled = True
+            self._child.interrupt()
+            response.message = (
+                f'stopping after the present optimiser step; the checkpoint stays in '
+                f'{self.config.out} and the same parameters go on from it; cancel again to end '
+                'at once')
+        return response
+
+
+def main(args: list[str] | None = None) -> int:
+    """
+    Compress once and exit.
+
+    :param args: command line, as rclpy takes it
+    :returns: 0 written, 3 not accepted, 130 cancelled or interrupted, 1 after an error
+    """
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = CompressNode()
+        return node.run()
+    except VprError as error:
+        rclpy.logging.get_logger('compress').error(str(error))
+        return FAILED
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return INTERRUPTED if node is None else _close(node)
+    finally:
+        if node is not None:
+            node.destroy_node()
+        try_shutdown()
+
+
+def _close(node: CompressNode) -> int:
+    """Stop the child; a second ctrl-C ends it at once."""
+    with contextlib.suppress(KeyboardInterrupt):
+        return node.close()
+    return INTERRUPTED
+
+
+if __name__ == '__main__':
+    sys.exit(main())

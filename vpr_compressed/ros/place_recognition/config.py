@@ -1,0 +1,95 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Parameters of the ``place_recognition`` node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vpr_compressed.config import option
+from vpr_compressed.errors import ConfigError
+
+MODES = ('mapping', 'localization', 'slam')
+TRANSPORTS = ('raw', 'compressed')
+IMAGE_QOS = ('sensor_data', 'reliable', 'system_default')
+POSE_SOURCES = ('none', 'topic_pose', 'tf')
+POSE_TYPES = ('pose_with_covariance', 'pose', 'odometry')
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceRecognitionConfig:
+    """Parameters of the ``place_recognition`` node itself."""
+
+    autostart: bool = option(
+        True, 'configure and activate at once; false leaves that to a lifecycle manager')
+    mode: str = option(
+        'localization', 'mapping: add places; localization: recognise them in a read-only map; '
+        'slam: both', choices=MODES)
+    model_path: str = option(
+        '', 'model file (.vpr), or small: the smaller one in the package; empty takes its default')
+    engine: str = option(
+        'auto', 'inference engine: onnxruntime, openvino or opencv; auto times those installed '
+        'and takes the fastest that agrees with the model file')
+    threads: int = option(
+        0, 'threads for inference, 0 lets the engine choose; set it when SLAM shares the CPU',
+        minimum=0, maximum=256)
+    map_path: str = option(
+        '', 'map file; empty is allowed in mode slam only and keeps the map in memory')
+    image_transport: str = option(
+        'raw', 'raw: sensor_msgs/Image on "image"; compressed: CompressedImage on '
+        '"image/compressed", resolved after remapping "image"', choices=TRANSPORTS)
+    image_qos: str = option(
+        'sensor_data', 'sensor_data is best effort; all keep only the newest image',
+        choices=IMAGE_QOS)
+    image_timeout_s: float = option(
+        2.0, 'seconds without an image before diagnostics complain',
+        minimum=0.1, maximum=3600.0, runtime=True)
+    pose_source: str = option(
+        'none', 'where keyframes get their pose from while mapping: none, topic_pose (topic '
+        '"pose") or tf (needs tf2_ros)', choices=POSE_SOURCES)
+    pose_type: str = option(
+        'pose_with_covariance', 'message type of topic "pose": PoseWithCovarianceStamped, '
+        'PoseStamped or nav_msgs/Odometry', choices=POSE_TYPES)
+    pose_tolerance_s: float = option(
+        0.1, 'largest difference between the stamps of an image and its pose, in seconds',
+        minimum=0.0, maximum=60.0)
+    pose_wait_s: float = option(
+        0.2, 'how long an image waits for a pose of its time to arrive, in seconds',
+        minimum=0.0, maximum=10.0)
+    map_frame: str = option('map', 'frame of the published poses when the map names none')
+    odom_frame: str = option('odom', 'odometry frame, only for publish_map_to_odom_tf')
+    base_frame: str = option('base_link', 'frame of the robot base, for pose_source tf and TF')
+    publish_map_to_odom_tf: bool = option(
+        False, 'publish TF map->odom at every accepted pose; only when nothing else does '
+        '(needs tf2_ros)')
+    continuous: bool = option(
+        True, 'look at every image; false looks only after ~/trigger_localization')
+    trigger_timeout_s: float = option(
+        5.0, 'how long one ~/trigger_localization keeps looking, in seconds of wall time',
+        minimum=0.1, maximum=600.0, runtime=True)
+    position_std_m: float = option(
+        1.0, 'standard deviation added to x, y, z of a published pose, in metres: how far from '
+        'the keyframe the robot may be', minimum=0.0, maximum=1000.0, runtime=True)
+    yaw_std_rad: float = option(
+        0.35, 'standard deviation added to roll, pitch, yaw of a published pose, in radians',
+        minimum=0.0, maximum=3.2, runtime=True)
+
+    def __post_init__(self) -> None:
+        """Refuse combinations that cannot work."""
+        if not self.map_path and self.mode != 'slam':
+            raise ConfigError(
+                f'mode {self.mode} needs parameter map_path, the map file to '
+                f'{"write" if self.mode == "mapping" else "search"}; it is empty')

@@ -1,0 +1,257 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Counters of the node and what ``/diagnostics`` says about them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+import threading
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+import numpy as np
+
+from vpr_compressed.records import Recognition
+from vpr_compressed.ros.conversions import diagnostic_status
+from vpr_compressed.system import memory
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_WINDOW = 200
+
+
+@dataclass
+class Counts:
+    """How many images went where since activation."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0
+    bad: int = 0
+    without_pose: int = 0
+    time_jumps: int = 0
+    added: int = 0
+    looked: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """State of the map as the worker thread last saw it."""
+
+    path: str = ''
+    places: int = 0
+    bytes_per_place: float = 0.0
+    index_bytes: int = 0
+    read_only: bool = True
+
+
+@dataclass(frozen=True)
+class InputState:
+    """What the executor thread knows about the image topic at one moment."""
+
+    topic: str
+    publishers: int
+    active: bool
+    enabled: bool
+    timeout_s: float
+
+
+@dataclass
+class Statistics:
+    """Counters, written by the executor and the worker thread, read once a second."""
+
+    clock: Callable[[], float] = time.monotonic
+    counts: Counts = field(default_factory=Counts)
+    map_facts: MapFacts = field(default_factory=MapFacts)
+    encoding: str = ''
+    last_error: str = ''
+    last_answer: str = ''
+    _arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    _inference_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    _total_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    _outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _since: float = 0.0
+
+    def start(self) -> None:
+        """Begin a new count at activation."""
+        with self._lock:
+            self.counts, self.last_error, self.last_answer = Counts(), '', ''
+            for window in (self._arrivals, self._inference_ms, self._total_ms, self._outcomes):
+                window.clear()
+            self._since = self.clock()
+
+    def arrived(self, encoding: str) -> None:
+        """Count an image that came in."""
+        with self._lock:
+            self.counts.received += 1
+            self.encoding = encoding
+            self._arrivals.append(self.clock())
+
+    def add(self, name: str) -> None:
+        """Count one more of ``dropped``, ``without_pose`` or ``time_jumps``."""
+        with self._lock:
+            setattr(self.counts, name, getattr(self.counts, name) + 1)
+
+    def bad_image(self, reason: str) -> None:
+        """Count an image that could not be used."""
+        with self._lock:
+            self.counts.bad += 1
+            self.last_error = reason
+
+    def processed(self, recognition: Recognition, total_ms: float, looked: bool) -> None:
+        """
+        Count an image that was processed.
+
+        :param total_ms: from its arrival to the published answer, in milliseconds
+        :param looked: whether the map was searched
+        """
+        with self._lock:
+            self.counts.processed += 1
+            self.counts.added += recognition.added is not None
+            self._inference_ms.append(recognition.inference_ms)
+            self._total_ms.append(total_ms)
+            if looked:
+                accepted = recognition.match is not None
+                self.counts.looked += 1
+                self.counts.accepted += accepted
+                self._outcomes.append(accepted)
+                self.last_answer = describe_answer(recognition)
+
+    def snapshot(self) -> Counts:
+        """Return a copy of the counters."""
+        with self._lock:
+            return replace(self.counts)
+
+    def age_s(self) -> float:
+        """Return seconds since the last image, or since activation when none came."""
+        with self._lock:
+            return self.clock() - (self._arrivals[-1] if self._arrivals else self._since)
+
+    def rate_hz(self, window_s: float = 5.0) -> float:
+        """Return images per second over the last seconds."""
+        with self._lock:
+            now = self.clock()
+            recent = sum(now - arrival <= window_s for arrival in self._arrivals)
+            return recent / max(min(window_s, now - self._since), 1e-3)
+
+    def latency_ms(self) -> dict[str, float]:
+        """Return p50 and p95 of inference and of arrival-to-answer, in milliseconds."""
+        with self._lock:
+            windows = {'inference': list(self._inference_ms), 'total': list(self._total_ms)}
+        return {f'{name}_ms_p{rank}': float(np.percentile(values, rank))
+                for name, values in windows.items() if values for rank in (50, 95)}
+
+    def accept_rate(self) -> float:
+        """Return the share of recent images with an accepted place, 0 when none was looked at."""
+        with self._lock:
+            return sum(self._outcomes) / len(self._outcomes) if self._outcomes else 0.0
+
+
+def describe_answer(recognition: Recognition) -> str:
+    """Return the outcome of one image in words."""
+    match = recognition.match
+    if match is not None:
+        return (f'place {match.keyframe.keyframe_id} accepted, similarity {match.similarity:.3f}, '
+                f'confidence {match.confidence:.2f}, {match.votes} votes')
+    if not recognition.candidates:
+        return 'nothing in the map to compare with'
+    best = recognition.candidates[0]
+    return (f'no place accepted; most similar is {best.keyframe.keyframe_id} with similarity '
+            f'{best.similarity:.3f}')
+
+
+def missing_image(statistics: Statistics, state: InputState) -> str | None:
+    """Return why no image arrives, in words, or None while images do arrive."""
+    age_s = statistics.age_s()
+    if not (state.active and state.enabled) or age_s <= state.timeout_s:
+        return None
+    return (f'no image on {state.topic} for {age_s:.1f} s '
+            f'({state.publishers} publisher{"" if state.publishers == 1 else "s"})')
+
+
+def statuses(
+    statistics: Statistics, state: InputState, engine: dict[str, Any], prefix: str
+) -> list[DiagnosticStatus]:
+    """
+    Return the entries of one diagnostic array.
+
+    :param statistics: counters of the node
+    :param state: the image topic at this moment
+    :param engine: facts about model and engine: at least ``model`` and ``engine``
+    :param prefix: node name, put before the names of the entries
+    """
+    hardware = f'{engine.get("model", "")} on {engine.get("engine", "")}'
+    made = (_input_status(statistics, state), _inference_status(statistics, engine),
+            _map_status(statistics), _matching_status(statistics))
+    names = ('input', 'inference', 'map', 'matching')
+    return [diagnostic_status(f'{prefix}: {name}', *status, hardware_id=hardware)
+            for name, status in zip(names, made)]
+
+
+def _input_status(
+    statistics: Statistics, state: InputState
+) -> tuple[bytes, str, dict[str, Any]]:
+    counts = statistics.snapshot()
+    values = {
+        'topic': state.topic, 'publishers': state.publishers, 'rate_hz': statistics.rate_hz(),
+        'age_s': statistics.age_s(), 'received': counts.received, 'dropped': counts.dropped,
+        'bad': counts.bad, 'time_jumps': counts.time_jumps, 'encoding': statistics.encoding,
+        'last_error': statistics.last_error}
+    missing = missing_image(statistics, state)
+    if not state.active:
+        return OK, 'inactive', values
+    if not state.enabled:
+        return OK, 'disabled by ~/enable', values
+    if missing is not None:
+        return (WARN if state.publishers else ERROR), missing, values
+    if statistics.last_error and counts.bad:
+        return WARN, f'{counts.bad} unusable images, last: {statistics.last_error}', values
+    return OK, f'{values["rate_hz"]:.1f} images per second', values
+
+
+def _inference_status(
+    statistics: Statistics, engine: dict[str, Any]
+) -> tuple[bytes, str, dict[str, Any]]:
+    latency = statistics.latency_ms()
+    values = {**engine, **latency, 'processed': statistics.snapshot().processed,
+              'resident_bytes': memory.resident_bytes(), 'peak_bytes': memory.peak_bytes()}
+    text = f'{latency["inference_ms_p50"]:.1f} ms per image' if latency else 'no image processed'
+    return OK, text, values
+
+
+def _map_status(statistics: Statistics) -> tuple[bytes, str, dict[str, Any]]:
+    facts, counts = statistics.map_facts, statistics.snapshot()
+    values = {
+        'path': facts.path or '(in memory)', 'places': facts.places, 'added': counts.added,
+        'without_pose': counts.without_pose, 'bytes_per_place': facts.bytes_per_place,
+        'index_bytes': facts.index_bytes, 'read_only': facts.read_only}
+    if facts.read_only and not facts.places:
+        return WARN, 'the map is empty, nothing can be recognised', values
+    if counts.without_pose:
+        return WARN, f'{counts.without_pose} images not added: no pose at their time', values
+    return OK, f'{facts.places} places', values
+
+
+def _matching_status(statistics: Statistics) -> tuple[bytes, str, dict[str, Any]]:
+    counts = statistics.snapshot()
+    values = {'looked': counts.looked, 'accepted': counts.accepted,
+              'accept_rate': statistics.accept_rate(), 'last_answer': statistics.last_answer}
+    return OK, statistics.last_answer or 'nothing looked at', values

@@ -1,0 +1,214 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""
+Start the nodes of this package as processes of their own, watch them, and stop them.
+
+The command line never imports rclpy: nodes are told what to do by parameters, their log goes to
+a file, and what they found out is read from files they wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import vpr_compressed
+from vpr_compressed.errors import VprError
+
+PROFILE_NAME = 'fastdds_large_images.xml'
+NODE_MODULE = 'vpr_compressed.ros.place_recognition.node'
+PLAYER_MODULE = 'vpr_compressed.ros.player.node'
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 10.0
+_POLL_S = 0.1
+_SHOWN_LINES = 12
+
+
+def check_rclpy() -> None:
+    """
+    Make sure that nodes can be started.
+
+    :raises VprError: no ROS 2 in this Python
+    """
+    if find_spec('rclpy') is None:
+        raise VprError(
+            f'rclpy is not installed for {sys.executable}; run "make setup" and use '
+            '.venv/bin/python, or source a ROS 2 installation first: '
+            'source /opt/ros/<distro>/setup.bash')
+
+
+def domain_of_this_run() -> int:
+    """Return a DDS domain other runs on this computer hardly ever use, 1 to 100."""
+    return 1 + os.getpid() % 100
+
+
+def node_environment(domain: int, log_folder: Path) -> dict[str, str]:
+    """
+    Return the environment of the nodes: this computer only, shared memory for whole images.
+
+    :param domain: DDS domain
+    :param log_folder: where ROS writes its own logs
+    """
+    profile = str(find_profile())
+    environment = {
+        **os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        # Kilted reads the first name, Humble and Jazzy the second.
+        'FASTDDS_DEFAULT_PROFILES_FILE': profile, 'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
+        'ROS_LOG_DIR': str(log_folder), 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONUNBUFFERED': '1'}
+    if environment.get('ROS_DISTRO') == 'humble':
+        environment['ROS_LOCALHOST_ONLY'] = '1'
+    return environment
+
+
+def find_profile() -> Path:
+    """
+    Return the Fast DDS profile that lets whole images through.
+
+    :raises VprError: this installation lacks it
+    """
+    shares = [Path(prefix) / 'share' / 'vpr_compressed' for prefix in (
+        *os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix) if prefix]
+    source = Path(vpr_compressed.__file__).resolve().parents[1]
+    for folder in (source, *shares):
+        if (folder / 'config' / PROFILE_NAME).is_file():
+            return folder / 'config' / PROFILE_NAME
+    raise VprError(
+        f'config/{PROFILE_NAME} is neither in {source} nor in an installed share folder; '
+        'install the package again')
+
+
+class RosProcess:
+    """One node in a process of its own."""
+
+    def __init__(self, name: str, module: str, parameters: Mapping[str, object], *,
+                 environment: Mapping[str, str], log: Path) -> None:
+        """
+        Start it.
+
+        :param name: for people
+        :param module: with a ``main``, started by ``python -m``
+        :param parameters: ROS parameter -> value
+        :param log: file for all it says
+        """
+        self.name, self.log = name, log
+        command = [sys.executable, '-m', module, '--ros-args']
+        for key, value in parameters.items():
+            command += ['-p', f'{key}:={_yaml(value)}']
+        with log.open('wb') as output:
+            # In a session of its own, so that ctrl-C reaches us alone and we end it in order.
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env=dict(environment), start_new_session=True)
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self._process.pid
+
+    def text(self) -> str:
+        """Return its log so far."""
+        return self.log.read_text(encoding='utf-8', errors='replace')
+
+    def failure(self) -> str:
+        """Return in words that it ended, with the end of its log."""
+        lines = self.text().splitlines()[-_SHOWN_LINES:]
+        shown = '\n  '.join(lines) if lines else '(it said nothing)'
+        return (f'{self.name} ended with exit code {self._process.poll()}; its log {self.log} '
+                f'ends with\n  {shown}')
+
+    def wait_for(self, text: str, limit_s: float = START_LIMIT_S) -> None:
+        """
+        Wait until it has said something.
+
+        :raises VprError: it ended, or the time is up
+        """
+        end_s = time.monotonic() + limit_s
+        while text not in self.text():
+            if self._process.poll() is not None:
+                raise VprError(self.failure())
+            if time.monotonic() > end_s:
+                raise VprError(
+                    f'{self.name} did not get ready within {limit_s:g} s; see {self.log}')
+            time.sleep(_POLL_S)
+
+    def wait_beside(self, node: RosProcess, on_progress: Callable[[int], None]) -> None:
+        """
+        Wait until it has ended well, while another process has to stay alive.
+
+        :param on_progress: called with the number of images it has reported
+        :raises VprError: either of them failed
+        """
+        while self._process.poll() is None:
+            if node.ended():
+                raise VprError(node.failure())
+            counts = re.findall(r'(\d+) of \d+ images', self.text())
+            on_progress(int(counts[-1]) if counts else 0)
+            time.sleep(_POLL_S)
+        if self._process.returncode != 0:
+            raise VprError(self.failure())
+
+    def ended(self) -> bool:
+        """Return whether it runs no more."""
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        """End it, first politely; does nothing when it has ended."""
+        for stop_signal in (signal.SIGTERM, signal.SIGKILL):
+            if self.ended():
+                return
+            os.killpg(self.pid, stop_signal)
+            try:
+                self._process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+@contextmanager
+def running(process: RosProcess) -> Iterator[RosProcess]:
+    """End a process when the block is left, however it is left."""
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end this process as ctrl-C does, so that its children are ended too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _yaml(value: object) -> str:
+    """Return a parameter value as rclpy's command line reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return "'" + str(value).replace("'", "''") + "'"

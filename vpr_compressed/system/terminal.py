@@ -1,0 +1,57 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What is shown on a terminal: bars, lines beside a bar, sizes for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import sys
+from typing import Any
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Any]:
+    """Show a bar with rate and remaining time on a terminal, nothing in a log file."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=total, desc=label, unit='image', file=sys.stderr, dynamic_ncols=True,
+        disable=not sys.stderr.isatty())
+    with bar:
+        yield bar
+
+
+def interval() -> float:
+    """Return the seconds between two updates of a bar: rare ones where it goes to a file."""
+    return 0.5 if sys.stderr.isatty() else 30.0
+
+
+def say(text: str) -> None:
+    """Print one line on stderr without breaking a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def human_bytes(count: float) -> str:
+    """Return a number of bytes as people read it, in powers of 1000 as disks are sold."""
+    size = float(count)
+    for unit in ('B', 'kB', 'MB'):
+        if size < 1000:
+            return f'{size:.0f} {unit}' if unit == 'B' else f'{size:.1f} {unit}'
+        size /= 1000
+    return f'{size:.2f} GB'
