@@ -114,8 +114,9 @@ def run(args: Namespace) -> None:
     model = import_weights(job)
     write_model(args.out, model, overwrite=args.overwrite)
     facts = model.provenance
-    print(f'{args.out}: {terminal.human_bytes(args.out.stat().st_size)}, family {facts["family"]}, '
-          f'{model.spec.trunk}, {model.spec.clusters} clusters, {model.spec.dimension}-D from '
+    size = terminal.human_bytes(args.out.stat().st_size)
+    print(f'{args.out}: {size}, family {facts["family"]}, {model.spec.trunk}, '
+          f'{model.spec.clusters} clusters, {model.spec.dimension}-D from '
           f'{facts["projection"]}')
     if args.calibrate is None:
         print(f'similarity threshold {model.calibration.threshold} is a guess, not fitted; give '

@@ -114,5 +114,3 @@ def source_from(
 
     return open_source(
         path, topic=topic, pose_topic=args.pose_topic, rate_hz=args.rate_hz, utm_zone=utm_zone)
-
-
