@@ -405,7 +405,7 @@ READ_UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 path = Path(sys.argv[1])
 if os.geteuid() == 0:  # permissions do not hold root back
     os.setuid(65534)
@@ -457,7 +457,7 @@ ADD_FOREVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 rng = np.random.default_rng(1)
 place_map = PlaceMap.create(Path(sys.argv[1]), descriptor_id='model-a', dimension=32)
 while True:

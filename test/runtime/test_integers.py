@@ -113,15 +113,15 @@ def operations(model: Model, folder: Path) -> Counter[str]:
 def rounded_values(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Return the integers that ONNX Runtime passes from layer to layer, by name of the layer."""
     import onnx
-    import onnxruntime
+
+    from vpr_compressed.runtime.onnxruntime_engine import open_session
 
     graph = build_graph(model)
     graph.graph.output.extend(
         onnx.helper.make_tensor_value_info(f'{name}.q', onnx.TensorProto.UINT8, None)
         for name in model.activations)
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=['CPUExecutionProvider'],
-        disabled_optimizers=DISABLED)
+    # With the options of the engine: a CPU without VNNI needs another way to sum exactly.
+    session = open_session(graph.SerializeToString(), threads=0)
     names = [f'{name}.q' for name in model.activations]
     return dict(zip(model.activations, session.run(names, {INPUT: images}), strict=True))
 
