@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Commands in README and docs are understood, and the tables of ``docs/usage.md`` are whole."""
+"""What README, CONTRIBUTING and ``docs/usage.md`` name exists, and their tables are whole."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from vpr_compressed.offline.datasets import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[1]
 USAGE = (ROOT / 'docs' / 'usage.md').read_text(encoding='utf-8')
+CONTRIBUTING = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -60,3 +61,19 @@ def test_every_verb_step_and_layout_is_listed() -> None:
     assert set(re.findall('^## (.+)$', USAGE, re.MULTILINE)) == set(VERBS)
     assert set(first_column('step')) == set(STEPS)
     assert set(first_column('layout')) == set(LAYOUTS)
+
+
+def test_the_files_that_contributing_names_exist() -> None:
+    """Paths start at the root or in the package."""
+    named = re.findall(r'`([\w./]+(?:/|\.(?:py|md|xml)))`', CONTRIBUTING)
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / 'vpr_compressed' / name).exists(), name
+
+
+def test_the_way_of_an_image_is_short() -> None:
+    """Eight files at most, from the topic to the match."""
+    section = CONTRIBUTING.partition('\n## The way of an image\n')[2].partition('\n## ')[0]
+    files = re.findall(r'^\d+\. `([^`]+)`', section, re.MULTILINE)
+    assert 5 <= len(set(files)) == len(files) <= 8
+    assert all((ROOT / 'vpr_compressed' / name).is_file() for name in files)
