@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_model import make_tiny_model
+import torch
 
 from vpr_compressed.images.pixels import normalise
 from vpr_compressed.model_file.model import default_model_path
@@ -39,8 +40,6 @@ from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import DISABLED
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.runtime.parity import reference_images
-
-torch = pytest.importorskip('torch', reason='the reference engine needs torch')
 
 
 def on_grid(model: Model) -> Model:

@@ -24,24 +24,22 @@ import zipfile
 
 import numpy as np
 import pytest
+from tiny_model import make_tiny_model
+import torch
 
-torch = pytest.importorskip('torch', reason='networks are trained with torch (train extra)')
-
-from tiny_model import make_tiny_model  # noqa: E402
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.model_file.model import read_model  # noqa: E402
-from vpr_compressed.model_file.model import write_model  # noqa: E402
-from vpr_compressed.model_file.tensors import CodebookTensor  # noqa: E402
-from vpr_compressed.model_file.tensors import QuantizedTensor  # noqa: E402
-from vpr_compressed.offline.compression import recipe as steps  # noqa: E402
-from vpr_compressed.offline.compression.compressor import Cancelled  # noqa: E402
-from vpr_compressed.offline.compression.compressor import Compressor  # noqa: E402
-from vpr_compressed.offline.training.labels import SourceConfig  # noqa: E402
-from vpr_compressed.offline.training.tuning import describe_views  # noqa: E402
-from vpr_compressed.offline.training.tuning import Material  # noqa: E402
-from vpr_compressed.offline.training.views import Views  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.model_file.tensors import CodebookTensor
+from vpr_compressed.model_file.tensors import QuantizedTensor
+from vpr_compressed.offline.compression import recipe as steps
+from vpr_compressed.offline.compression.compressor import Cancelled
+from vpr_compressed.offline.compression.compressor import Compressor
+from vpr_compressed.offline.training.labels import SourceConfig
+from vpr_compressed.offline.training.tuning import describe_views
+from vpr_compressed.offline.training.tuning import Material
+from vpr_compressed.offline.training.views import Views
 
 SHORT: dict[str, Any] = {'steps': 4, 'batch': 6}
 #: Every kind of step, and every way of doing it that keeps something in the checkpoint.
