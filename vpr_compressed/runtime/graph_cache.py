@@ -39,6 +39,7 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.runtime import as_run_by
 from vpr_compressed.system import processes
+from vpr_compressed.system.files import write_whole
 
 if TYPE_CHECKING:
     from vpr_compressed.model_file.model import Model
@@ -136,17 +137,11 @@ def _cached(key: str) -> bytes | None:
 def _store(key: str, data: bytes) -> None:
     """Keep a graph and the newest others; where that is impossible, nothing is kept."""
     folder = cache_folder() / 'graphs'
-    part = folder / f'{key}.{os.getpid()}.part'
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(folder / f'{key}-{_digest(data)}.onnx')
+    with contextlib.suppress(OSError):
+        write_whole(folder / f'{key}-{_digest(data)}.onnx', data)
         newest = sorted(folder.glob('*.onnx'), key=lambda path: path.stat().st_mtime_ns)
         for path in newest[:-_KEPT]:
             path.unlink(missing_ok=True)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _digest(data: bytes) -> str:

@@ -61,6 +61,7 @@ from vpr_compressed.runtime.parity import LEAST_COSINE
 from vpr_compressed.runtime.parity import reference_images
 from vpr_compressed.system import memory
 from vpr_compressed.system import processes
+from vpr_compressed.system.files import write_whole
 
 if TYPE_CHECKING:
     from vpr_compressed.model_file.model import Model
@@ -259,14 +260,8 @@ def _stored(cache: Path) -> dict[str, Any]:
 
 def _store(cache: Path, key: str, trials: list[dict[str, Any]]) -> None:
     """Keep a choice; where that is impossible, the next start tries again."""
-    part = cache.with_suffix(f'.{os.getpid()}.part')
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({**_stored(cache), key: trials}, indent=1), encoding='utf-8')
-        part.replace(cache)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        write_whole(cache, json.dumps({**_stored(cache), key: trials}, indent=1).encode())
 
 
 #: Images timed at most, and the time after which no further one is.
