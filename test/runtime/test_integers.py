@@ -37,6 +37,7 @@ from vpr_compressed.model_file.tensors import quantize
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import DISABLED
+from vpr_compressed.runtime.onnxruntime_engine import open_session
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.runtime.parity import reference_images
 
@@ -113,15 +114,12 @@ def operations(model: Model, folder: Path) -> Counter[str]:
 def rounded_values(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Return the integers that ONNX Runtime passes from layer to layer, by name of the layer."""
     import onnx
-    import onnxruntime
 
     graph = build_graph(model)
     graph.graph.output.extend(
         onnx.helper.make_tensor_value_info(f'{name}.q', onnx.TensorProto.UINT8, None)
         for name in model.activations)
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=['CPUExecutionProvider'],
-        disabled_optimizers=DISABLED)
+    session = open_session(graph.SerializeToString(), 0)
     names = [f'{name}.q' for name in model.activations]
     return dict(zip(model.activations, session.run(names, {INPUT: images}), strict=True))
 
