@@ -34,7 +34,7 @@ from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import quantize
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import DISABLED
 from vpr_compressed.runtime.onnxruntime_engine import open_session
@@ -91,8 +91,8 @@ def mobilenet() -> Model:
 
 def cosines(model: Model) -> np.ndarray:
     """Return the cosines of the two engines' descriptors of the reference images."""
-    found = describe_reference(load_engine(model, threads=1), model.preprocessing)
-    wanted = describe_reference(load_engine(model, 'torch', 1), model.preprocessing)
+    found = describe_reference(ALL_ENGINES.load(model, threads=1), model.preprocessing)
+    wanted = describe_reference(ALL_ENGINES.load(model, 'torch', 1), model.preprocessing)
     return (found * wanted).sum(axis=1)
 
 
@@ -229,7 +229,7 @@ def test_integers_come_near_float() -> None:
     """Eight bits change little: rounding is not merely equally wrong in both engines."""
     model = calibrated(on_grid(make_tiny_model()))
     exact = dataclasses.replace(model, activations={})
-    found, wanted = (describe_reference(load_engine(one, threads=1), one.preprocessing)
+    found, wanted = (describe_reference(ALL_ENGINES.load(one, threads=1), one.preprocessing)
                      for one in (model, exact))
     cosine = (found * wanted).sum(axis=1)
     assert 0.99 <= cosine.min() < 1.0 - 1e-7

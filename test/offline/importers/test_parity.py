@@ -44,7 +44,7 @@ from vpr_compressed.offline.importers.parts import ForeignNetwork  # noqa: E402
 from vpr_compressed.offline.importers.parts import imagenet_preprocessing  # noqa: E402
 from vpr_compressed.offline.importers.parts import mean_preprocessing  # noqa: E402
 from vpr_compressed.offline.importers.pca import read_pca  # noqa: E402
-from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
+from vpr_compressed.offline.network.engines import load_extractor  # noqa: E402
 
 TOLERANCE = 1e-4
 WIDTH, HEIGHT = 96, 64
