@@ -70,7 +70,7 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.measuring.observation import code_digest
 from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.runtime.engines import DEFAULT
-from vpr_compressed.sources.folder import list_images
+from vpr_compressed.sources.image_files import image_files
 from vpr_compressed.system.machine import versions
 from vpr_compressed.system.processes import Lane
 from vpr_compressed.system.terminal import interval
@@ -184,7 +184,7 @@ def make_jobs(args: Namespace) -> list[Job]:
     wanted |= {METHODS[key].base for key in wanted if METHODS[key].base}
     materials = Materials(weights=args.data / 'weights', parent=args.parent, engine=args.engine,
                           threads=args.threads)
-    walks = {name: tuple(map(str, list_images(args.data / name)[:args.walk_images]))
+    walks = {name: tuple(map(str, image_files(args.data / name)[:args.walk_images]))
              for pair in pairs(args) for name in pair[1:3]}
     camera = walks[CAMERA][::max(1, len(walks[CAMERA]) // _CAMERA_IMAGES)][:_CAMERA_IMAGES]
     fit_images = training_images(args)

@@ -153,8 +153,10 @@ def test_removed_keyframes_take_their_picture_along(rng: np.random.Generator) ->
     """Nothing is left of a removed place."""
     place_map = new_map(None)
     place_map.add(unit(rng, 1)[0], stamp_ns=0, thumbnail=b'jpeg')
+    assert place_map.thumbnail_bytes == 4
     place_map.remove([1])
     assert place_map.thumbnail(1) is None
+    assert place_map.thumbnail_bytes == 0
 
 
 def test_only_the_recent_part_of_the_current_session_is_excluded(
