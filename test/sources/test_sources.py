@@ -126,7 +126,7 @@ def test_bag_is_read_from_its_file_and_without_metadata(storage: str, tmp_path: 
     'geometry_msgs/msg/PoseWithCovarianceStamped'])
 @pytest.mark.parametrize('storage', STORAGES)
 def test_frames_take_the_pose_nearest_in_time(kind: str, storage: str, tmp_path: Path) -> None:
-    """Three kinds of messages; a pose more than half a second away is none."""
+    """Three kinds of messages; a pose more than a tenth of a second away is none."""
     with bag_maker(tmp_path / 'bag', storage) as maker:
         for number in range(3):
             maker.jpeg(COMPRESSED, encode(picture(number)), START + number * SECOND, START)

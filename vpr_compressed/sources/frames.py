@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 import re
+from typing import Any
 from typing import Protocol
 
 from vpr_compressed.records import ImageArray
@@ -89,6 +90,11 @@ class ImageSource(Protocol):
 
     def describe(self) -> str:
         """Return one line for people: what it is, how many images, which topic."""
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """Return the ``builtin_interfaces/Time`` of rclpy or rosbags in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
