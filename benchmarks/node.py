@@ -213,7 +213,7 @@ class Answers:
             'engine': self.values.get('engine', '')}
 
     def _answered(self, message: Any, info: Any) -> None:
-        from vpr_compressed.ros.conversions import stamp_to_ns
+        from vpr_compressed.sources.frames import stamp_to_ns
 
         stamp = stamp_to_ns(message.header.stamp)
         self.latency_ms[stamp] = (info['source_timestamp'] - stamp) / 1e6

@@ -51,7 +51,7 @@ def interrupt(*_):
     print('interrupted', file=log)
     if sys.argv[3] != 'deaf':
         sys.exit(130)
-signal.signal(signal.SIGINT, interrupt)
+signal.signal(signal.SIGTERM, interrupt)
 for line in json.loads(sys.argv[2]):
     if isinstance(line, (int, float)):
         time.sleep(line)
@@ -66,11 +66,11 @@ sys.exit(int(sys.argv[3]) if sys.argv[3].isdigit() else 0)
 #: The node in a process of its own, with the stand-in.
 MAIN = """
 import sys
-from vpr_compressed.ros import compress_node
+from vpr_compressed.ros.compress import node
 command = sys.argv[1:sys.argv.index('--ros-args')]
-kind = compress_node.CompressNode
-compress_node.CompressNode = lambda: kind(lambda config: command)
-sys.exit(compress_node.main(sys.argv))
+kind = node.CompressNode
+node.CompressNode = lambda: kind(lambda config: command)
+sys.exit(node.main(sys.argv))
 """
 PROGRESS = {'event': 'progress', 'index': 2, 'count': 6, 'step': 'sparsify', 'stage': 'tuning',
             'done': 120, 'total': 300, 'eta_s': 84.0}

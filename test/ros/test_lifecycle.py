@@ -102,7 +102,7 @@ def test_what_cannot_work_is_refused_at_configure_with_the_reason(
     assert 'cannot configure' in said
     assert 'Traceback' not in said
     assert re.search(message, said), said
-    assert node.worker is None
+    assert node.pipeline is None
 
 
 def test_a_map_of_another_model_is_refused(

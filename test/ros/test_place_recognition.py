@@ -135,7 +135,7 @@ def test_compressed_images_are_recognised_too(
     data = cv2.imencode(suffix, cv2.cvtColor(again[5], cv2.COLOR_RGB2BGR))[1].tobytes()
     peer.send_compressed(data, stamp(0), encoding)
     assert peer.answer(stamp(0))['keyframe_id'][0] == 6
-    assert node.node.statistics.encoding == encoding
+    assert node.node.pipeline.statistics.encoding == encoding
 
 
 def test_slam_adds_places_and_does_not_match_what_was_just_seen(
@@ -149,7 +149,7 @@ def test_slam_adds_places_and_does_not_match_what_was_just_seen(
     later = [peer.ask(image, stamp(100 + number)) for number, image in enumerate(again[:3])]
     assert [rows['keyframe_id'][0] for rows in later] == [1, 2, 3]
     assert [int(rows['status'][0]) for rows in later] == [0, 1, 1]
-    assert node.node.statistics.map_facts.places == 15
+    assert node.node.pipeline.statistics.map_facts.places == 15
 
 
 def bad_images(image: ImageArray) -> dict[str, Image]:
@@ -177,7 +177,7 @@ def test_a_bad_image_costs_one_frame(
     message = bad_images(places[1])[kind]
     message.header = header_at(stamp(1), 'camera')
     peer.publisher(Image, '/image').publish(message)
-    assert peer.until(lambda: node.node.statistics.counts.bad == 1)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.bad == 1)
     assert peer.ask(places[0], stamp(2))['keyframe_id'][0] == 1
     assert stamp(1) not in peer.matches
     said = capfd.readouterr().err
@@ -202,7 +202,7 @@ def test_a_fault_in_the_library_costs_one_frame_too(
 
     extractor.describe = fail
     peer.send(places[0], stamp(0))
-    assert peer.until(lambda: node.node.statistics.counts.bad == 1)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.bad == 1)
     extractor.describe = describe
     peer.ask(places[0], stamp(1))
     said = capfd.readouterr().err
@@ -228,7 +228,7 @@ def test_a_slow_engine_drops_old_images_instead_of_falling_behind(
             answered_s.setdefault(stamp_ns, time.monotonic())
     assert peer.until(lambda: stamp(59) in peer.matches), 'the newest image is never dropped'
     ages_s = [answered_s[stamp_ns] - sent_s[stamp_ns] for stamp_ns in answered_s]
-    counts = node.node.statistics.snapshot()
+    counts = node.node.pipeline.statistics.snapshot()
     assert 3 <= len(peer.matches) <= 40
     # a queue would make the last image wait for 12 s; the bound has room for a busy machine
     assert max(ages_s) < 3.0, 'an answer waited behind older images'
@@ -247,7 +247,7 @@ def test_a_jump_back_in_time_forgets_the_earlier_frames(
     assert status == [0, 0, 1, 1]
     status = [peer.ask(again[n], stamp(n))['status'].max() for n in range(4)]
     assert status == [0, 0, 1, 1]
-    assert node.node.statistics.counts.time_jumps == 1
+    assert node.node.pipeline.statistics.counts.time_jumps == 1
 
 
 def test_an_image_without_a_pose_is_not_added_to_a_map_with_poses(
@@ -259,6 +259,6 @@ def test_an_image_without_a_pose_is_not_added_to_a_map_with_poses(
     peer.ask(places[0], stamp(0), x_m=1.0)
     peer.ask(places[1], stamp(5))
     peer.ask(places[2], stamp(9), x_m=3.0)
-    assert node.node.statistics.counts.without_pose == 1
+    assert node.node.pipeline.statistics.counts.without_pose == 1
     poses = [keyframe.pose.position_m[0] for keyframe in node.node.pipeline.place_map.keyframes()]
     assert poses == [1.0, 3.0]

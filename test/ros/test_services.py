@@ -88,7 +88,7 @@ def test_a_disabled_node_ignores_images(
     peer.ask(places[0], stamp(0))
     assert peer.call('enable', SetBool.Request(data=False)).success
     peer.send(places[1], stamp(1))
-    assert peer.until(lambda: node.node.statistics.counts.received == 2)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 2)
     assert not peer.call('trigger_localization').success
     peer.diagnostics.clear()
     assert peer.until(lambda: peer.status('input'))
@@ -108,7 +108,7 @@ def test_a_trigger_looks_until_a_place_is_accepted(
                       consistency__min_votes=2, trigger_timeout_s=60.0,
                       image_timeout_s=60.0).start()
     peer.send(again[0], stamp(0))
-    assert peer.until(lambda: node.node.statistics.counts.received == 1)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 1)
     if way == 'service':
         answer = peer.call('trigger_localization')
         assert answer.success, answer.message
@@ -116,13 +116,13 @@ def test_a_trigger_looks_until_a_place_is_accepted(
     else:
         peer.publisher(PoseWithCovarianceStamped, '/place_recognition/trigger_localization'
                        ).publish(PoseWithCovarianceStamped())
-        assert peer.until(lambda: node.node.attempt.active)
+        assert peer.until(lambda: node.node.pipeline.attempt.active)
     assert peer.ask(again[1], stamp(1))['status'].tolist() == [0] * 5
     assert peer.ask(again[2], stamp(2))['status'][0] == 1
-    assert peer.until(lambda: not node.node.attempt.active)
-    assert node.node.attempt.outcome.startswith('localised: place 3 accepted')
+    assert peer.until(lambda: not node.node.pipeline.attempt.active)
+    assert node.node.pipeline.attempt.outcome.startswith('localised: place 3 accepted')
     peer.send(again[3], stamp(3))
-    assert peer.until(lambda: node.node.statistics.counts.received == 4)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 4)
     assert sorted(peer.matches) == [stamp(1), stamp(2)], 'only the attempt is answered'
 
 
@@ -135,8 +135,8 @@ def test_a_trigger_in_an_unknown_place_gives_up_and_says_so(
     assert peer.call('trigger_localization').success
     unknown = rng.integers(0, 256, (96, 128, 3), np.uint8)
     assert peer.ask(unknown, stamp(0))['status'].tolist() == [0] * 5
-    assert peer.until(lambda: not node.node.attempt.active)
-    assert 'not localised in time: no place accepted' in node.node.attempt.outcome
+    assert peer.until(lambda: not node.node.pipeline.attempt.active)
+    assert 'not localised in time: no place accepted' in node.node.pipeline.attempt.outcome
 
 
 def test_a_late_subscriber_gets_the_places_of_the_map(
