@@ -58,12 +58,12 @@ def test_the_pose_nearest_in_time_is_taken() -> None:
 
 def test_an_image_waits_for_the_pose_of_its_own_time() -> None:
     """The pose before is within the tolerance already, but a better one is on its way."""
-    buffer = PoseBuffer(tolerance_ns=NS, wait_s=5.0)
+    buffer = PoseBuffer(tolerance_ns=NS, wait_s=60.0)
     buffer.add(NS, at(1.0))
     threading.Timer(0.05, lambda: buffer.add(2 * NS, at(2.0))).start()
     start_s = time.monotonic()
     assert buffer.nearest(2 * NS) == at(2.0)
-    assert time.monotonic() - start_s < 4.0
+    assert time.monotonic() - start_s < 50.0, 'waited although the pose was there'
 
 
 def test_poses_out_of_order_are_sorted_and_a_jump_back_forgets() -> None:

@@ -113,8 +113,8 @@ class PlayerNode(Node):
         first_ns = None
         for frame in self.source:
             first_ns = frame.stamp_ns if first_ns is None else first_ns
-            spin_until(
-                self, lambda: False, start_s + self._due_s(frame, first_ns) - time.monotonic())
+            due_s = start_s + due_after_s(config, frame, first_ns)
+            spin_until(self, lambda: False, due_s - time.monotonic())
             self._publish(frame)
             if config.wait_for_answer:
                 self._wait_for_answer(frame.stamp_ns)
@@ -139,15 +139,6 @@ class PlayerNode(Node):
                 Path(config.record_path).expanduser(), self._report.parts,
                 image_topic=self._images.topic_name, image_transport=config.image_transport,
                 unmatched_answers=self.recording.unmatched)
-
-    def _due_s(self, frame: Frame, first_ns: int) -> float:
-        """Return when a frame is due, in seconds after the first one."""
-        config = self.config
-        if config.hz > 0.0:
-            return frame.index / config.hz
-        if config.rate > 0.0:
-            return (frame.stamp_ns - first_ns) / 1e9 / config.rate
-        return 0.0
 
     def _publish(self, frame: Frame) -> None:
         """Publish the pose, then the image."""
@@ -183,6 +174,19 @@ class PlayerNode(Node):
                 f'no answer to the image at {stamp_ns} ns within '
                 f'{self.config.answer_timeout_s:g} s', throttle_duration_sec=5.0)
         spin_until(self, lambda: not self.recording.pose_missing(stamp_ns), _POSE_WAIT_S)
+
+
+def due_after_s(config: PlayerConfig, frame: Frame, first_ns: int) -> float:
+    """
+    Return when a frame is due, in seconds after the first one.
+
+    :param first_ns: stamp of the first frame in nanoseconds
+    """
+    if config.hz > 0.0:
+        return frame.index / config.hz
+    if config.rate > 0.0:
+        return (frame.stamp_ns - first_ns) / 1e9 / config.rate
+    return 0.0
 
 
 def main(args: list[str] | None = None) -> int:
