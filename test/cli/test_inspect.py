@@ -40,7 +40,8 @@ def map_path(tmp_path: Path) -> Path:
     with PlaceMap.create(
             path, descriptor_id='0123456789abcdef', dimension=4, model_name='toy') as place_map:
         place_map.begin_session('monday')
-        place_map.add(np.eye(4, dtype=np.float32)[0], stamp_ns=1_500_000_000)
+        place_map.add(np.eye(4, dtype=np.float32)[0], stamp_ns=1_500_000_000,
+                      thumbnail=bytes(3000))
         place_map.add(np.eye(4, dtype=np.float32)[1], stamp_ns=2_000_000_000,
                       pose=Pose(position_m=(1.0, 2.0, 0.0)))
         place_map.begin_session('tuesday')
@@ -137,6 +138,7 @@ def test_map_is_shown_with_its_sessions(
     assert 'kind map' in lines
     assert 'places 2' in lines
     assert 'model name toy' in lines
+    assert 'thumbnail bytes 3.0 kB' in lines
     assert '1 monday 2 1 1.500 s 2.000 s' in lines
     assert '2 tuesday 0 0 - -' in lines
 

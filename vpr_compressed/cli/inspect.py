@@ -32,8 +32,6 @@ from vpr_compressed.system import terminal
 if TYPE_CHECKING:
     from vpr_compressed.model_file.report import TensorReport
 
-NAME = 'inspect'
-HELP = 'show what is in a model or map file'
 EPILOG = """\
 examples:
   vpr_compressed inspect                        the model in the package
@@ -227,6 +225,7 @@ def describe_map(path: Path) -> dict[str, Any]:
             'descriptor_dtype': place_map.descriptor_dtype,
             'written_by': f'vpr_compressed {place_map.package_version}',
             'bytes_per_place': place_map.bytes_per_place, 'index_bytes': place_map.index_bytes,
+            'thumbnail_bytes': place_map.thumbnail_bytes,
             'sessions': sessions}
     finally:
         place_map.close()
