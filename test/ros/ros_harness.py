@@ -50,9 +50,9 @@ from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.records import ImageArray
 from vpr_compressed.ros.conversions import bytes_for_message
 from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.conversions import image_message
 from vpr_compressed.ros.conversions import matches_from_cloud
 from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
-from vpr_compressed.ros.player.messages import image_message
 from vpr_compressed.sources.frames import stamp_to_ns
 
 ROOT = Path(vpr_compressed.__file__).parents[1]

@@ -34,7 +34,7 @@ from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros.conversions import header_at
-from vpr_compressed.ros.player.messages import image_message
+from vpr_compressed.ros.conversions import image_message
 from vpr_compressed.runtime.extractor import load_extractor
 
 Stamp = Callable[[int], int]

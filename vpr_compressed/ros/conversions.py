@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Stamps, poses and matches as ROS messages; no node, no algorithm."""
+"""Stamps, poses, images and matches as ROS messages; no node, no algorithm."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ from functools import lru_cache
 from typing import Any
 
 from builtin_interfaces.msg import Time
+import cv2
 from geometry_msgs.msg import Pose as PoseMessage
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
 from vpr_compressed.records import Candidate
+from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
@@ -176,6 +180,25 @@ def matches_from_cloud(cloud: Any) -> NDArray[Any]:
         raise ValueError(f'PointCloud2 has {len(cloud.data)} bytes, its {count} points of '
                          f'{cloud.point_step} bytes need {count * cloud.point_step}')
     return np.frombuffer(cloud.data, dtype, count).copy() if count else np.zeros(0, dtype)
+
+
+def image_message(image: ImageArray) -> Image:
+    """Return RGB pixels, uint8 ``(H, W, 3)``, as an ``rgb8`` image without header."""
+    height, width = image.shape[:2]
+    return Image(height=height, width=width, encoding='rgb8', is_bigendian=0, step=3 * width,
+                 data=bytes_for_message(np.ascontiguousarray(image).data.cast('B')))
+
+
+def compressed_message(image: ImageArray, codec: str = 'jpeg') -> CompressedImage:
+    """
+    Return RGB pixels, uint8 ``(H, W, 3)``, as an encoded image without header.
+
+    :param codec: ``jpeg``, or ``png``, which loses nothing
+    """
+    _, data = cv2.imencode(
+        f'.{codec}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return CompressedImage(format=f'rgb8; {codec} compressed bgr8',
+                           data=bytes_for_message(data.tobytes()))
 
 
 def bytes_for_message(data: Any) -> array.array[int]:

@@ -24,7 +24,7 @@ from std_msgs.msg import Header
 from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Recognition
-from vpr_compressed.ros.conversions import bytes_for_message
+from vpr_compressed.ros.conversions import compressed_message
 from vpr_compressed.ros.place_recognition.statistics import describe_answer
 
 _HEIGHT, _BAR_HEIGHT, _GAP = 240, 24, 4
@@ -48,10 +48,9 @@ def debug_image(
     colour = _AMBER if recognition.match is None else _GREEN
     bar = _write(np.zeros((_BAR_HEIGHT, picture.shape[1], 3), np.uint8),
                  describe_answer(recognition), colour)
-    bgr = cv2.cvtColor(np.concatenate([picture, bar]), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode('.jpg', bgr)
-    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8',
-                           data=bytes_for_message(data.tobytes()))
+    message = compressed_message(np.concatenate([picture, bar]))
+    message.header = header
+    return message
 
 
 def shown_place(recognition: Recognition) -> int | None:
@@ -73,8 +72,8 @@ def _place_panel(thumbnail: bytes | None, query: ImageArray) -> ImageArray:
 def _fit(image: ImageArray) -> ImageArray:
     """Return an image at the height of the picture."""
     width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
-    return np.asarray(
-        cv2.resize(image, (width, _HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
+    way = cv2.INTER_AREA if image.shape[0] > _HEIGHT else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, _HEIGHT), interpolation=way), np.uint8)
 
 
 def _write(panel: ImageArray, text: str, colour: tuple[int, int, int]) -> ImageArray:

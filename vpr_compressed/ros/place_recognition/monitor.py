@@ -101,7 +101,8 @@ def _map_entry(pipeline: Pipeline) -> Entry:
     values = {
         'path': facts.path or '(in memory)', 'places': facts.places, 'added': counts.added,
         'without_pose': counts.without_pose, 'bytes_per_place': facts.bytes_per_place,
-        'index_bytes': facts.index_bytes, 'read_only': facts.read_only}
+        'thumbnail_bytes': pipeline.thumbnail_bytes(), 'index_bytes': facts.index_bytes,
+        'read_only': facts.read_only}
     if facts.read_only and not facts.places:
         return WARN, 'the map is empty, nothing can be recognised', values
     if counts.without_pose:

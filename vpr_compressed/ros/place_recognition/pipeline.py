@@ -105,6 +105,7 @@ class Pipeline:
         self._listening: Listening | None = None
         self._last_stamp_ns: int | None = None
         self._shown_places = -1
+        self._counted = (0, 0)
         self.model = model
         self.place_map = place_map
         self.config = settings.node
@@ -193,6 +194,13 @@ class Pipeline:
     def count_publishers(self) -> int:
         """Return how many publish the image topic."""
         return self._node.count_publishers(self.image_topic)
+
+    def thumbnail_bytes(self) -> int:
+        """Return the bytes of the stored pictures; counted again when the map has changed."""
+        places = self.statistics.map_facts.places
+        if self._counted[0] != places:
+            self._counted = places, self.place_map.thumbnail_bytes
+        return self._counted[1]
 
     def update_shown_map(self) -> None:
         """Publish the places again when they changed and somebody looks."""

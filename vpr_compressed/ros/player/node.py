@@ -35,11 +35,14 @@ from sensor_msgs.msg import PointCloud2
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.ros import qos
+from vpr_compressed.ros.conversions import bytes_for_message
+from vpr_compressed.ros.conversions import compressed_message
+from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.conversions import image_message
 from vpr_compressed.ros.conversions import pose_with_covariance
 from vpr_compressed.ros.diagnostics import TOPIC
 from vpr_compressed.ros.parameters import read_config
 from vpr_compressed.ros.player.config import PlayerConfig
-from vpr_compressed.ros.player.messages import frame_message
 from vpr_compressed.ros.player.recording import NodeReport
 from vpr_compressed.ros.player.recording import Recording
 from vpr_compressed.ros.program import INTERRUPTED
@@ -142,7 +145,7 @@ class PlayerNode(Node):
 
     def _publish(self, frame: Frame) -> None:
         """Publish the pose, then the image."""
-        message = frame_message(frame, self.config.image_transport, self.config.frame_id)
+        message = frame_message(frame, self.config)
         if frame.pose is not None and self.config.publish_poses:
             self._poses.publish(pose_with_covariance(frame.pose, frame.stamp_ns))
         self.recording.published(frame)
@@ -174,6 +177,24 @@ class PlayerNode(Node):
                 f'no answer to the image at {stamp_ns} ns within '
                 f'{self.config.answer_timeout_s:g} s', throttle_duration_sec=5.0)
         spin_until(self, lambda: not self.recording.pose_missing(stamp_ns), _POSE_WAIT_S)
+
+
+def frame_message(frame: Frame, config: PlayerConfig) -> Image | CompressedImage:
+    """
+    Return a frame as a message of the transport, with the pixels unchanged.
+
+    A compressed one holds the original bytes of the frame where it has some, else a PNG.
+    """
+    if config.image_transport == 'raw':
+        message = image_message(frame.load())
+    elif frame.encoded is not None:
+        original = frame.encoded()
+        message = CompressedImage(
+            format=original.format, data=bytes_for_message(original.data))
+    else:
+        message = compressed_message(frame.load(), 'png')
+    message.header = header_at(frame.stamp_ns, frame.frame_id or config.frame_id)
+    return message
 
 
 def due_after_s(config: PlayerConfig, frame: Frame, first_ns: int) -> float:
