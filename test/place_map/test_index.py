@@ -215,16 +215,6 @@ def test_sign_bits_measure_the_angle(angle_deg: float, share: float) -> None:
     assert np.mean(distances) / 512 == pytest.approx(share, abs=0.02)
 
 
-def test_without_a_store_half_precision_is_compared(rng: np.random.Generator) -> None:
-    """An index on its own is exact up to the rounding of its rows."""
-    index = PlaceIndex(DIMENSION)
-    rows = unit(rng, 500)
-    index.add(np.arange(500), rows)
-    found = index.search(rows[42], 3)
-    assert found[0] == (42, pytest.approx(1.0, abs=1e-3))
-    assert all(-1.0 <= s <= 1.0 for _, s in found)
-
-
 def test_auto_becomes_compact_when_it_grows(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,7 +307,8 @@ def test_what_faiss_would_accept_silently_is_refused(
 
 def test_wrong_shapes_and_kinds_are_refused(rng: np.random.Generator) -> None:
     """With the words for what is needed."""
-    index = PlaceIndex(DIMENSION)
+    store = Store()
+    index = PlaceIndex(DIMENSION, fetch=store.fetch)
     with pytest.raises(ValueError, match=r'shape \(2, 64\)'):
         index.add(np.arange(2), unit(rng, 3))
     with pytest.raises(ValueError, match='query of shape'):
@@ -325,9 +316,7 @@ def test_wrong_shapes_and_kinds_are_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match='finite'):
         index.search(np.full(DIMENSION, np.nan, np.float32), 1)
     with pytest.raises(ConfigError, match='choose one of auto'):
-        PlaceIndex(DIMENSION, 'hnsw')
-    with pytest.raises(ConfigError, match='fetch'):
-        PlaceIndex(DIMENSION, 'compact')
+        PlaceIndex(DIMENSION, 'hnsw', fetch=store.fetch)
 
 
 @pytest.mark.parametrize('width', [8, 19, 64])

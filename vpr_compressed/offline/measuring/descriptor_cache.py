@@ -37,7 +37,7 @@ import numpy as np
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.calibration import SimilarityCalibration
-from vpr_compressed.recognizer import Extractor
+from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 
@@ -155,7 +155,7 @@ class RecallingExtractor:
     answers, and :meth:`settle` gives the milliseconds the network took, now or then.
     """
 
-    def __init__(self, extractor: Extractor, store: DescriptorStore) -> None:
+    def __init__(self, extractor: ImageDescriber, store: DescriptorStore) -> None:
         self._extractor, self._store = extractor, store
         self._digest = b''
         self._known: tuple[DescriptorArray, float] | None = None
