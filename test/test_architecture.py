@@ -49,7 +49,7 @@ MAY_IMPORT_OFFLINE = {'cli', 'offline'}
 # Third parties that one part hides from the others.
 CONFINED = {
     'faiss': {'place_map.index'},
-    'matplotlib': {'offline.reports', 'offline.demo', 'offline.measuring.live'},
+    'matplotlib': {'offline.reports', 'offline.demo'},
     'onnx': {'runtime', 'offline.network'},
     'onnxruntime': {'runtime'},
     'openvino': {'runtime'},

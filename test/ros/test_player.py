@@ -185,7 +185,7 @@ def test_images_of_one_stamp_are_answered_in_order_and_strangers_are_counted() -
 
 def test_node_report_is_in_the_format_the_evaluation_reads(tmp_path: Path) -> None:
     """The two sides cannot import each other; a node that said nothing has no counts."""
-    from vpr_compressed.offline.measuring.live import answers
+    from vpr_compressed.offline.live import answers
     from vpr_compressed.ros.player import node_report
 
     assert (node_report.FORMAT, node_report.SUFFIX) == (answers.NODE_FORMAT, answers.NODE_SUFFIX)

@@ -32,7 +32,7 @@ from vpr_compressed.system.ros_processes import RosProcess
 from vpr_compressed.system.ros_processes import running
 
 if TYPE_CHECKING:
-    from vpr_compressed.offline.measuring.live.answers import Comparison
+    from vpr_compressed.offline.live.answers import Comparison
     from vpr_compressed.place_map.place_map import PlaceMap
     from vpr_compressed.runtime.extractor import Extractor
     from vpr_compressed.sources import ImageSource
@@ -233,9 +233,9 @@ def compare_offline(
 
     :raises MapFileError: the recording was made with another model or map
     """
-    from vpr_compressed.offline.measuring.live import answers
-    from vpr_compressed.offline.measuring.live.replay import frame_keys
-    from vpr_compressed.offline.measuring.live.replay import replay
+    from vpr_compressed.offline.live import answers
+    from vpr_compressed.offline.live.replay import frame_keys
+    from vpr_compressed.offline.live.replay import replay
 
     published = answers.read_recording(record)
     node = answers.read_node_counts(record)
@@ -259,7 +259,7 @@ def compare_offline(
 
 def write(args: Namespace, found: Comparison, out: Path, setting: dict[str, object]) -> None:
     """Write JSON, picture and page, and print the table."""
-    from vpr_compressed.offline.measuring.live import page
+    from vpr_compressed.offline.reports import live_page
     from vpr_compressed.offline.reports.evaluation_report import write_files
     from vpr_compressed.system.machine import machine
     from vpr_compressed.system.machine import versions
@@ -269,12 +269,12 @@ def write(args: Namespace, found: Comparison, out: Path, setting: dict[str, obje
     setting |= {'machine': machine(), 'versions': versions()}
     if args.live_record is None:
         setting['pace'] = pace
-    plot = page.latency_plot(found)
-    values = page.to_json(found, setting)
+    plot = live_page.latency_plot(found)
+    values = live_page.to_json(found, setting)
     write_files(out, {
         plot.name: plot.png(caption=True),
-        'live.html': page.render(found, plot, setting).encode(),
+        'live.html': live_page.render(found, plot, setting).encode(),
         'live.json': (json.dumps(values, indent=1, allow_nan=False) + '\n').encode()})
-    for name, value in page.rows(found):
+    for name, value in live_page.rows(found):
         print(f'{name:<28} {value}')
     print(f'report: {out / "live.html"}')

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.offline.measuring.live import answers
-from vpr_compressed.offline.measuring.live import page
-from vpr_compressed.offline.measuring.live.answers import Answer
-from vpr_compressed.offline.measuring.live.answers import NodeCounts
+from vpr_compressed.offline.live import answers
+from vpr_compressed.offline.live.answers import Answer
+from vpr_compressed.offline.live.answers import NodeCounts
+from vpr_compressed.offline.reports import live_page
 
 
 def entry(stamp_ns: int, *places: int, accepted: int | None = None, **more: Any) -> dict[str, Any]:
@@ -61,18 +61,18 @@ def test_answers_are_joined_by_stamp_and_differences_are_named(tmp_path: Path) -
     """Another place, another decision and another similarity are three things."""
     published = record(tmp_path, entry(1, 4, 5), entry(2, 5), entry(3, 7, 6, accepted=6),
                        entry(4), entry(5, 8))
-    answers = {(1, 0): offline(4), (2, 0): offline(6), (3, 0): offline(7, accepted=7),
-               (5, 0): offline(8, similarity=0.875)}
-    found = answers.compare(published, answers, [(n, 0) for n in range(1, 6)])
+    replayed = {(1, 0): offline(4), (2, 0): offline(6), (3, 0): offline(7, accepted=7),
+                (5, 0): offline(8, similarity=0.875)}
+    found = answers.compare(published, replayed, [(n, 0) for n in range(1, 6)])
     assert [p.same_best for p in found.pairs] == [True, False, True, True]
     assert [p.same_decision for p in found.pairs] == [True, True, False, True]
     assert [p.published.index for p in found.differing] == [2, 3]
     assert found.max_difference == pytest.approx(0.025, abs=1e-6)
     assert found.latency_ms()['p50'] == 25.0
-    values = page.to_json(found, {})
+    values = live_page.to_json(found, {})
     assert (values['compared'], values['same_best_place'], values['same_decision']) == (4, 3, 3)
     assert values['dropped_by_mailbox'] is None
-    assert dict(page.rows(found))['  lost before the node'].startswith('not known')
+    assert dict(live_page.rows(found))['  lost before the node'].startswith('not known')
 
 
 def test_fates_add_up() -> None:
@@ -97,7 +97,7 @@ def test_images_of_one_stamp_are_not_compared(tmp_path: Path) -> None:
     found = answers.compare(published, {p.key: offline(6) for p in published},
                             [p.key for p in published])
     assert (found.same_stamp, len(found.pairs), found.differing) == (2, 1, ())
-    assert 'not compared' in dict(page.rows(found))['shared stamps']
+    assert 'not compared' in dict(live_page.rows(found))['shared stamps']
 
 
 def test_answers_of_another_source(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_what_is_no_recording_is_refused(text: str, tmp_path: Path) -> None:
 def test_page_needs_no_answers_at_all(tmp_path: Path) -> None:
     """A node that never answers gives a page that says so, with names escaped."""
     found = answers.compare(record(tmp_path, entry(1), entry(2)), {}, [(1, 0), (2, 0)])
-    plot = page.latency_plot(found)
-    text = page.render(found, plot, {'command': 'a <b>'})
+    plot = live_page.latency_plot(found)
+    text = live_page.render(found, plot, {'command': 'a <b>'})
     assert '0 of 2' in text
     assert 'a &lt;b&gt;' in text
     assert '<script' not in text

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from vpr_compressed.offline.measuring.live.answers import Comparison
+from vpr_compressed.offline.live.answers import Comparison
 from vpr_compressed.offline.reports import evaluation_page
 from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports import page

@@ -22,9 +22,9 @@ from collections.abc import Collection
 import numpy as np
 
 from vpr_compressed.errors import ImageFormatError
-from vpr_compressed.offline.measuring.live.answers import Answer
-from vpr_compressed.offline.measuring.live.answers import Key
-from vpr_compressed.offline.measuring.live.answers import keys_of
+from vpr_compressed.offline.live.answers import Answer
+from vpr_compressed.offline.live.answers import Key
+from vpr_compressed.offline.live.answers import keys_of
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import Recognition
