@@ -28,6 +28,7 @@ from vpr_compressed.cli import options
 from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
+    from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import EvaluatedModel
     from vpr_compressed.offline.measuring.observation import Observation
     from vpr_compressed.offline.measuring.observation import Recordings
@@ -81,6 +82,7 @@ def run(args: Namespace) -> None:
         live.run_live(args)
         return
     from vpr_compressed.offline.measuring import observation
+    from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import find_models
     from vpr_compressed.offline.reports.comparison import evaluation_of
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
@@ -94,12 +96,12 @@ def run(args: Namespace) -> None:
     pair = dataset_options.open_pair(args)
     reference, query = pair.reference, pair.query
     models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
-    observation.check_cache(cache)
+    kept = ContentCache(cache)
     with terminal.progress(len(reference) + len(query), 'reading') as bar:
         recordings = observation.read_recordings(
             reference, query, lambda done, _total: bar.update(done - bar.n))
     try:
-        seen = observe_all(models, recordings, cache)
+        seen = observe_all(models, recordings, kept)
     except KeyboardInterrupt:
         terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
@@ -113,7 +115,7 @@ def run(args: Namespace) -> None:
 
 
 def observe_all(
-    models: Sequence[EvaluatedModel], recordings: Recordings, cache: Path
+    models: Sequence[EvaluatedModel], recordings: Recordings, cache: ContentCache
 ) -> list[Observation]:
     """
     Run every model in a process of its own, one after the other, with one bar for all.

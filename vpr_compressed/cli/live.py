@@ -81,13 +81,12 @@ def run_live(args: Namespace) -> None:
     model = args.model[0] if args.model else None
     extractor = load_extractor(model, engine=args.engine, threads=args.threads)
     prepare_folder(out)
-    with ros_processes.termination_as_interrupt():
-        map_path = find_map(args, extractor, out)
-        record = args.live_record
-        if record is None:
-            record = out / 'live_answers.jsonl'
-            play(args, query, extractor, map_path, record)
-        found, transport = compare_offline(args, query, extractor, map_path, record)
+    map_path = find_map(args, extractor, out)
+    record = args.live_record
+    if record is None:
+        record = out / 'live_answers.jsonl'
+        play(args, query, extractor, map_path, record)
+    found, transport = compare_offline(args, query, extractor, map_path, record)
     write(args, found, out, {
         'command': args.command_line, 'model': str(extractor.model_path),
         'engine': extractor.engine_name, 'descriptor_id': extractor.descriptor_id,

@@ -30,7 +30,6 @@ from importlib.util import find_spec
 import os
 from pathlib import Path
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -185,16 +184,6 @@ def running(process: RosProcess) -> Iterator[RosProcess]:
         yield process
     finally:
         process.stop()
-
-
-@contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end this process as ctrl-C does, so that its children are ended too."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _yaml(value: object) -> str:

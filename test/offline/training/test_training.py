@@ -31,9 +31,9 @@ from tiny_model import make_tiny_spec  # noqa: E402
 from vpr_compressed.errors import ConfigError  # noqa: E402
 from vpr_compressed.errors import TrainingError  # noqa: E402
 from vpr_compressed.model_file.spec import PreprocessingSpec  # noqa: E402
+from vpr_compressed.offline.accuracy.night import darken  # noqa: E402
 from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
 from vpr_compressed.offline.training.augment import augment  # noqa: E402
-from vpr_compressed.offline.training.augment import darken  # noqa: E402
 from vpr_compressed.offline.training.batches import BatchSampler  # noqa: E402
 from vpr_compressed.offline.training.batches import ImageLoader  # noqa: E402
 from vpr_compressed.offline.training.labels import load_training_set  # noqa: E402

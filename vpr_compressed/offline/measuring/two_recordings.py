@@ -23,19 +23,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 import hashlib
 
 import numpy as np
-import psutil
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
-from vpr_compressed.offline.measuring.descriptor_cache import DescriptorStore
-from vpr_compressed.offline.measuring.descriptor_cache import RecallingExtractor
+from vpr_compressed.offline.measuring.content_cache import Entry
+from vpr_compressed.offline.measuring.described_images import DescribedImages
+from vpr_compressed.offline.measuring.described_images import RecallingExtractor
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
@@ -43,10 +45,12 @@ from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.system import memory
 
 #: Rankings are complete up to this many similarities in all, so that memory stays bounded.
 MAX_SIMILARITIES = 4_000_000
 MIN_DEPTH = 100
+_ARRAYS = ('rows', 'similarities')
 #: Called after each image with the phase (``map`` or ``query``).
 Progress = Callable[[str], None]
 
@@ -75,7 +79,7 @@ class QueryResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class RecognitionRun:
     """
     Everything that was observed, before any accuracy is computed.
 
@@ -98,18 +102,38 @@ class Measurement:
     resident_bytes: int
     recalled: int = 0
 
+    def to_entry(self) -> Entry:
+        """Return all of it as arrays and plain data."""
+        values = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
+        return Entry({name: getattr(self, name) for name in _ARRAYS},
+                     {**values, 'queries': [asdict(query) for query in self.queries]})
+
+    @classmethod
+    def from_entry(cls, entry: Entry) -> RecognitionRun:
+        """
+        Read back what :meth:`to_entry` gave.
+
+        :raises VprError: for unknown or missing fields of a query, likewise KeyError and
+            TypeError for those of the run
+        """
+        values = dict(entry.values)
+        queries = tuple(
+            config_from_mapping(QueryResult, query) for query in values.pop('queries'))
+        return cls(**{name: entry.arrays[name] for name in _ARRAYS}, **{
+            **values, 'queries': queries, 'reference_names': tuple(values['reference_names'])})
+
 
 def measure(
     reference: ImageSource, query: ImageSource, extractor: Extractor, *,
     consistency: ConsistencyConfig | None = None, progress: Progress | None = None,
-    store: DescriptorStore | None = None,
-) -> Measurement:
+    known: DescribedImages | None = None,
+) -> RecognitionRun:
     """
     Map the reference in memory, every image one place, then recognise every query image.
 
     :param consistency: agreement over time, the node's defaults when None
     :param progress: called after each image
-    :param store: descriptors of an earlier run, used instead of the network, and kept for the
+    :param known: descriptors of an earlier run, used instead of the network, and kept for the
         next; the recogniser runs on all images in any case
     :raises SourceError: a source ends early
     :raises ImageFormatError: an image cannot be decoded
@@ -117,7 +141,7 @@ def measure(
     place_map = PlaceMap.create(
         None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name)
-    recall = None if store is None else RecallingExtractor(extractor, store)
+    recall = None if known is None else RecallingExtractor(extractor, known)
     recognizer = Recognizer(
         recall or extractor, place_map, every_image(), consistency or ConsistencyConfig())
     try:
@@ -127,6 +151,8 @@ def measure(
         return builder.finish()
     finally:
         place_map.close()
+        if known is not None:
+            known.save()
 
 
 def every_image() -> RecognizerConfig:
@@ -173,15 +199,15 @@ class _Builder:
             self._queries.append(self._result(frame, recognition))
         _check_complete(source, len(self._queries))
 
-    def finish(self) -> Measurement:
+    def finish(self) -> RecognitionRun:
         """Return what was observed."""
-        return Measurement(
+        return RecognitionRun(
             queries=tuple(self._queries), rows=np.stack(self._rows),
             similarities=np.stack(self._similarities), reference_names=tuple(self._names),
             reference_sha256=self._digests['map'].hexdigest(),
             query_sha256=self._digests['query'].hexdigest(),
             bytes_per_place=float(self._map.bytes_per_place),
-            resident_bytes=psutil.Process().memory_info().rss,
+            resident_bytes=memory.resident_bytes(),
             recalled=0 if self._recall is None else self._recall.recalled)
 
     def _process(self, frame: Frame, phase: str) -> Recognition:
