@@ -193,7 +193,7 @@ def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
             stderr=subprocess.PIPE, env=processes.environment(),
             start_new_session=True) as process:
         cache = tmp_path / 'out' / '.vpr_cache'
-        while not list(cache.glob('descriptors-*')):
+        while not list(cache.glob('descriptors-*.npz')):
             assert process.poll() is None
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
