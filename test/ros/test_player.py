@@ -187,8 +187,10 @@ def test_node_report_is_in_the_format_the_evaluation_reads(tmp_path: Path) -> No
     """The two sides cannot import each other; a node that said nothing has no counts."""
     from vpr_compressed.offline.live import answers
     from vpr_compressed.ros.player import node_report
+    from vpr_compressed.sources import answer_log
 
-    assert (node_report.FORMAT, node_report.SUFFIX) == (answers.NODE_FORMAT, answers.NODE_SUFFIX)
+    assert (node_report.FORMAT, node_report.SUFFIX) == (
+        answer_log._REPORT_FORMAT, answer_log._REPORT_SUFFIX)
     assert node_report.path_beside(Path('out/run_0.5')) == Path('out/run_0.5.node.json')
     record = tmp_path / 'answers.jsonl'
     node_report.NodeReport('/image').write(record, transport='raw', unmatched=0)

@@ -76,8 +76,8 @@ class ContentCache:
         :raises VprError: if the disk is full
         """
         stream = io.BytesIO()
-        text = np.frombuffer(json.dumps(entry.values).encode(), np.uint8)
-        np.savez_compressed(stream, **{_VALUES: text}, **entry.arrays)
+        text: Any = np.frombuffer(json.dumps(entry.values).encode(), np.uint8)
+        np.savez_compressed(stream, **{_VALUES: text, **entry.arrays})
         data = stream.getvalue()
         try:
             write_whole(self.folder / f'{key}-{_digest(data)}.npz', data)

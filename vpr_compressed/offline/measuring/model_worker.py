@@ -126,9 +126,10 @@ def describe_lists(
     :raises EngineError: for a descriptor that is not finite
     :raises SourceError: if an image cannot be read
     """
-    items = [config_from_mapping(ImageRows if 'array' in item else ImageFiles, item)
-             for item in lists]
-    total, progress, times_ms = sum(map(len, items)), processes.talker(), []
+    items = [config_from_mapping(ImageRows, item) if 'array' in item else
+             config_from_mapping(ImageFiles, item) for item in lists]
+    total, progress = sum(map(len, items)), processes.talker()
+    times_ms: list[float] = []
     found: list[DescriptorArray] = []
     for item in items:
         rows = np.empty((len(item), extractor.dimension), np.float32)
@@ -177,7 +178,8 @@ def recognise(
     load, known = OtherLoad(), DescribedImages(ContentCache(Path(cache)), key)
     run = two_recordings.measure(*sources, extractor, progress=count, known=known)
     entry = run.to_entry()
-    np.savez(out, **entry.arrays)
+    arrays: Any = entry.arrays
+    np.savez(out, **arrays)
     # Images described in an earlier run were timed under the load of then.
     return {'run': entry.values, 'others_cores': None if run.recalled else load.cores()}
 

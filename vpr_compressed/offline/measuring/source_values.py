@@ -67,8 +67,8 @@ def _listed(
     *, file: str, pose: Mapping[str, Any] | None, box: list[int] | None, **rest: Any
 ) -> ListedImage:
     """Return one image of a list; JSON has no tuples."""
-    return ListedImage(
-        file=Path(file), box=None if box is None else (box[0], box[1], box[2], box[3]),
-        pose=None if pose is None else Pose(**{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in pose.items()}), **rest)
+    bounds: Any = None if box is None else tuple(box)
+    fields: Any = {name: tuple(value) if isinstance(value, list) else value
+                   for name, value in (pose or {}).items()}
+    return ListedImage(file=Path(file), box=bounds, pose=Pose(**fields) if fields else None,
+                       **rest)

@@ -27,6 +27,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -116,11 +117,11 @@ class RecognitionRun:
         :raises VprError: for unknown or missing fields of a query, likewise KeyError and
             TypeError for those of the run
         """
-        values = dict(entry.values)
-        queries = tuple(
-            config_from_mapping(QueryResult, query) for query in values.pop('queries'))
-        return cls(**{name: entry.arrays[name] for name in _ARRAYS}, **{
-            **values, 'queries': queries, 'reference_names': tuple(values['reference_names'])})
+        fields: Any = {**entry.values, **{name: entry.arrays[name] for name in _ARRAYS}}
+        fields['queries'] = tuple(
+            config_from_mapping(QueryResult, query) for query in fields['queries'])
+        fields['reference_names'] = tuple(fields['reference_names'])
+        return cls(**fields)
 
 
 def measure(
