@@ -23,13 +23,12 @@ recalled, so an image that occurs twice in one evaluation is measured twice.
 from __future__ import annotations
 
 from functools import lru_cache
-import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.content_cache import Entry
 from vpr_compressed.recognizer import Extractor
@@ -105,64 +104,19 @@ class DescribedImages:
 
 class RecallingExtractor:
     """
-    An extractor that runs the network only for images it does not know.
+    An extractor that can be told what it will find.
 
-    For each image, :meth:`prepare` looks it up outside the time that is measured, ``describe``
-    answers, and :meth:`settle` gives the milliseconds the network took, now or then.
+    Looking an image up is no part of the time that describing it takes.
     """
 
-    def __init__(self, extractor: Extractor, known: DescribedImages) -> None:
-        self._extractor, self._images = extractor, known
-        self._digest = b''
-        self._known: tuple[DescriptorArray, float] | None = None
-        self._described: DescriptorArray | None = None
-        self.recalled = 0
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+        #: Descriptor of the next image, None if it is not known.
+        self.known: DescriptorArray | None = None
 
-    @property
-    def dimension(self) -> int:
-        """Return the number of values per descriptor."""
-        return self._extractor.dimension
-
-    @property
-    def descriptor_id(self) -> str:
-        """Return the id that maps of this model carry."""
-        return self._extractor.descriptor_id
-
-    @property
-    def calibration(self) -> SimilarityCalibration:
-        """Return what a similarity of this model is worth."""
-        return self._extractor.calibration
-
-    @property
-    def input_size(self) -> tuple[int, int] | None:
-        """Return width and height of the network input, None if there is none."""
-        size: tuple[int, int] | None = getattr(self._extractor, 'input_size', None)
-        return size
-
-    def prepare(self, image: ImageArray) -> None:
-        """Look an image up."""
-        digest = hashlib.sha256(f'{image.shape}'.encode())
-        digest.update(np.ascontiguousarray(image).data)
-        self._digest, self._described = digest.digest(), None
-        self._known = self._images.get(self._digest)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._extractor, name)
 
     def describe(self, image: ImageArray) -> DescriptorArray:
-        """Return the descriptor of the image that was prepared, float32 ``(D,)``."""
-        if self._known is not None:
-            return self._known[0]
-        self._described = self._extractor.describe(image)
-        return self._described
-
-    def settle(self, milliseconds: float) -> float:
-        """
-        Keep a new description.
-
-        :param milliseconds: what ``describe`` took now
-        :returns: what the network took for this image, possibly in an earlier run
-        """
-        if self._known is not None:
-            self.recalled += 1
-            return self._known[1]
-        if self._described is not None:
-            self._images.put(self._digest, self._described, milliseconds)
-        return milliseconds
+        """Return the descriptor that is known, else what the network computes."""
+        return self._extractor.describe(image) if self.known is None else self.known

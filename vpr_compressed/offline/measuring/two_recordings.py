@@ -142,11 +142,12 @@ def measure(
     place_map = PlaceMap.create(
         None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name)
-    recall = None if known is None else RecallingExtractor(extractor, known)
+    recalling: Any = RecallingExtractor(extractor)
     recognizer = Recognizer(
-        recall or extractor, place_map, every_image(), consistency or ConsistencyConfig())
+        recalling, place_map, every_image(), consistency or ConsistencyConfig())
     try:
-        builder = _Builder(recognizer, place_map, progress or (lambda _phase: None), recall)
+        builder = _Builder(
+            recognizer, place_map, progress or (lambda _phase: None), recalling, known)
         builder.map_reference(reference)
         builder.run_queries(query)
         return builder.finish()
@@ -166,12 +167,10 @@ class _Builder:
 
     def __init__(
         self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress,
-        recall: RecallingExtractor | None
+        extractor: RecallingExtractor, known: DescribedImages | None
     ) -> None:
-        self._recognizer = recognizer
-        self._recall = recall
-        self._map = place_map
-        self._progress = progress
+        self._recognizer, self._map, self._progress = recognizer, place_map, progress
+        self._extractor, self._known, self._recalled = extractor, known, 0
         self._row_of: dict[int, int] = {}
         self._names: list[str] = []
         self._queries: list[QueryResult] = []
@@ -209,20 +208,23 @@ class _Builder:
             query_sha256=self._digests['query'].hexdigest(),
             bytes_per_place=float(self._map.bytes_per_place),
             resident_bytes=memory.resident_bytes(),
-            recalled=0 if self._recall is None else self._recall.recalled)
+            recalled=self._recalled)
 
     def _process(self, frame: Frame, phase: str) -> Recognition:
         """Send one frame through the recogniser."""
         image = frame.load(at_least=self._recognizer.input_size)
-        self._digests[phase].update(f'{image.shape}'.encode())
-        self._digests[phase].update(image.data)
-        if self._recall is not None:
-            self._recall.prepare(image)
+        shape = f'{image.shape}'.encode()
+        self._digests[phase].update(shape + image.tobytes())
+        digest = hashlib.sha256(shape + image.tobytes()).digest()
+        found = None if self._known is None else self._known.get(digest)
+        self._extractor.known = None if found is None else found[0]
         recognition = self._recognizer.process(
             image, stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
-        if self._recall is not None:
-            recognition = replace(
-                recognition, inference_ms=self._recall.settle(recognition.inference_ms))
+        if found is not None:
+            self._recalled += 1
+            recognition = replace(recognition, inference_ms=found[1])
+        elif self._known is not None:
+            self._known.put(digest, recognition.descriptor, recognition.inference_ms)
         self._progress(phase)
         return recognition
 
