@@ -124,11 +124,10 @@ def run(args: Namespace) -> int:
     made_up = check_arguments(args)
     session = make_session(args)
     start = time.monotonic()
-    with ros_processes.termination_as_interrupt():
-        first, second = render(args) if made_up else (args.reference, args.query)
-        sources = (options.source_from(args, first, args.topic),
-                   options.source_from(args, second, args.topic))
-        measured = play_both(session, *sources, args)
+    first, second = render(args) if made_up else (args.reference, args.query)
+    sources = (options.source_from(args, first, args.topic),
+               options.source_from(args, second, args.topic))
+    measured = play_both(session, *sources, args)
     picture = draw(args, measured, made_up=made_up)
     print_table(measured, args.out, picture, time.monotonic() - start)
     problems = measured.outcome.failures() if made_up else []

@@ -18,30 +18,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Sequence
 
 import numpy as np
 
 from vpr_compressed.errors import ImageFormatError
-from vpr_compressed.offline.measuring.live.answers import Answer
-from vpr_compressed.offline.measuring.live.answers import Key
-from vpr_compressed.offline.measuring.live.answers import keys_of
+from vpr_compressed.offline.live.answers import Key
+from vpr_compressed.offline.live.answers import PlaceAnswer
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
-from vpr_compressed.sources import Frame
 from vpr_compressed.sources import ImageSource
 
 
-def frame_keys(source: ImageSource) -> list[Key]:
-    """Return the key of every image of a source, in its order; no pixels are decoded."""
-    return keys_of(frame.stamp_ns for frame in source)
-
-
 def replay(
-    source: ImageSource, wanted: Collection[Key], extractor: Extractor, place_map: PlaceMap, *,
-    transport: str, progress: Callable[[], object] = lambda: None,
-) -> dict[Key, Answer]:
+    source: ImageSource, keys: Sequence[Key], wanted: Collection[Key], extractor: Extractor,
+    place_map: PlaceMap, *, transport: str, progress: Callable[[], object] = lambda: None,
+) -> dict[Key, PlaceAnswer]:
     """
     Recognise exactly the images the node has answered, with its defaults, in the same order.
 
@@ -49,44 +43,30 @@ def replay(
     too. An image that was sent compressed may come smaller, as in the node; one that was sent
     raw was decoded whole.
 
+    :param keys: of all images, in the order of the source
     :param wanted: keys of the answered images
     :param transport: how they were sent, ``raw`` or ``compressed``
     """
     recognizer = Recognizer(extractor, place_map)
     at_least = recognizer.input_size if transport == 'compressed' else None
-    seen = _Occurrences()
-    answers = {}
-    for frame in source:
-        key = seen.key(frame)
+    answers: dict[Key, PlaceAnswer] = {}
+    for key, frame in zip(keys, source):
         if key in wanted:
             try:
                 image = frame.load(at_least=at_least)
             except ImageFormatError as error:
                 raise ImageFormatError(
                     f'{frame.name} was answered live, but cannot be decoded: {error}') from error
-            answers[key] = answer_of(recognizer.process(image, stamp_ns=frame.stamp_ns))
+            answers[key] = recognised(recognizer.process(image, stamp_ns=frame.stamp_ns))
             progress()
     return answers
 
 
-def answer_of(recognition: Recognition) -> Answer:
+def recognised(recognition: Recognition) -> PlaceAnswer:
     """Return what the node would publish of a recognition."""
     best = recognition.candidates[0] if recognition.candidates else None
     match = recognition.match
-    return Answer(
+    return PlaceAnswer(
         best=None if best is None else best.keyframe.keyframe_id,
         similarity=0.0 if best is None else float(np.float32(best.similarity)),
         accepted=None if match is None else match.keyframe.keyframe_id)
-
-
-class _Occurrences:
-    """Numbers images of equal stamps while a source is walked."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, int] = {}
-
-    def key(self, frame: Frame) -> Key:
-        """Return the key of the next image."""
-        number = self._seen.get(frame.stamp_ns, 0)
-        self._seen[frame.stamp_ns] = number + 1
-        return frame.stamp_ns, number

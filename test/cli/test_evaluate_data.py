@@ -28,8 +28,8 @@ import cv2
 import dataset_trees as trees
 import pytest
 
-from vpr_compressed.cli.dataset_options import add_arguments
-from vpr_compressed.cli.dataset_options import open_pair
+from vpr_compressed.cli.evaluate_data import add_arguments
+from vpr_compressed.cli.evaluate_data import open_pair
 from vpr_compressed.cli.options import HelpLayout
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import DatasetError

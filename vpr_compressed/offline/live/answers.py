@@ -26,23 +26,24 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vpr_compressed.errors import SourceError
+from vpr_compressed.sources.answer_log import ACCEPTED
+from vpr_compressed.sources.answer_log import PlayedImage
+from vpr_compressed.sources.answer_log import read_report
+from vpr_compressed.sources.answer_log import report_path
 
-NODE_SUFFIX = '.node.json'
-NODE_FORMAT = 'vpr_compressed node report 1'
 PERCENTILES = (50, 95, 99)
 #: Stamp in nanoseconds and how many images before it have the same one.
 Key = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class PlaceAnswer:
     """
     What came out for one image, live or offline.
 
@@ -54,24 +55,6 @@ class Answer:
     best: int | None
     similarity: float
     accepted: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """
-    One image that was published, and the answer of the node.
-
-    :param published_s: seconds after the first image
-    :param latency_ms: from publishing to the answer's arrival at the player
-    :param answer: None when there was none
-    """
-
-    key: Key
-    index: int
-    name: str
-    published_s: float
-    latency_ms: float | None
-    answer: Answer | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +101,12 @@ class Fates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class AnswerPair:
     """An image with both answers."""
 
-    published: Published
-    live: Answer
-    offline: Answer
+    image: PlayedImage
+    live: PlaceAnswer
+    offline: PlaceAnswer
 
     @property
     def same_best(self) -> bool:
@@ -142,24 +125,25 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class JoinedAnswers:
     """
     All that was joined.
 
+    :param images: all that were published
     :param pairs: images with both answers whose stamp is theirs alone
     :param same_stamp: answered images that share their stamp; which answer is whose is a guess
     :param no_frame: answers whose stamp the recording does not have
     """
 
-    published: tuple[Published, ...]
-    pairs: tuple[Pair, ...]
+    images: tuple[PlayedImage, ...]
+    pairs: tuple[AnswerPair, ...]
     same_stamp: int
     no_frame: int
     fates: Fates
     node: NodeCounts | None
 
     @property
-    def differing(self) -> tuple[Pair, ...]:
+    def differing(self) -> tuple[AnswerPair, ...]:
         """Return the pairs that do not agree on best place or decision."""
         return tuple(p for p in self.pairs if not (p.same_best and p.same_decision))
 
@@ -170,9 +154,28 @@ class Comparison:
 
     def latency_ms(self) -> dict[str, float]:
         """Return percentiles from publishing to answer, in milliseconds; empty without any."""
-        times = [p.latency_ms for p in self.published if p.latency_ms is not None]
+        times = [image.latency_ms for image in self.images if image.latency_ms is not None]
         return {f'p{rank}': float(np.percentile(times, rank))
                 for rank in PERCENTILES if times}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as plain data."""
+        fates, node = self.fates, self.node
+        return {
+            'published': fates.published, 'answered': fates.answered,
+            'dropped_by_mailbox': fates.dropped, 'refused': fates.bad,
+            'lost_before_node': fates.lost, 'unheard': fates.unheard,
+            'answers_without_image': self.no_frame + (node.unmatched if node else 0),
+            'images_with_shared_stamp': self.same_stamp, 'compared': len(self.pairs),
+            'same_best_place': sum(p.same_best for p in self.pairs),
+            'same_decision': sum(p.same_decision for p in self.pairs),
+            'max_similarity_difference': self.max_difference,
+            'accepted': {'live': sum(p.live.accepted is not None for p in self.pairs),
+                         'offline': sum(p.offline.accepted is not None for p in self.pairs)},
+            'latency_ms': self.latency_ms(), 'node_ms': dict(node.times_ms) if node else {},
+            'differing': [
+                {'index': p.image.index, 'name': p.image.name, 'stamp_ns': p.image.stamp_ns,
+                 'live': vars(p.live), 'offline': vars(p.offline)} for p in self.differing]}
 
 
 def keys_of(stamps_ns: Iterable[int]) -> list[Key]:
@@ -185,26 +188,23 @@ def keys_of(stamps_ns: Iterable[int]) -> list[Key]:
     return keys
 
 
-def read_recording(path: Path) -> tuple[Published, ...]:
+def answer_of(image: PlayedImage) -> PlaceAnswer | None:
     """
-    Read the answers a player has written, one JSON object a line.
+    Return what the node answered to an image, None when there was no answer.
 
-    :raises SourceError: missing, empty, cut off, or no such file
+    :raises SourceError: the recording is damaged there
     """
+    if image.rows is None:
+        return None
     try:
-        entries = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
-        keys = keys_of(int(entry['stamp_ns']) for entry in entries)
-        published = tuple(_published(key, entry) for key, entry in zip(keys, entries))
-    except OSError as error:
-        raise SourceError(f'cannot read the recording {path}: {error.strerror}') from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f'{path} is no recording of the player ({error!r}); make one with '
-            'replay.launch.py record_path:=FILE') from error
-    if not published:
-        raise SourceError(f'the recording {path} is empty: the player was ended before its first '
-                          'image; play the source again')
-    return published
+        first = max(image.rows, key=lambda row: float(row['similarity']), default=None)
+        return PlaceAnswer(
+            best=None if first is None else int(first['keyframe_id']),
+            similarity=0.0 if first is None else float(first['similarity']),
+            accepted=int(image.best['keyframe_id']) if image.status == ACCEPTED else None)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SourceError(f'the recorded answer to {image.name} is damaged ({error!r}); play the '
+                          'source again') from error
 
 
 def read_node_counts(recording: Path) -> NodeCounts | None:
@@ -214,21 +214,19 @@ def read_node_counts(recording: Path) -> NodeCounts | None:
     :returns: None when there is no such file, or the node said nothing
     :raises SourceError: damaged file
     """
-    path = recording.with_name(recording.name.removesuffix('.jsonl') + NODE_SUFFIX)
-    if not path.is_file():
-        return None
+    values = read_report(recording)
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
-        return _counts(values) if values['diagnostics'] else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f'{path} is no report of the node ({error!r}); play the source again, '
-                          'or remove the file and do without the counts') from error
+        return _counts(values) if values and values['diagnostics'] else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(
+            f'{report_path(recording)} is no report of the node ({error!r}); play the source '
+            'again, or remove the file and do without the counts') from error
 
 
-def compare(
-    published: Sequence[Published], offline: Mapping[Key, Answer], frames: Iterable[Key],
+def join(
+    images: Sequence[PlayedImage], offline: Mapping[Key, PlaceAnswer], frames: Iterable[Key],
     node: NodeCounts | None = None,
-) -> Comparison:
+) -> JoinedAnswers:
     """
     Join the live answers with the offline ones by stamp.
 
@@ -237,23 +235,22 @@ def compare(
     :param node: its own counts, where known
     :raises SourceError: not one answer belongs to the recording
     """
-    known = set(frames)
-    shared = {stamp for stamp, count in Counter(p.key[0] for p in published).items() if count > 1}
-    answered = [p for p in published if p.answer is not None]
-    strangers = [p for p in answered if p.key not in known]
-    if answered and len(strangers) == len(answered):
+    known, stamps = set(frames), Counter(image.stamp_ns for image in images)
+    answered = [
+        (key, image, answer) for key, image in zip(keys_of(i.stamp_ns for i in images), images)
+        if (answer := answer_of(image)) is not None]
+    own = [entry for entry in answered if entry[0] in known]
+    if answered and not own:
         raise SourceError(
             f'none of the {len(answered)} recorded answers has a stamp of the recording that is '
             'given as --query; name the source that was played, with the same --query-topic and '
             '--rate-hz')
-    own = [p for p in answered if p.key in known]
     pairs = tuple(
-        Pair(published=p, live=p.answer, offline=offline[p.key]) for p in own
-        if p.answer is not None and p.key[0] not in shared)
-    return Comparison(
-        published=tuple(published), pairs=pairs, node=node,
-        same_stamp=sum(p.key[0] in shared for p in own), no_frame=len(strangers),
-        fates=fates_of(len(published), len(answered), node))
+        AnswerPair(image=image, live=answer, offline=offline[key]) for key, image, answer in own
+        if stamps[image.stamp_ns] == 1)
+    return JoinedAnswers(
+        images=tuple(images), pairs=pairs, node=node, same_stamp=len(own) - len(pairs),
+        no_frame=len(answered) - len(own), fates=fates_of(len(images), len(answered), node))
 
 
 def fates_of(published: int, answered: int, node: NodeCounts | None) -> Fates:
@@ -273,28 +270,8 @@ def fates_of(published: int, answered: int, node: NodeCounts | None) -> Fates:
                  unheard=unheard)
 
 
-def _published(key: Key, entry: Mapping[str, Any]) -> Published:
-    """Return one line of a recording."""
-    latency = entry['latency_ms']
-    answer = None
-    if entry['status'] != 'unanswered':
-        rows: Sequence[Mapping[str, Any]] = entry['rows']
-        best = max(rows, key=lambda row: float(row['similarity']), default=None)
-        accepted = [int(row['keyframe_id']) for row in rows if row['status'] == 1]
-        answer = Answer(
-            best=None if best is None else int(best['keyframe_id']),
-            similarity=0.0 if best is None else float(best['similarity']),
-            accepted=accepted[0] if accepted else None)
-    return Published(
-        key=key, index=int(entry['index']), name=str(entry['name']), answer=answer,
-        published_s=float(entry['published_s']),
-        latency_ms=None if latency is None else float(latency))
-
-
 def _counts(values: Mapping[str, Any]) -> NodeCounts:
     """Return the node report; diagnostics hold text."""
-    if values['format'] != NODE_FORMAT:
-        raise ValueError(f'format {values["format"]!r} instead of {NODE_FORMAT!r}')
     parts = values['diagnostics']
     inference = parts['inference']
     return NodeCounts(
