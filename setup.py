@@ -55,8 +55,11 @@ def share(*folders):
 setup(
     name=package_name,
     version='0.4.0',
-    packages=find_packages(exclude=['test', 'test.*']),
-    package_data={package_name: ['py.typed', 'models/*.vpr']},
+    packages=find_packages(exclude=['test', 'test.*', 'tools', 'tools.*']),
+    package_data={package_name: [
+        'py.typed', 'models/*.vpr',
+        'offline/demo/frames/*/*',
+    ]},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),
