@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from vpr_compressed.model_file.model import Model
     from vpr_compressed.runtime.engines import Engine
 
-NAME = 'export'
-HELP = 'write a model as ONNX or as PyTorch tensors for other software'
 FORMATS = ('onnx', 'onnx-int8', 'torch')
 #: Lowest cosine to the model's own descriptors; rounding the projection to int8 costs a little.
 _EXACT, _ROUNDED = 0.9999, 0.99

@@ -30,8 +30,8 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.measuring.models import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.two_recordings import Measurement
 from vpr_compressed.offline.measuring.two_recordings import QueryResult
+from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports import similarity_plot
@@ -59,12 +59,12 @@ def make_query(number: int, match_row: int | None) -> QueryResult:
         votes=3 if known else 0, inference_ms=10.0 + number, search_ms=1.0)
 
 
-def make_measurement(best: list[int], matches: list[int | None]) -> Measurement:
+def make_measurement(best: list[int], matches: list[int | None]) -> RecognitionRun:
     """Return a measurement in which each query has a given best place."""
     rows = np.stack([np.roll(np.arange(PLACES), -first) for first in best])
     similarities = np.tile(np.linspace(0.9, 0.1, PLACES), (len(best), 1))
     similarities -= np.arange(len(best))[:, np.newaxis] / 100
-    return Measurement(
+    return RecognitionRun(
         queries=tuple(make_query(number, row) for number, row in enumerate(matches)), rows=rows,
         similarities=similarities, reference_names=tuple(f'{i}.png' for i in range(PLACES)),
         reference_sha256='0' * 64, query_sha256='1' * 64, bytes_per_place=24.0,

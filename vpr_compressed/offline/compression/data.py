@@ -32,7 +32,7 @@ from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.compression.recipe import needs_labels
 from vpr_compressed.offline.compression.recipe import Recipe
 from vpr_compressed.offline.compression.student import Student
-from vpr_compressed.offline.measuring.labelled_sets import ImageRows
+from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.labels import load_training_set
