@@ -36,8 +36,8 @@ from tiny_checkpoints import Foreign  # noqa: E402
 from tiny_checkpoints import make_foreign  # noqa: E402
 
 from vpr_compressed.model_file.model import write_model  # noqa: E402
-from vpr_compressed.offline.importers import FAMILIES  # noqa: E402
-from vpr_compressed.offline.importers import import_network  # noqa: E402
+from vpr_compressed.offline.importers.families import FAMILIES  # noqa: E402
+from vpr_compressed.offline.importers.families import import_network  # noqa: E402
 from vpr_compressed.offline.importers.parts import CAFFE_MEANS  # noqa: E402
 from vpr_compressed.offline.importers.parts import FlattenOrder  # noqa: E402
 from vpr_compressed.offline.importers.parts import ForeignNetwork  # noqa: E402
@@ -157,10 +157,8 @@ def test_a_mistake_of_an_importer_is_caught(
     def mistaken(**fields: Any) -> ForeignNetwork:
         return ForeignNetwork(**{**fields, **mistake(fields)})
 
-    for module in {'vpr_compressed.offline.importers.nanne',
-                   FAMILIES[foreign.family].build.__module__}:
-        if hasattr(sys.modules[module], 'ForeignNetwork'):
-            monkeypatch.setattr(sys.modules[module], 'ForeignNetwork', mistaken)
+    monkeypatch.setattr(
+        sys.modules[FAMILIES[foreign.family].build.__module__], 'ForeignNetwork', mistaken)
     model = imported(foreign, tmp_path)
     assert largest_difference(foreign, model, images[:1]) > 10 * TOLERANCE
 

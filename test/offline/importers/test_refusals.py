@@ -33,8 +33,8 @@ from tiny_checkpoints import make_foreign  # noqa: E402
 
 from vpr_compressed.cli.import_weights import EPILOG  # noqa: E402
 from vpr_compressed.errors import ModelFileError  # noqa: E402
-from vpr_compressed.offline.importers import FAMILIES  # noqa: E402
-from vpr_compressed.offline.importers import import_network  # noqa: E402
+from vpr_compressed.offline.importers.families import FAMILIES  # noqa: E402
+from vpr_compressed.offline.importers.families import import_network  # noqa: E402
 from vpr_compressed.offline.importers.parts import Projection  # noqa: E402
 from vpr_compressed.offline.importers.pca import read_pca  # noqa: E402
 

@@ -37,7 +37,7 @@ from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.accuracy.validation import walks_set
-from vpr_compressed.offline.importers import import_network
+from vpr_compressed.offline.importers.families import import_network
 from vpr_compressed.offline.importers.parts import Family
 from vpr_compressed.offline.importers.parts import ForeignNetwork
 from vpr_compressed.offline.importers.parts import Projection
