@@ -34,20 +34,19 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
+import torch
 
-pytest.importorskip('torch', reason='compressing needs torch (train extra)')
-
-from vpr_compressed.cli import compress  # noqa: E402
-from vpr_compressed.cli.main import main  # noqa: E402
-from vpr_compressed.model_file.model import read_model  # noqa: E402
-from vpr_compressed.offline.compression import session  # noqa: E402
-from vpr_compressed.offline.compression.measured_row import Measured  # noqa: E402
-from vpr_compressed.offline.compression.recipe import describe  # noqa: E402
-from vpr_compressed.offline.compression.recipe import load_recipe  # noqa: E402
-from vpr_compressed.offline.measuring.labelled_sets import ModelFacts  # noqa: E402
-from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
-from vpr_compressed.runtime.parity import check_parity  # noqa: E402
-from vpr_compressed.system.processes import MeasurementCancelledError  # noqa: E402
+from vpr_compressed.cli.main import main
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.offline.compression import session
+from vpr_compressed.offline.compression.display import JsonDisplay
+from vpr_compressed.offline.compression.measured_row import Measured
+from vpr_compressed.offline.compression.recipe import describe
+from vpr_compressed.offline.compression.recipe import load_recipe
+from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
+from vpr_compressed.runtime.extractor import load_extractor
+from vpr_compressed.runtime.parity import check_parity
+from vpr_compressed.system.processes import MeasurementCancelledError
 
 IMAGES = 60
 KIND = 'sensor_msgs/msg/CompressedImage'
@@ -264,16 +263,16 @@ def test_ctrl_c_is_heard_in_every_stage(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 130, no model, and the same command goes on."""
-    show = compress._Json.progress
+    show = JsonDisplay.progress
 
-    def progress(self: Any, at: int, name: str, found: str, done: int, total: int) -> None:
+    def progress(self: Any, at: int, found: str, done: int, total: int) -> None:
         """Press ctrl-C at a stage."""
-        show(self, at, name, found, done, total)
+        show(self, at, found, done, total)
         if found.startswith(stage):
             signal.raise_signal(signal.SIGINT)
-            monkeypatch.setattr(compress._Json, 'progress', show)
+            monkeypatch.setattr(JsonDisplay, 'progress', show)
 
-    monkeypatch.setattr(compress._Json, 'progress', progress)
+    monkeypatch.setattr(JsonDisplay, 'progress', progress)
     short = ('--set=steps.1.steps=3', '--set=steps.2.steps=3')
     assert main(site.command(tmp_path, *short)) == 130
     assert 'give the same command again' in capsys.readouterr().err
@@ -287,21 +286,19 @@ def test_a_stop_that_could_not_be_saved_is_said(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The disk is full when ctrl-C is pressed: what was trained is lost."""
-    import torch
-
     def full(_state: Any, _part: Path) -> None:
         """Fail as torch does."""
         raise RuntimeError('unexpected pos 64 vs 0')
 
-    show = compress._Json.progress
+    show = JsonDisplay.progress
 
-    def progress(self: Any, at: int, name: str, found: str, done: int, total: int) -> None:
+    def progress(self: Any, at: int, found: str, done: int, total: int) -> None:
         """Press ctrl-C in training."""
-        show(self, at, name, found, done, total)
+        show(self, at, found, done, total)
         if found.startswith('training'):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(compress._Json, 'progress', progress)
+    monkeypatch.setattr(JsonDisplay, 'progress', progress)
     monkeypatch.setattr(torch, 'save', full)
     assert main(site.command(tmp_path, '--set=steps.1.steps=3')) == 1
     assert 'cannot write the checkpoint' in capsys.readouterr().err

@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 from vpr_compressed import __version__
-from vpr_compressed.cli.offline import THRESHOLD_PRECISION
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.calibration import SimilarityCalibration
@@ -48,6 +47,7 @@ from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.initial_network import fit_whitening
 from vpr_compressed.offline.training.labels import list_images
 from vpr_compressed.offline.training.train_config import TrainConfig
+from vpr_compressed.offline.training.validation_sets import THRESHOLD_PRECISION
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.parity import describe_reference
