@@ -413,3 +413,31 @@ def test_the_rest_of_a_tensor_list_is_shared(make: Make) -> None:
     books = compressor.student.constraints.codebooks
     assert books['projection.weight'] is before
     assert len(books) == 6
+
+
+def test_membership_is_fixed_once_a_step_that_moves_it_is_over(make: Make) -> None:
+    """The step itself lets weights change their shared value; a later one only moves values."""
+    fast: dict[str, Any] = {'steps': 12, 'batch': 6, 'lr_head': 0.1, 'lr_codebook': 0.05}
+    compressor = make(steps.Recipe(steps=(
+        steps.Quantize(tensors=('projection',), bits=4, reassign=True, **fast),
+        steps.Finetune(**fast))))
+    compressor.run_step()
+    constraints = compressor.student.constraints
+    assert not constraints.latent
+    book = constraints.codebooks['projection.weight']
+    symbols, levels = book.symbols.clone(), book.levels.detach().clone()
+    compressor.run_step()
+    assert torch.equal(book.symbols, symbols)
+    assert not torch.equal(book.levels.detach(), levels)
+
+
+def test_weights_move_between_shared_values_while_a_step_reassigns(make: Make) -> None:
+    """Else there would be nothing to fix afterwards."""
+    fast: dict[str, Any] = {'steps': 12, 'batch': 6, 'lr_head': 0.1}
+    found = []
+    for reassign in (False, True):
+        compressor = make(steps.Recipe(steps=(
+            steps.Quantize(tensors=('projection',), bits=4, reassign=reassign, **fast),)))
+        compressor.run_step()
+        found.append(compressor.student.constraints.codebooks['projection.weight'].symbols)
+    assert not torch.equal(*found)
