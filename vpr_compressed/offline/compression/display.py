@@ -27,12 +27,10 @@ import sys
 import time
 from typing import Any
 
-from tqdm import tqdm
-
 from vpr_compressed.offline.accuracy.acceptance import Verdict
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.system.terminal import bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +91,7 @@ class BarDisplay(Display):
         if label != self._label:
             self.close()
             self._label = label
-            self._bar = tqdm(desc=label, total=total, initial=max(0, done - 1), file=sys.stderr,
-                             dynamic_ncols=True, mininterval=interval())
+            self._bar = bar(label, total, initial=max(0, done - 1))
         self._bar.set_postfix_str(detail, refresh=False)
         self._bar.update(done - self._bar.n)
 

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vpr_compressed import __version__
 from vpr_compressed.model_file.calibration import SimilarityCalibration
@@ -54,7 +53,7 @@ from vpr_compressed.offline.training.trainer import Trainer
 from vpr_compressed.offline.training.validation_sets import fitted_calibration
 from vpr_compressed.offline.training.validation_sets import THRESHOLD_PRECISION
 from vpr_compressed.offline.training.validation_sets import validation_set
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.system.terminal import bar
 from vpr_compressed.system.terminal import say
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -130,10 +129,9 @@ class _Session:
             lambda describe: measure(self._sets, describe).recalls if self._sets else {})
         if trainer.resume() and trainer.step:
             parallel.tell(f'run {number}: resuming at step {trainer.step} of {config.steps}')
-        with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=f'run {number}',
-                  dynamic_ncols=True, mininterval=interval(), disable=not parallel.is_main(),
-                  ) as bar:
-            complete = trainer.train(partial(_show, bar), stopped=stopped)
+        with bar(f'run {number}', config.steps, initial=trainer.step, unit='step',
+                 disable=not parallel.is_main()) as shown:
+            complete = trainer.train(partial(_show, shown), stopped=stopped)
         self._results.append(trainer.best)
         log = folder / 'log.jsonl'
         if parallel.is_main() and log.exists():
@@ -188,12 +186,11 @@ class _Session:
         """Fit centres and projection and write them; a crash leaves no file."""
         for folder in self._out.glob('run_*'):
             shutil.rmtree(folder)  # checkpoints of a start that is gone
-        with tqdm(desc='initialise', unit='image', dynamic_ncols=True,
-                  mininterval=interval()) as bar:
+        with bar('initialise', unit='image') as shown:
             def progress(stage: str, done: int, total: int) -> None:
-                bar.set_description(f'initialise: {stage}', refresh=False)
-                bar.total = total
-                bar.update(done - bar.n)
+                shown.set_description(f'initialise: {stage}', refresh=False)
+                shown.total = total
+                shown.update(done - shown.n)
             network = initial_network(
                 self._config, self._data, self._loader, self._job.weights, progress)
         write_model(path, Model(
@@ -242,11 +239,11 @@ def _attribution(weights: Path | None) -> dict[str, object]:
         return {'trunk_weights': {**(stream.metadata() or {}), 'file': weights.name}}
 
 
-def _show(bar: tqdm[Any], record: TrainRecord) -> None:
+def _show(shown: Any, record: TrainRecord) -> None:
     """Move a bar, and say what a validation found."""
-    bar.update(record.step - bar.n)
+    shown.update(record.step - shown.n)
     if not math.isnan(record.loss):
-        bar.set_postfix(loss=f'{record.loss:.3f}', refresh=False)
+        shown.set_postfix(loss=f'{record.loss:.3f}', refresh=False)
     if record.recalls:
         best = ' (best so far)' if record.is_best else ''
         parallel.tell(f'step {record.step}: recall@1 {_in_words(record.recalls)}{best}')
