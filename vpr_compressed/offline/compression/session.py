@@ -58,7 +58,7 @@ from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.stopping import stop_signals
 from vpr_compressed.offline.training.stopping import StoppedError
 from vpr_compressed.offline.training.validation_sets import fitted_calibration
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.system.files import write_whole
 from vpr_compressed.system.processes import MeasurementCancelledError
@@ -228,7 +228,7 @@ class _Session:
     def _final(self, first: Measured, last: Measured) -> Model:
         """Return the compressed model with calibration, provenance and reference descriptors."""
         student = self._compressor.student.model()
-        engine = load_engine(student, threads=self._job.threads)
+        engine = ENGINES.load(student, threads=self._job.threads)
         return replace(
             student, calibration=self._calibration(first, last),
             reference=describe_reference(engine, student.preprocessing).astype(np.float16),
