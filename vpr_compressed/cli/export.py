@@ -110,7 +110,7 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
     """
     engine: Engine
     if form == 'torch':
-        from vpr_compressed.cli.offline import load_torch
+        from vpr_compressed.offline.training.torch_setup import load_torch
         load_torch(threads)
         from vpr_compressed.offline.network.torch_export import TorchFile
         from vpr_compressed.offline.network.torch_export import write_torch

@@ -37,7 +37,7 @@ from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
-from vpr_compressed.sources.folder import list_images
+from vpr_compressed.sources.image_files import image_files
 from vpr_compressed.system import ros_processes
 from vpr_compressed.system import terminal
 from vpr_compressed.system.ros_processes import RosProcess
@@ -150,7 +150,7 @@ class DemoSession:
         out, town = self._config.out, self._config.made_up
         pairs = picture.examples(result.judged, 4) if town and result.judged is not None else []
         if pairs:
-            files = [list_images(lap) for lap in (made_up_town.REFERENCE, made_up_town.QUERY)]
+            files = [image_files(lap) for lap in (made_up_town.REFERENCE, made_up_town.QUERY)]
             picture.montage([files[0][mapped] for mapped, _ in pairs],
                             [files[1][seen] for _, seen in pairs], out / 'demo_frames.jpg')
         return picture.draw(result, out, town=town)
