@@ -62,7 +62,6 @@ from benchmarks.peer_worker import read_image
 from benchmarks.spread import PAIRS
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.ground_truth import from_file
@@ -71,9 +70,9 @@ from vpr_compressed.offline.measuring.observation import code_digest
 from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.runtime.engines import DEFAULT
 from vpr_compressed.sources.folder import list_images
+from vpr_compressed.system import terminal
 from vpr_compressed.system.machine import versions
 from vpr_compressed.system.processes import Lane
-from vpr_compressed.system.terminal import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / 'config' / 'recipes' / 'train_default.yaml'
@@ -270,8 +269,7 @@ def prepare(job: Job, out: Path, place: str) -> None:
     with ExitStack() as stack:
         lane = start(job, 'prepare', out)
         stack.callback(lane.close)
-        bar = stack.enter_context(tqdm(
-            unit='image', dynamic_ncols=True, file=sys.stderr, mininterval=interval()))
+        bar = stack.enter_context(terminal.bar(unit='image'))
         lane.load()
         found = lane.facts if lane.facts.get('error') else lane.ask('prepare')
         while not found.get('finished'):
@@ -313,8 +311,7 @@ def race(jobs: Sequence[Job], args: Namespace) -> list[dict[str, Any]]:
     """
     with ExitStack() as stack:
         lanes = []
-        for job in tqdm(jobs, desc='loading', unit='method', file=sys.stderr,
-                        mininterval=interval()):
+        for job in terminal.bar('loading', iterable=jobs, unit='method'):
             lane = start(job, 'race', args.out)
             stack.callback(lane.close)
             lane.load()
@@ -322,8 +319,8 @@ def race(jobs: Sequence[Job], args: Namespace) -> list[dict[str, Any]]:
                 raise VprError(f'{job.method.name}: {lane.facts["error"]}')
             lanes.append(lane)
         times: list[list[dict[str, float]]] = [[] for _ in jobs]
-        for number in tqdm(range(args.rounds + _WARM_UP), desc='racing', unit='round',
-                           file=sys.stderr, mininterval=interval()):
+        for number in terminal.bar(
+                'racing', iterable=range(args.rounds + _WARM_UP), unit='round'):
             # Whoever comes after a slow one has cold caches; so each time another is first.
             order = np.roll(np.arange(len(lanes)), -number)
             for index in order.tolist():

@@ -23,7 +23,6 @@ from argparse import Namespace
 from collections.abc import Callable
 import json
 from pathlib import Path
-import sys
 import time
 from typing import Any
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ from vpr_compressed.cli.offline import INTERRUPTED
 from vpr_compressed.cli.offline import parse_overrides
 from vpr_compressed.cli.offline import start_torch
 from vpr_compressed.cli.offline import tell
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.system.terminal import bar
 
 if TYPE_CHECKING:
     from vpr_compressed.offline.compression.session import Outcome
@@ -185,15 +184,12 @@ class _Bar(_Display):
         self._label = ''
 
     def progress(self, at: int, name: str, stage: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
         kind, _, detail = stage.partition(', ')
         label = f'step {at + 1} of {self._steps}, {name}: {kind}'
         if label != self._label:
             self.close()
             self._label = label
-            self._bar = tqdm(desc=label, total=total, initial=max(0, done - 1), file=sys.stderr,
-                             dynamic_ncols=True, mininterval=interval())
+            self._bar = bar(label, total, initial=max(0, done - 1))
         self._bar.set_postfix_str(detail, refresh=False)
         self._bar.update(done - self._bar.n)
 

@@ -27,7 +27,7 @@ from vpr_compressed.cli.offline import INTERRUPTED
 from vpr_compressed.cli.offline import parse_overrides
 from vpr_compressed.cli.offline import start_torch
 from vpr_compressed.cli.offline import tell
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
     from vpr_compressed.offline.training.loop import Trainer
@@ -108,13 +108,10 @@ def _run_all(args: Namespace) -> int:
 
 def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
     """Run the loop under a progress bar; ctrl-C finishes the step and saves."""
-    from tqdm import tqdm
-
     from vpr_compressed.offline.training import parallel
 
-    with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=label,
-              dynamic_ncols=True, mininterval=interval(), disable=not parallel.is_main(),
-              ) as bar, graceful(trainer.stop):
+    with terminal.bar(label, config.steps, initial=trainer.step, unit='step',
+                      disable=not parallel.is_main()) as bar, graceful(trainer.stop):
         def report(record: TrainRecord) -> None:
             bar.update(record.step - bar.n)
             if not math.isnan(record.loss):

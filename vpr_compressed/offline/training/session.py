@@ -23,7 +23,6 @@ import shutil
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vpr_compressed import __version__
 from vpr_compressed.cli.offline import tell
@@ -49,7 +48,7 @@ from vpr_compressed.offline.training.labels import load_training_set
 from vpr_compressed.offline.training.loop import Trainer
 from vpr_compressed.offline.training.train_config import run_configs
 from vpr_compressed.offline.training.train_config import TrainConfig
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.system.terminal import bar
 from vpr_compressed.system.terminal import say
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -158,12 +157,11 @@ class TrainSession:
         """Fit centres and projection and write them; a crash leaves no file."""
         for folder in self._out.glob('run_*'):
             shutil.rmtree(folder)  # checkpoints of a start that is gone
-        with tqdm(desc='initialise', unit='image', dynamic_ncols=True,
-                  mininterval=interval()) as bar:
+        with bar('initialise', unit='image') as shown:
             def progress(stage: str, done: int, total: int) -> None:
-                bar.set_description(f'initialise: {stage}', refresh=False)
-                bar.total = total
-                bar.update(done - bar.n)
+                shown.set_description(f'initialise: {stage}', refresh=False)
+                shown.total = total
+                shown.update(done - shown.n)
             network = initial_network(
                 self._config, self._data, self._loader, self._weights, progress)
         write_model(path, Model(
