@@ -28,6 +28,7 @@ from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.runtime.graph_cache import graph_bytes
+from vpr_compressed.system.machine import cpu_facts
 
 #: Would put float weights between rounded activations on a grid of its own, one scale for all.
 DISABLED = ['WeightBiasQuantization']
@@ -122,8 +123,4 @@ def _adds_up_exactly() -> bool:
     """
     if platform.machine() not in ('x86_64', 'AMD64'):
         return True  # the option is for x86 only
-    try:
-        facts = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='ignore')
-    except OSError:
-        return False
-    return 'avx512_vnni' in facts or 'avx_vnni' in facts
+    return 'avx512_vnni' in cpu_facts() or 'avx_vnni' in cpu_facts()
