@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -50,6 +51,15 @@ def test_where_linux_says_nothing_there_is_still_a_name(monkeypatch: pytest.Monk
     assert machine.processor()
 
 
+class Times(NamedTuple):
+    """Some of what psutil tells, in seconds."""
+
+    user: float
+    guest: float
+    idle: float
+    iowait: float
+
+
 class Clock:
     """Times of processor and process that stand still until they are set."""
 
@@ -60,11 +70,9 @@ class Clock:
             cpu_times=lambda: SimpleNamespace(user=self.own, system=0.0)))
         monkeypatch.setattr(machine.time, 'monotonic', lambda: self.now)
 
-    def system(self) -> tuple[float, ...]:
+    def system(self) -> Times:
         """Return what psutil would."""
-        class Times(tuple):  # type: ignore[type-arg]
-            user, guest, idle, iowait = self.busy, self.guest, self.idle, 1.0
-        return Times((self.busy, self.guest, self.idle, 1.0))
+        return Times(self.busy, self.guest, self.idle, 1.0)
 
 
 def test_load_of_others_is_told_from_the_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,23 +38,19 @@ class OnnxRuntimeEngine:
     """
     Run a model with ONNX Runtime.
 
-    :param model: what to run
+    :param model: what to run, or an exported file
     :param threads: CPU threads, 0 for all cores
     :raises EngineError: if ONNX Runtime refuses the network
     """
 
     name = 'onnxruntime'
 
-    def __init__(self, model: Model, threads: int = 0) -> None:
-        self._session = open_session(graph_bytes(model), threads)
+    def __init__(self, model: Model | Path, threads: int = 0) -> None:
+        self._session = open_session(
+            model if isinstance(model, Path) else graph_bytes(model), threads)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
+        """Describe one pre-processed image, see :class:`.engines.Engine`."""
         result: NDArray[np.float32] = self._session.run(None, {INPUT: images})[0][0]
         return result
 
