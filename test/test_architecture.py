@@ -42,7 +42,7 @@ ORDER = (
     ('runtime', 'sources'),
     ('recognizer',),
     # The workshop: networks, training, accuracy, reports. A robot carries none of it.
-    ('offline', 'offline.network', 'offline.accuracy'),
+    ('offline', 'offline.network', 'offline.accuracy', 'offline.mapping'),
     ('offline.datasets',),
     ('offline.measuring',),
     ('offline.reports',),

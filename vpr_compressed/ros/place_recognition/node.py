@@ -34,7 +34,7 @@ from rclpy.parameter import Parameter
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
-from vpr_compressed.recognizer import Extractor
+from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.parameters import ParameterSet
@@ -64,7 +64,7 @@ class PlaceRecognitionNode(LifecycleNode):
     """Recognise places in a stream of images, and add new ones to the map."""
 
     def __init__(
-        self, *, loader: Callable[..., Extractor] = load_extractor, **options: Any
+        self, *, loader: Callable[..., ImageDescriber] = load_extractor, **options: Any
     ) -> None:
         """
         Declare the parameters; everything else happens at configure.
