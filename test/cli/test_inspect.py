@@ -29,7 +29,7 @@ from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Pose
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.parity import describe_reference
 
 
@@ -86,7 +86,7 @@ def test_model_as_json_is_complete(
 def checked_path(tmp_path: Path) -> Path:
     """Return a model that holds the descriptors of its reference images."""
     model = make_tiny_model()
-    found = describe_reference(load_engine(model, threads=1), model.preprocessing)
+    found = describe_reference(ENGINES.load(model, threads=1), model.preprocessing)
     path = tmp_path / 'checked.vpr'
     write_model(path, dataclasses.replace(model, reference=found.astype(np.float16)))
     return path

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+import signal
 import subprocess
 import sys
 
 import pytest
+from signals import popen_with_sigint
 
 from vpr_compressed.cli import options
 from vpr_compressed.cli.main import main
@@ -36,7 +38,7 @@ def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in an own process."""
     return subprocess.run(
         [sys.executable, '-m', 'vpr_compressed', *arguments], cwd=ROOT, capture_output=True,
-        text=True, timeout=60, check=False)
+        text=True, check=False)
 
 
 def test_help_lists_every_verb_with_its_line() -> None:
@@ -106,8 +108,45 @@ def test_closed_pipe_ends_quietly(tiny_model_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.close()
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate()
     assert 'Traceback' not in error
+
+
+WAITING_VERB = """
+import sys
+from vpr_compressed.cli import inspect
+from vpr_compressed.cli.main import main
+
+def run(args):
+    try:
+        print('at work', flush=True)
+        sys.stdin.read()
+    finally:
+        print('cleaned up')
+
+inspect.run = run
+sys.exit(main(['inspect', 'model.vpr']))
+"""
+
+
+@pytest.mark.parametrize(('number', 'heard', 'code'), [
+    (signal.SIGINT, True, 130), (signal.SIGINT, False, 0),
+    (signal.SIGTERM, True, 130), (signal.SIGTERM, False, 130)])
+def test_a_verb_ends_in_order_at_sigterm_and_at_a_ctrl_c_that_is_not_ignored(
+    number: signal.Signals, heard: bool, code: int
+) -> None:
+    """A background job ignores ctrl-C, and what it starts does so too."""
+    with popen_with_sigint(
+            [sys.executable, '-c', WAITING_VERB], default=heard, cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == 'at work\n'
+        process.send_signal(number)
+        if not code:
+            process.stdin.close()
+        said, error = process.stdout.read(), process.stderr.read()
+    assert process.returncode == code
+    assert said == 'cleaned up\n'
+    assert error == ('interrupted\n' if code else '')
 
 
 @pytest.mark.parametrize(('text', 'value'), [('0', 0.0), ('0.0', 0.0), ('2.5', 2.5)])

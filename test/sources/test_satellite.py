@@ -27,6 +27,7 @@ from bag_maker import STORAGES
 import cv2
 import numpy as np
 import pytest
+import utm  # noqa: F401
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy import ground_truth
@@ -36,7 +37,6 @@ from vpr_compressed.sources import open_source
 from vpr_compressed.sources.satellite import fix_at
 from vpr_compressed.sources.satellite import parse_zone
 
-pytest.importorskip('utm')
 FIX = '/gps/fix'
 IMAGES = '/camera/image_raw/compressed'
 ODOMETRY = 'nav_msgs/msg/Odometry'

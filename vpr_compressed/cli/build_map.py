@@ -64,8 +64,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Map the source and say what became of it."""
     from vpr_compressed.offline.mapping import map_recording
+    from vpr_compressed.offline.network.engines import load_extractor
     from vpr_compressed.recognizer import RecognizerConfig
-    from vpr_compressed.runtime.extractor import load_extractor
 
     source = options.source_from(args, args.source, args.topic, utm_zone=args.utm_zone)
     extractor = load_extractor(args.model, engine=args.engine, threads=args.threads)

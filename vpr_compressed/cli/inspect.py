@@ -137,13 +137,13 @@ def check_model(path: Path) -> dict[str, Any]:
     :raises VprError: if the file cannot be loaded
     """
     from vpr_compressed.model_file.model import read_model
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
     from vpr_compressed.runtime.parity import check_parity
 
     started = time.perf_counter()
     model = read_model(path)
     read = time.perf_counter()
-    engine = load_engine(model)
+    engine = ENGINES.load(model)
     ready = time.perf_counter()
     return {
         'engine': engine.name, 'read_ms': 1e3 * (read - started),

@@ -70,7 +70,7 @@ def add_live_arguments(parser: ArgumentParser) -> None:
 
 def run_live(args: Namespace) -> None:
     """Play, recognise the same images offline, and write what agrees."""
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
 
     check_arguments(args)
     out = LIVE_OUT if args.out == EVALUATE_OUT else args.out

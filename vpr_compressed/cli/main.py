@@ -23,11 +23,14 @@ and add its line to :data:`VERBS`. A verb's module is imported only when it is u
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from importlib import import_module
 import logging
 import os
 import shlex
+import signal
 import sys
 
 from vpr_compressed.cli.options import HelpLayout
@@ -65,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run one verb.
 
+    SIGTERM ends it as ctrl-C does. Where SIGINT was inherited as ignored, as in a background
+    job, it stays ignored.
+
     :param argv: arguments without the program name, those of the process when None
     :returns: 0 success, 1 expected error (one line on stderr), 130 interrupted
     """
@@ -75,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.command_line = shlex.join(['python', '-m', 'vpr_compressed', *arguments])
     logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING)
     try:
-        return args.run(args) or 0
+        with _termination_as_interrupt():
+            return args.run(args) or 0
     except VprError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -107,6 +114,16 @@ def make_parser(verb: str) -> ArgumentParser:
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise ``KeyboardInterrupt``: children are ended, half-written files removed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == '__main__':

@@ -39,8 +39,8 @@ from vpr_compressed.images.pixels import rgb_from_message
 from vpr_compressed.records import Pose
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
-from vpr_compressed.sources.frames import natural_key
 from vpr_compressed.sources.frames import stamp_to_ns
+from vpr_compressed.sources.image_files import natural_key
 from vpr_compressed.sources.poses import decode_poses
 from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.satellite import fix_at
