@@ -43,11 +43,11 @@ from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros import qos
 from vpr_compressed.ros.place_recognition.attempts import Attempt
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.counters import Statistics
 from vpr_compressed.ros.place_recognition.loading import LoadedModel
-from vpr_compressed.ros.place_recognition.mailbox import MailboxThread
+from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pose_sources import PoseSource
-from vpr_compressed.ros.place_recognition.statistics import Statistics
 from vpr_compressed.sources.frames import stamp_to_ns
 
 HAND_OVER_S = 5e-5
