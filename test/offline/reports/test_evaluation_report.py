@@ -165,11 +165,14 @@ def test_large_matrices_are_drawn_in_blocks(report: Report) -> None:
 
 
 def test_places_that_were_not_ranked_are_left_blank(report: Report) -> None:
-    """Rankings of large maps end early."""
+    """Rankings of large maps end early, and the page says what that means."""
     short = replace(report, measurement=replace(
         report.measurement, rows=report.measurement.rows[:, :2],
         similarities=report.measurement.similarities[:, :2]))
     assert np.isnan(similarity_plot.similarity_matrix(short)).sum() == 4 * PLACES
+    text = render(evaluation_of([short]), [], Gallery())
+    assert 'Only the 2 most similar places' in text
+    assert 'Only the' not in render(evaluation_of([report]), [], Gallery())
 
 
 def test_surest_entries_are_spread_out() -> None:
