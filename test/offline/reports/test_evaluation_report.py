@@ -192,6 +192,15 @@ def test_wrong_answers_are_shown_with_what_would_have_been_right(report: Report)
         'query 4: <4>.png', 'place 0, wrong: 0.860', 'right would be 4']
 
 
+def test_long_names_keep_their_end() -> None:
+    """The frames of a walk differ in their last digits."""
+    assert evaluation_plots.short('query 4: <4>.png') == 'query 4: <4>.png'
+    assert evaluation_plots.short('right would be 4') == 'right would be 4'
+    long = evaluation_plots.short('query 1234: 2026-01-01/monday_morning_000001234.png')
+    assert long == 'query 1234: ...day_morning_000001234.png'
+    assert len(long) == len('query 1234: ') + 28
+
+
 def test_images_of_pairs_are_small_and_keep_their_shape(
     report: Report, source: FolderSource
 ) -> None:

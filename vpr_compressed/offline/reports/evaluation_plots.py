@@ -38,8 +38,8 @@ _LINES = ('-', '--', '-.', ':')
 _MARKERS = 'osD^vP'
 #: Row of a legend below a plot, in inches.
 _LEGEND_IN = 0.2
-#: Letters above an image.
-_LETTERS = 38
+#: Letters of a name above an image.
+_LETTERS = 28
 _FRAMES = {'right': figures.RIGHT, 'wrong': figures.WRONG, 'solution': figures.ANSWER}
 
 
@@ -236,13 +236,17 @@ def pairs_plot(group: QueryGroup, gallery: Gallery) -> Plot:
             axes = figure.add_subplot(len(rows), columns, number * columns + place)
             axes.imshow(gallery.image(tile), interpolation='antialiased')
             axes.set(xticks=[], yticks=[])
-            colour, text = _FRAMES.get(tile.kind, figures.INK), tile.text
-            if len(text) > _LETTERS:
-                text = f'{text[:8]}...{text[11 - _LETTERS:]}'
-            axes.set_title(text, fontsize=8.5, color=colour, loc='left', pad=3)
+            colour = _FRAMES.get(tile.kind, figures.INK)
+            axes.set_title(short(tile.text), fontsize=8.5, color=colour, loc='left', pad=3)
             axes.spines[:].set(color=colour, linewidth=2)
     # Photographs need fewer pixels than lines.
     return figures.finish(group.name, group.title, group.caption, figure, dpi=120, head_in=0.16)
+
+
+def short(text: str) -> str:
+    """Return the text of a tile with the end of a long name, which tells files apart."""
+    head, _, name = text.partition(': ')
+    return text if len(name) <= _LETTERS else f'{head}: ...{name[3 - _LETTERS:]}'
 
 
 def _line(number: int) -> dict[str, Any]:
