@@ -202,17 +202,21 @@ def test_long_names_keep_their_end() -> None:
 
 
 def test_images_of_pairs_are_small_and_keep_their_shape(
-    report: Report, source: FolderSource
+    report: Report, source: FolderSource, tmp_path: Path
 ) -> None:
-    """Wide ones shrink, small ones stay; an image is that of its index."""
-    gallery = image_pairs.fetch(evaluation_of([report]), source, source)
-    best, _ = gallery.groups
-    images = [gallery.image(tile) for each in best.queries for tile in each.tiles]
-    assert {image.shape for image in images} <= {(30, 40, 3), (27, 360, 3)}
+    """Wide ones shrink, small ones stay; each is that of its index in its own recording."""
+    (tmp_path / 'asked').mkdir()
+    for number in range(PLACES):
+        cv2.imwrite(str(tmp_path / 'asked' / f'{number}.png'),
+                    np.full((30, 40, 3), 10 + 40 * number, np.uint8))
+    gallery = image_pairs.fetch(evaluation_of([report]), source, FolderSource(tmp_path / 'asked'))
+    best, worst = gallery.groups
     assert len(best.queries) >= 2
-    for each in best.queries:
+    for each in (*best.queries, *worst.queries):
         for tile in each.tiles:
-            np.testing.assert_allclose(gallery.image(tile), 40 * tile.index, atol=1)
+            image, asked = gallery.image(tile), tile.kind == 'query'
+            assert image.shape in {(30, 40, 3), (27, 360, 3)}
+            np.testing.assert_allclose(image, 40 * tile.index + 10 * asked, atol=1)
 
 
 def test_a_query_from_nowhere_is_wrong_and_has_no_solution(make_report: ReportMaker) -> None:
