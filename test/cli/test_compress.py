@@ -187,9 +187,9 @@ def test_the_model_is_small_and_runs(site: Site, whole: tuple[Path, str]) -> Non
     assert model.calibration != parent.calibration
     zeros = (model.float_tensor('projection.weight') == 0).mean()
     assert 0.5 <= zeros < 0.6
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
 
-    parity = check_parity(model, load_engine(model))
+    parity = check_parity(model, ENGINES.load(model))
     assert parity is not None
     assert parity > 0.9999
 

@@ -164,7 +164,7 @@ def test_pca_is_learned_from_images_and_calibrated(
     (['patch.pth.tar', '--family', 'mat'], 'is a PyTorch file'),
     (['patch.pth.tar', '--family', 'patch-netvald'], "did you mean 'patch-netvlad'"),
     (['patch.pth.tar', '--width', '8'], 'too small'),
-    (['patch.pth.tar', '--width', '0'], 'needs 1x1 or more'),
+    (['patch.pth.tar', '--width', '0'], 'width is 0, it must be at least 1'),
     (['patch.pth.tar', '--calibrate', 'images', 'images', 'nowhere.json'], 'nowhere.json'),
     (['nowhere.pth'], 'no checkpoint at'),
     (['images'], 'cannot read'),

@@ -112,9 +112,12 @@ def node_process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 
     made: list[NodeProcess] = []
 
-    def make(module: str = 'place_recognition.node', **parameters: object) -> NodeProcess:
+    def make(
+        module: str = 'place_recognition.node', *, hears_sigint: bool = True, **parameters: object
+    ) -> NodeProcess:
         named = {name.replace('__', '.'): value for name, value in parameters.items()}
-        made.append(NodeProcess(module, tmp_path / f'node{len(made)}.log', named))
+        made.append(NodeProcess(
+            module, tmp_path / f'node{len(made)}.log', named, hears_sigint=hears_sigint))
         return made[-1]
 
     yield make

@@ -33,6 +33,7 @@ from typing import Any
 import cv2
 import launch_ros  # noqa: F401  (this repository's folder launch/ would pass for launch)
 import pytest
+from signals import popen_with_sigint
 
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
@@ -89,7 +90,7 @@ def launched(prefix: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         script.write_text(LAUNCHER, encoding='utf-8')
         paths = os.pathsep.join(filter(None, [str(prefix), os.environ.get('AMENT_PREFIX_PATH')]))
         with log.open('wb') as output:
-            running.append(subprocess.Popen(
+            running.append(popen_with_sigint(
                 [sys.executable, str(script), str(ROOT / 'launch' / f'{name}.launch.py'),
                  *(f'{key}:={value}' for key, value in arguments.items())],
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,

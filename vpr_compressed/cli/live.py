@@ -22,7 +22,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpr_compressed.cli import build_map
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import MapFileError
@@ -71,7 +70,7 @@ def add_live_arguments(parser: ArgumentParser) -> None:
 
 def run_live(args: Namespace) -> None:
     """Play, recognise the same images offline, and write what agrees."""
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
 
     check_arguments(args)
     out = LIVE_OUT if args.out == EVALUATE_OUT else args.out
@@ -158,6 +157,8 @@ def find_map(args: Namespace, extractor: Extractor, out: Path) -> Path:
 
     :raises MapFileError: damaged, missing or of another model
     """
+    from vpr_compressed.offline.mapping import map_recording
+
     reference: Path = args.reference
     if reference.suffix == MAP_SUFFIX:
         open_map(reference, extractor).close()
@@ -165,13 +166,8 @@ def find_map(args: Namespace, extractor: Extractor, out: Path) -> Path:
     source = options.source_from(
         args, reference, args.reference_topic, utm_zone=args.utm_zone)
     path = out / 'live.vprmap'
-    place_map = build_map.open_map(path, extractor, append=False, overwrite=True)
-    try:
-        place_map.begin_session(reference.name)
-        if not build_map.add_places(source, build_map.make_recognizer(extractor, place_map, 0.0)):
-            raise KeyboardInterrupt
-    finally:
-        place_map.close()
+    if not map_recording(source, extractor, path, overwrite=True).finished:
+        raise KeyboardInterrupt
     return path
 
 

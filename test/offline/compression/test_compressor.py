@@ -145,9 +145,9 @@ def check_result(path: Path, views: Any) -> None:
     zeros = sum((tensor.values == 0).sum() for tensor in shared.values())
     assert zeros >= 0.59 * sum(tensor.values.size for tensor in shared.values())
     assert set(model.activations) >= {'image', model.spec.layers[-1].name}
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
 
-    engine = load_engine(model)
+    engine = ENGINES.load(model)
     found = np.stack([engine.describe(views.batch([row])) for row in range(8)])
     wanted = views.parent[:8, :12]
     wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)

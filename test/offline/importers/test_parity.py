@@ -42,7 +42,7 @@ from vpr_compressed.offline.importers.parts import ForeignNetwork
 from vpr_compressed.offline.importers.parts import imagenet_preprocessing
 from vpr_compressed.offline.importers.parts import mean_preprocessing
 from vpr_compressed.offline.importers.pca import read_pca
-from vpr_compressed.runtime.extractor import load_extractor
+from vpr_compressed.offline.network.engines import load_extractor
 
 TOLERANCE = 1e-4
 WIDTH, HEIGHT = 96, 64

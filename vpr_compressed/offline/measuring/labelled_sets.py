@@ -97,7 +97,7 @@ class WorkerJob:
     """
     What one worker has to do.
 
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param engine: one of :data:`.engines.ALL_ENGINES`
     :param threads: CPU threads, 0 for all cores
     :param size: width and height of the network input; needed for images that are changed
     :param out: existing folder for the results

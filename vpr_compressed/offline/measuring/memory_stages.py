@@ -87,7 +87,7 @@ def _loaded(model: Path, engine: str, stages: _Stages) -> Any:
     """Load the model and describe images."""
     import numpy as np
 
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
 
     extractor = load_extractor(model, engine=engine)
     stages.done(f'model on {extractor.engine_name}')

@@ -25,9 +25,9 @@ import psutil
 
 from vpr_compressed.model_file.model import find_model
 from vpr_compressed.model_file.model import read_model
+from vpr_compressed.offline.network.engines import load_extractor
+from vpr_compressed.offline.network.engines import resolve_engine
 from vpr_compressed.runtime.extractor import Extractor
-from vpr_compressed.runtime.extractor import load_extractor
-from vpr_compressed.runtime.extractor import resolve_engine
 
 
 @dataclass(frozen=True, kw_only=True)

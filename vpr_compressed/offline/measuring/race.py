@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.system.processes import Lane
 
 MODULE = 'vpr_compressed.offline.measuring.race_worker'
@@ -46,7 +47,7 @@ class Entrant:
     One model on one engine.
 
     :param name: for the table
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param engine: one of :data:`.engines.ALL_ENGINES`, or ``auto``
     :param threads: CPU threads, 0 for all cores
     """
 
@@ -163,8 +164,7 @@ class _Runner:
         p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
         return Finisher(
             entrant=entrant, engine=facts['engine'], precision=facts['precision'],
-            integers=bool(facts['activations']) and facts['engine'] in (
-                'onnxruntime', 'openvino', 'torch'),
+            integers=bool(facts['activations']) and ALL_ENGINES.kind(facts['engine']).integers,
             p50_ms=float(p50), p95_ms=float(p95),
             cpu_ms=float(np.median(self._cpu)) if self._cpu else 0.0,
             file_bytes=entrant.model.stat().st_size, resident_bytes=facts['resident_bytes'],

@@ -32,7 +32,7 @@ from typing import Any
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.runtime.extractor import load_extractor
+from vpr_compressed.offline.network.engines import load_extractor
 from vpr_compressed.runtime.parity import reference_images
 from vpr_compressed.system import memory
 

@@ -61,9 +61,9 @@ def test_answers_are_joined_by_stamp_and_differences_are_named(tmp_path: Path) -
     """Another place, another decision and another similarity are three things."""
     published = record(tmp_path, entry(1, 4, 5), entry(2, 5), entry(3, 7, 6, accepted=6),
                        entry(4), entry(5, 8))
-    answers = {(1, 0): offline(4), (2, 0): offline(6), (3, 0): offline(7, accepted=7),
-               (5, 0): offline(8, similarity=0.875)}
-    found = answers.compare(published, answers, [(n, 0) for n in range(1, 6)])
+    expected = {(1, 0): offline(4), (2, 0): offline(6), (3, 0): offline(7, accepted=7),
+                (5, 0): offline(8, similarity=0.875)}
+    found = answers.compare(published, expected, [(n, 0) for n in range(1, 6)])
     assert [p.same_best for p in found.pairs] == [True, False, True, True]
     assert [p.same_decision for p in found.pairs] == [True, True, False, True]
     assert [p.published.index for p in found.differing] == [2, 3]

@@ -17,14 +17,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from vpr_compressed.offline.measuring.live.answers import Comparison
-from vpr_compressed.offline.reports import evaluation_page
 from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports import page
-from vpr_compressed.offline.reports.figures import Plot
+from vpr_compressed.offline.reports.evaluation_report import MAX_ROWS
+from vpr_compressed.offline.reports.page import Plot
 
 FORMAT = 'vpr_compressed live 1'
 PLOT_NAME = 'live_latency.png'
@@ -127,27 +126,15 @@ def render(found: Comparison, plot: Plot, setting: Mapping[str, Any]) -> str:
         ('unknown' if found.fates.dropped is None else str(found.fates.dropped),
          'dropped for a newer image'),
         (f'{latency["p50"]:.0f} ms' if latency else 'none', 'from image to answer, median')]
-    lines = ''.join(
-        f'<tr><td class="num">{p.published.index}</td><td>{escape(p.published.name)}</td>'
-        f'<td>{p.live.best}, accepted {p.live.accepted}</td>'
-        f'<td>{p.offline.best}, accepted {p.offline.accepted}</td>'
-        f'<td class="num">{p.difference:.2g}</td></tr>'
-        for p in found.differing[:evaluation_page.MAX_ROWS])
-    differing = '<p>None.</p>' if not found.differing else (
-        '<div class="scroll"><table class="wide"><tr><th class="num">image</th><th>name</th>'
-        '<th>live</th><th>offline</th><th class="num">similarity differs by</th></tr>'
-        f'{lines}</table></div>')
-    facts = [(name, str(value)) for name, value in setting.items()
-             if isinstance(value, (str, int, float)) and name != 'command']
-    return page.document('Live and offline answers', f"""<h1>Live and offline answers</h1>
-<p class="soft">The recording was played to the ROS 2 node over DDS; the images it answered went
-through the same code once more, offline.</p>
-<div class="cards">{''.join(page.card(*entry) for entry in cards)}</div>
-<h2>Picture</h2>{page.figure(plot)}
-<h2>Numbers</h2><div class="scroll">{page.table([(n.strip(), v) for n, v in rows(found)])}</div>
-<h2>Answers that differ</h2>{differing}
-<h2>How it was made</h2><pre>{escape(str(setting.get('command', '')))}</pre>
-<div class="scroll space">{page.table(facts)}</div>""")
+    return page.render(
+        'live.html.j2', cards=cards, plot=plot, command=str(setting.get('command', '')),
+        numbers=[(name.strip(), value) for name, value in rows(found)],
+        differing=[(
+            p.published.index, p.published.name, f'{p.live.best}, accepted {p.live.accepted}',
+            f'{p.offline.best}, accepted {p.offline.accepted}', f'{p.difference:.2g}')
+            for p in found.differing[:MAX_ROWS]],
+        facts=[(name, str(value)) for name, value in setting.items()
+               if isinstance(value, (str, int, float)) and name != 'command'])
 
 
 def _times(values: Mapping[str, float]) -> str:
