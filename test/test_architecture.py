@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Architecture: who may import whom, what stays off the robot, and how large parts may grow."""
 
 from __future__ import annotations

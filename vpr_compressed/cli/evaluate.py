@@ -146,7 +146,7 @@ def run_live(args: Namespace) -> None:
     from vpr_compressed.offline.live.session import evaluate_live
     from vpr_compressed.offline.live.session import LiveEvaluation
     from vpr_compressed.offline.live.session import PAGE_NAME
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
     from vpr_compressed.system.ros_processes import check_rclpy
 
     check_live_arguments(args)

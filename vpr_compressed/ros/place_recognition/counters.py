@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 import threading
 import time
@@ -46,48 +45,31 @@ class Counts:
     accepted: int = 0
 
 
-@dataclass(frozen=True)
-class MapFacts:
-    """State of the map as the worker thread last saw it."""
-
-    path: str = ''
-    places: int = 0
-    bytes_per_place: float = 0.0
-    index_bytes: int = 0
-    read_only: bool = True
-
-
-@dataclass
 class Statistics:
-    """Counters, written by the executor and the worker thread, read once a second."""
+    """Counters since activation, written by two threads, read once a second."""
 
-    clock: Callable[[], float] = time.monotonic
-    counts: Counts = field(default_factory=Counts)
-    map_facts: MapFacts = field(default_factory=MapFacts)
-    encoding: str = ''
-    last_error: str = ''
-    last_answer: str = ''
-    _arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    _inference_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    _total_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    _outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=_WINDOW))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _since: float = 0.0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """
+        Count from now on.
 
-    def start(self) -> None:
-        """Begin a new count at activation."""
-        with self._lock:
-            self.counts, self.last_error, self.last_answer = Counts(), '', ''
-            for window in (self._arrivals, self._inference_ms, self._total_ms, self._outcomes):
-                window.clear()
-            self._since = self.clock()
+        :param clock: seconds that never go back
+        """
+        self.counts = Counts()
+        self.encoding = self.last_error = self.last_answer = ''
+        self._clock = clock
+        self._since_s = clock()
+        self._lock = threading.Lock()
+        self._arrivals_s: deque[float] = deque(maxlen=_WINDOW)
+        self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
+        self._times_ms: dict[str, deque[float]] = {
+            name: deque(maxlen=_WINDOW) for name in ('inference', 'total')}
 
     def arrived(self, encoding: str) -> None:
         """Count an image that came in."""
         with self._lock:
             self.counts.received += 1
             self.encoding = encoding
-            self._arrivals.append(self.clock())
+            self._arrivals_s.append(self._clock())
 
     def add(self, name: str) -> None:
         """Count one more of ``dropped``, ``without_pose`` or ``time_jumps``."""
@@ -110,8 +92,8 @@ class Statistics:
         with self._lock:
             self.counts.processed += 1
             self.counts.added += recognition.added is not None
-            self._inference_ms.append(recognition.inference_ms)
-            self._total_ms.append(total_ms)
+            self._times_ms['inference'].append(recognition.inference_ms)
+            self._times_ms['total'].append(total_ms)
             if looked:
                 accepted = recognition.match is not None
                 self.counts.looked += 1
@@ -127,21 +109,20 @@ class Statistics:
     def age_s(self) -> float:
         """Return seconds since the last image, or since activation when none came."""
         with self._lock:
-            return self.clock() - (self._arrivals[-1] if self._arrivals else self._since)
+            return self._clock() - (self._arrivals_s[-1] if self._arrivals_s else self._since_s)
 
     def rate_hz(self, window_s: float = 5.0) -> float:
         """Return images per second over the last seconds."""
         with self._lock:
-            now = self.clock()
-            recent = sum(now - arrival <= window_s for arrival in self._arrivals)
-            return recent / max(min(window_s, now - self._since), 1e-3)
+            now = self._clock()
+            recent = sum(now - arrival <= window_s for arrival in self._arrivals_s)
+            return recent / max(min(window_s, now - self._since_s), 1e-3)
 
     def latency_ms(self) -> dict[str, float]:
         """Return p50 and p95 of inference and of arrival-to-answer, in milliseconds."""
         with self._lock:
-            windows = {'inference': list(self._inference_ms), 'total': list(self._total_ms)}
-        return {f'{name}_ms_p{rank}': float(np.percentile(values, rank))
-                for name, values in windows.items() if values for rank in (50, 95)}
+            return {f'{name}_ms_p{rank}': float(np.percentile(times, rank))
+                    for name, times in self._times_ms.items() if times for rank in (50, 95)}
 
     def accept_rate(self) -> float:
         """Return the share of recent images with an accepted place, 0 when none was looked at."""
@@ -154,7 +135,7 @@ def describe_answer(recognition: Recognition) -> str:
     match = recognition.match
     if match is not None:
         return (f'place {match.keyframe.keyframe_id} accepted, similarity {match.similarity:.3f}, '
-                f'confidence {match.confidence:.2f}, {match.votes} votes')
+                f'confidence {match.confidence:.2f}, {match.votes} vote{"s" * (match.votes > 1)}')
     if not recognition.candidates:
         return 'nothing in the map to compare with'
     best = recognition.candidates[0]

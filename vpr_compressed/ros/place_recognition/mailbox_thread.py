@@ -36,7 +36,7 @@ ItemT = TypeVar('ItemT')
 ResultT = TypeVar('ResultT')
 
 
-class Worker(Generic[ItemT]):
+class MailboxThread(Generic[ItemT]):
     """A thread that handles the newest item, and jobs in the order they came."""
 
     def __init__(self, handle: Callable[[ItemT], None], name: str = 'recognizer') -> None:
@@ -49,7 +49,7 @@ class Worker(Generic[ItemT]):
         self._handle = handle
         self._lock = threading.Lock()
         self._item: ItemT | None = None
-        self._thread = ThreadPoolExecutor(
+        self._pool = ThreadPoolExecutor(
             1, initializer=lambda: setattr(threading.current_thread(), 'name', name))
 
     def put(self, item: ItemT) -> bool:
@@ -78,7 +78,7 @@ class Worker(Generic[ItemT]):
         :raises VprError: the thread was stopped
         """
         try:
-            return self._thread.submit(job)
+            return self._pool.submit(job)
         except RuntimeError as error:
             raise VprError('the node is shutting down') from error
 
@@ -98,7 +98,7 @@ class Worker(Generic[ItemT]):
     def stop(self) -> None:
         """Finish the item in hand and the jobs, drop the waiting item, end the thread."""
         self.discard()
-        self._thread.shutdown()
+        self._pool.shutdown()
 
     def _take(self) -> None:
         """Handle the newest item, if it was not discarded."""

@@ -22,7 +22,7 @@ import pytest
 
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
-from vpr_compressed.ros.place_recognition.worker import Worker
+from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
 
 
 class Slow:
@@ -40,15 +40,15 @@ class Slow:
         self.seen.append(item)
         self.threads.add(threading.current_thread().name)
         self.busy.set()
-        self.go_on.wait(60.0)
+        assert self.go_on.wait(60.0)
 
 
 def test_only_the_newest_item_is_kept_and_the_others_are_counted() -> None:
     """Thirty images during one slow inference leave one, not a queue."""
     slow = Slow()
-    worker = Worker(slow)
+    worker = MailboxThread(slow)
     assert not worker.put(0)
-    slow.busy.wait(60.0)
+    assert slow.busy.wait(60.0)
     dropped = sum(worker.put(number) for number in range(1, 31))
     slow.go_on.set()
     worker.call(lambda: None)
@@ -61,9 +61,9 @@ def test_only_the_newest_item_is_kept_and_the_others_are_counted() -> None:
 def test_the_newest_item_is_taken_after_the_slow_one() -> None:
     """Nothing newer is waiting, so the last image put is never lost."""
     slow = Slow()
-    worker = Worker(slow)
+    worker = MailboxThread(slow)
     worker.put(0)
-    slow.busy.wait(60.0)
+    assert slow.busy.wait(60.0)
     worker.put(1)
     worker.put(2)
     slow.busy.clear()
@@ -77,17 +77,17 @@ def test_jobs_run_in_the_same_thread_and_hand_back_their_result() -> None:
     """The map's connection must never be used by a second thread."""
     slow = Slow()
     slow.go_on.set()
-    worker = Worker(slow, name='the only one')
+    worker = MailboxThread(slow, name='the only one')
     worker.put(1)
     name = worker.call(lambda: threading.current_thread().name)
-    slow.busy.wait(60.0)
+    assert slow.busy.wait(60.0)
     worker.stop()
     assert slow.threads == {name} == {'the only one'}
 
 
 def test_the_error_of_a_job_reaches_the_caller_and_the_thread_lives_on() -> None:
     """A full disk while saving is an answer, not the end."""
-    worker = Worker(lambda item: None)
+    worker = MailboxThread(lambda item: None)
 
     def fail() -> None:
         raise MapFileError('disk full')
@@ -101,9 +101,9 @@ def test_the_error_of_a_job_reaches_the_caller_and_the_thread_lives_on() -> None
 def test_a_busy_worker_is_reported_in_words() -> None:
     """A service must not hang for ever."""
     slow = Slow()
-    worker = Worker(slow)
+    worker = MailboxThread(slow)
     worker.put(0)
-    slow.busy.wait(60.0)
+    assert slow.busy.wait(60.0)
     with pytest.raises(VprError, match='busy'):
         worker.call(lambda: None, timeout_s=0.05)
     slow.go_on.set()
@@ -112,7 +112,7 @@ def test_a_busy_worker_is_reported_in_words() -> None:
 
 def test_after_the_stop_nothing_is_accepted() -> None:
     """A late service call gets an answer."""
-    worker = Worker(lambda item: None)
+    worker = MailboxThread(lambda item: None)
     worker.stop()
     with pytest.raises(VprError, match='shutting down'):
         worker.call(lambda: None)
