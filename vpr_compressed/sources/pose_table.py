@@ -23,13 +23,13 @@ Such a table has a header line. Columns, in any order: ``name`` (required), ``st
 from __future__ import annotations
 
 from collections.abc import Mapping
+import csv
 from dataclasses import dataclass
 import math
 from pathlib import Path
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.records import Pose
-from vpr_compressed.sources.csv_table import read_table
 from vpr_compressed.sources.poses import unit_quaternion
 
 
@@ -47,19 +47,26 @@ def read_pose_table(path: Path) -> dict[str, PoseRow]:
 
     :raises SourceError: not readable, without the columns, or a line is wrong
     """
-    rows = read_table(path, ())
-    if 'name' not in rows[0] or not {'stamp_ns', 'x_m'} & rows[0].keys():
-        raise SourceError(
-            f'{path} has the columns {[*rows[0]]}; needed is "name" with "stamp_ns" or with "x_m" '
-            'and "y_m"')
-    return {row['name']: _parse_row(row, f'{path}, line {number}')
-            for number, row in enumerate(rows, start=2)}
+    rows: dict[str, PoseRow] = {}
+    try:
+        with path.open(encoding='utf-8-sig', newline='') as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or ()
+            if 'name' not in columns or not ({'stamp_ns', 'x_m'} & set(columns)):
+                raise SourceError(
+                    f'{path} has the columns {list(columns)}; needed is "name" with "stamp_ns" '
+                    'or with "x_m" and "y_m"')
+            for number, row in enumerate(reader, start=2):
+                rows[row['name'] or ''] = _parse_row(row, f'{path}, line {number}')
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f'cannot read {path}: {error}') from error
+    return rows
 
 
-def _parse_row(row: Mapping[str, str], where: str) -> PoseRow:
+def _parse_row(row: Mapping[str, str | None], where: str) -> PoseRow:
     """Return one line as stamp and pose."""
     try:
-        stamp = int(row['stamp_ns']) if 'stamp_ns' in row else None
+        stamp = int(row['stamp_ns'] or '') if 'stamp_ns' in row else None
         if not row.get('x_m'):
             return PoseRow(stamp, None)
         position = (_number(row, 'x_m'), _number(row, 'y_m'), _number(row, 'z_m', '0'))
@@ -69,7 +76,7 @@ def _parse_row(row: Mapping[str, str], where: str) -> PoseRow:
     return PoseRow(stamp, pose)
 
 
-def _number(row: Mapping[str, str], column: str, default: str = '') -> float:
+def _number(row: Mapping[str, str | None], column: str, default: str = '') -> float:
     """Return a finite number of a line or raise ValueError that names the column."""
     text = row.get(column) or default
     try:
@@ -81,7 +88,7 @@ def _number(row: Mapping[str, str], column: str, default: str = '') -> float:
     return value
 
 
-def _orientation(row: Mapping[str, str]) -> tuple[float, float, float, float]:
+def _orientation(row: Mapping[str, str | None]) -> tuple[float, float, float, float]:
     """Return the unit quaternion xyzw of a line; level and facing x when it has none."""
     if row.get('qw'):
         unit = unit_quaternion((
