@@ -106,8 +106,9 @@ def measure_row(
     """
     if sets:
         found = measure_model(path, sets, threads=threads, cancelled=cancelled, progress=progress)
-        return MeasuredModel(path=path, facts=found.facts, descriptors=found.descriptors,
-                        scores=found.scores, decisions=found.decisions, parent=parent)
+        return MeasuredModel(
+            path=path, facts=found.facts, descriptors=found.descriptors, scores=found.scores,
+            decisions=found.decisions, parent=parent)
     described = describe_in_child(
         path, [stretch] if stretch is not None else [], threads=threads, cancelled=cancelled,
         progress=progress)

@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vpr_compressed.config import Bounded
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
@@ -135,6 +133,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, object]:
 
     :raises ConfigError: if one has no "="
     """
+    import yaml
+
     values: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition('=')
