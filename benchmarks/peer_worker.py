@@ -16,10 +16,9 @@
 """
 The process of one method of :mod:`benchmarks.peers`: fits, describes, and is timed.
 
-Started with a job (JSON) and ``prepare`` or ``race``. Prints a line of JSON when it is ready and
-then, for every line of standard input, what was asked: ``prepare`` fits and describes what is
-not in the cache yet and tells how far it is; ``race`` describes and looks up one image, the line
-says which.
+A worker of :mod:`vpr_compressed.system.processes`, started with the file of a job (JSON) and a
+task: ``prepare`` fits and describes what is not in the cache yet and tells how far it is;
+``race`` is asked for the number of an image, which it describes and looks up.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
 from vpr_compressed.system import memory
+from vpr_compressed.system import processes
 
 Search = Callable[[FloatArray], object]
 #: Answers looked up for each image.
 _ANSWERS = 10
 _BLOCK = 500
-_SAY_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +108,12 @@ class Job:
         return json.dumps(asdict(self))
 
 
-def main(arguments: Sequence[str]) -> int:
+def work(arguments: Sequence[str]) -> Iterator[Any]:
     """
     Prepare a method or have it timed.
 
     :param arguments: file with the job, and ``prepare`` or ``race``
+    :raises VprError: if a file cannot be read or written
     """
     path, task = arguments
     job = Job(**json.loads(Path(path).read_text(encoding='utf-8')))
@@ -121,21 +121,17 @@ def main(arguments: Sequence[str]) -> int:
         # On a busy machine two threads that wait for each other are ten times slower than one.
         job = replace(job, threads=1)
     cv2.setNumThreads(job.threads)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        try:
-            if task == 'prepare':
-                _say({'ready': True})
-                for _ in sys.stdin:
-                    prepare(job)
-                    _say({'finished': True})
-            else:
-                lane = RaceLane(job)
-                _say(lane.facts)
-                for line in sys.stdin:
-                    _say(lane.run(int(line)))
-        except (VprError, OSError) as error:
-            _say({'error': str(error)})
-    return 0
+    try:
+        if task == 'prepare':
+            prepare(job)
+            yield None
+        else:
+            lane = RaceLane(job)
+            yield lane.facts
+            for number in processes.questions():
+                yield lane.run(number)
+    except OSError as error:
+        raise VprError(str(error)) from error
 
 
 def prepare(job: Job) -> None:
@@ -152,7 +148,7 @@ def prepare(job: Job) -> None:
             rows = project(base, arrays['weight'], arrays['bias'])
         else:
             rows = np.stack([loaded.describe(image)
-                             for image in _images(job.walks[walk], walk)])
+                             for image in _images(job.walks[walk])])
         with _whole(folder / f'{walk}.npy') as part:
             np.save(part, rows.astype(np.float32))
 
@@ -166,7 +162,7 @@ def _fitted(job: Job) -> Arrays:
     path = Path(job.folder) / 'fitted.npz'
     if path.exists():
         return {**base, **_read_arrays(path)}
-    images = _images(job.fit_images, 'fitting')
+    images = _images(job.fit_images)
     own: Arrays = {}
     if method.base:
         describe = METHODS[method.base].load(job.materials, base).describe
@@ -192,14 +188,12 @@ def _whole(path: Path) -> Iterator[Path]:
     part.replace(path)
 
 
-def _images(paths: Sequence[str], stage: str) -> Iterator[ImageArray]:
+def _images(paths: Sequence[str]) -> Iterator[ImageArray]:
     """Yield decoded images and tell how far it is."""
-    said = 0.0
-    for number, path in enumerate(paths):
-        if time.monotonic() - said > _SAY_EVERY_S:
-            said = time.monotonic()
-            _say({'stage': stage, 'done': number, 'total': len(paths)})
+    progress = processes.talker()
+    for number, path in enumerate(paths, start=1):
         yield read_image(path)
+        progress(number, len(paths))
 
 
 def read_image(path: str) -> ImageArray:
@@ -279,11 +273,5 @@ def make_search(method: Method, rows: FloatArray, places: int) -> Search:
     return lambda descriptor: index.search(descriptor[np.newaxis], _ANSWERS)
 
 
-def _say(values: dict[str, Any]) -> None:
-    """Print one line of JSON."""
-    sys.stdout.write(json.dumps(values) + '\n')
-    sys.stdout.flush()
-
-
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(processes.serve(work))

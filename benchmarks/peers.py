@@ -37,6 +37,7 @@ from argparse import ArgumentParser
 from argparse import Namespace
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from contextlib import closing
 from contextlib import ExitStack
 import hashlib
 import json
@@ -72,7 +73,7 @@ from vpr_compressed.runtime.engines import DEFAULT
 from vpr_compressed.sources.image_files import image_files
 from vpr_compressed.system import terminal
 from vpr_compressed.system.machine import versions
-from vpr_compressed.system.processes import Lane
+from vpr_compressed.system.processes import Worker
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / 'config' / 'recipes' / 'train_default.yaml'
@@ -245,14 +246,14 @@ def fingerprint(
     return digest.hexdigest()[:12]
 
 
-def start(job: Job, task: str, out: Path) -> Lane:
-    """Return the process of a job, started and ready or not."""
+def start(job: Job, task: str, out: Path) -> Worker:
+    """Return the process of a job, ready or not."""
     folder = out / 'jobs'
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{job.key}.json'
     path.write_text(job.to_json(), encoding='utf-8')
-    return Lane('benchmarks.peer_worker', [str(path), task], name=job.key,
-                log=folder / f'{job.key}_{task}.log')
+    return Worker('benchmarks.peer_worker', [str(path), task], name=job.method.name,
+                  log=folder / f'{job.key}_{task}.log')
 
 
 def prepare(job: Job, out: Path, place: str) -> None:
@@ -266,22 +267,14 @@ def prepare(job: Job, out: Path, place: str) -> None:
     if all((folder / name).exists() for name in (
             'fitted.npz', *(f'{walk}.npy' for walk in job.walks))):
         return
-    with ExitStack() as stack:
-        lane = start(job, 'prepare', out)
-        stack.callback(lane.close)
-        bar = stack.enter_context(terminal.bar(unit='image'))
-        lane.load()
-        found = lane.facts if lane.facts.get('error') else lane.ask('prepare')
-        while not found.get('finished'):
-            if found.get('error'):
-                raise VprError(f'{job.method.name}: {found["error"]}')
-            label = f'{place} {job.method.name}, {found["stage"]}'
-            if bar.desc != f'{label}: ':
-                bar.reset(total=found['total'])
-                bar.set_description(label, refresh=False)
-            bar.update(found['done'] - bar.n)
-            found = lane.answer()
-        bar.update((bar.total or bar.n) - bar.n)
+    with closing(start(job, 'prepare', out)) as worker, terminal.bar(
+            f'{place} {job.method.name}', unit='image') as bar:
+        def progress(done: int, total: int) -> None:
+            if total != bar.total or done < bar.n:
+                bar.reset(total=total)
+            bar.update(done - bar.n)
+
+        worker.result(progress=progress)
 
 
 def scores_of(job: Job, args: Namespace) -> dict[str, Any]:
@@ -310,14 +303,12 @@ def race(jobs: Sequence[Job], args: Namespace) -> list[dict[str, Any]]:
     :raises VprError: if one cannot run
     """
     with ExitStack() as stack:
-        lanes = []
+        lanes: list[Worker] = []
+        facts = []
         for job in terminal.bar('loading', iterable=jobs, unit='method'):
-            lane = start(job, 'race', args.out)
-            stack.callback(lane.close)
-            lane.load()
-            if lane.facts.get('error'):
-                raise VprError(f'{job.method.name}: {lane.facts["error"]}')
-            lanes.append(lane)
+            lanes.append(start(job, 'race', args.out))
+            stack.callback(lanes[-1].close)
+            facts.append(lanes[-1].result())
         times: list[list[dict[str, float]]] = [[] for _ in jobs]
         for number in terminal.bar(
                 'racing', iterable=range(args.rounds + _WARM_UP), unit='round'):
@@ -325,13 +316,13 @@ def race(jobs: Sequence[Job], args: Namespace) -> list[dict[str, Any]]:
             order = np.roll(np.arange(len(lanes)), -number)
             for index in order.tolist():
                 time.sleep(_REST_S)
-                found = lanes[index].ask(str(number))
+                found = lanes[index].ask(number)
                 if number >= _WARM_UP:
                     times[index].append(found)
-        return [{**lane.facts, **{
+        return [{**known, **{
             f'{name}_p{level}': float(np.percentile([one[name] for one in taken], level))
             for name in ('describe_ms', 'search_ms') for level in (50, 95)}}
-            for lane, taken in zip(lanes, times, strict=True)]
+            for known, taken in zip(facts, times, strict=True)]
 
 
 if __name__ == '__main__':

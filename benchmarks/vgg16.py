@@ -280,22 +280,22 @@ def measure(path: Path, repeats: int, threads: int) -> Row:
 
     CPU time, summed over threads, is what counts on a busy machine.
     """
-    from vpr_compressed.offline.measuring.model_cost import load_measured
+    from vpr_compressed.offline.measuring.model_worker import load_measured
 
     begun = time.process_time()
-    loaded = load_measured(path, engine='onnxruntime', threads=threads)
+    extractor, cost = load_measured(path, engine='onnxruntime', threads=threads)
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     loaded_cpu_s = time.process_time() - begun
     times_ms = []
     for _ in range(repeats):
         started = time.perf_counter(), time.process_time()
-        loaded.extractor.describe(image)
+        extractor.describe(image)
         times_ms.append((1e3 * (time.perf_counter() - started[0]),
                          1e3 * (time.process_time() - started[1])))
     wall_ms, cpu_ms = np.median(times_ms, axis=0)
-    return {'load_s': loaded.load_s, 'load_cpu_s': loaded_cpu_s, 'ms_per_image': float(wall_ms),
+    return {'load_s': cost.load_s, 'load_cpu_s': loaded_cpu_s, 'ms_per_image': float(wall_ms),
             'fastest_ms': float(np.min(times_ms, axis=0)[0]), 'cpu_ms_per_image': float(cpu_ms),
-            'resident_bytes': loaded.resident_bytes}
+            'resident_bytes': cost.resident_bytes}
 
 
 def show(row: Row) -> Row:

@@ -231,7 +231,7 @@ def test_interrupt_leaves_the_earlier_report(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(processes, '_follow', interrupted)
+    monkeypatch.setattr(processes.Worker, 'ask', interrupted)
     assert evaluate(
         walks / 'day', walks / 'night', tiny_model_path, *arguments, str(tmp_path / 'no')) == 130
     assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from vpr_compressed.offline.measuring.race import Entrant
     from vpr_compressed.offline.measuring.race import Finisher
 
-NAME = 'benchmark'
-HELP = 'time models and engines against each other on this machine'
 EPILOG = """\
 examples:
   vpr_compressed benchmark                               the packaged model on all engines

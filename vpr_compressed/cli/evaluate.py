@@ -22,19 +22,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpr_compressed.cli import dataset_options
-from vpr_compressed.cli import live
+from vpr_compressed.cli import evaluate_data
 from vpr_compressed.cli import options
+from vpr_compressed.errors import ConfigError
 from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
+    from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import EvaluatedModel
     from vpr_compressed.offline.measuring.observation import Observation
     from vpr_compressed.offline.measuring.observation import Recordings
     from vpr_compressed.offline.reports.evaluation import Evaluation
 
-NAME = 'evaluate'
-HELP = 'measure recall, precision, latency and memory on two recordings'
+MAP_SUFFIX = '.vprmap'
+#: A live report does not mix with another one in the default folder.
+OUT, LIVE_OUT = Path('out/evaluate'), Path('out/live')
 EPILOG = """\
 examples:
   vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 --out out/night
@@ -64,15 +66,38 @@ another ground truth it is quick. The report says which figures are from an earl
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.epilog = EPILOG
-    dataset_options.add_arguments(parser)
+    evaluate_data.add_arguments(parser)
     options.add_model_arguments(parser, several=True)
     parser.add_argument(
-        '--out', type=Path, default=Path('out/evaluate'), metavar='DIR',
+        '--out', type=Path, default=OUT, metavar='DIR',
         help='folder of the report')
     parser.add_argument(
         '--cache', type=Path, metavar='DIR',
         help='folder of what was measured, to share it among reports (default: in --out)')
-    live.add_live_arguments(parser)
+    _add_live_arguments(parser)
+
+
+def _add_live_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of a live evaluation."""
+    group = parser.add_argument_group(
+        'live (the ROS 2 node answers while the query is played; default folder out/live)')
+    group.add_argument('--live', action='store_true',
+                       help='play the query to the node and compare with the offline answers; '
+                       '--reference may be a map file (.vprmap) of this model')
+    group.add_argument('--live-record', type=Path, metavar='FILE',
+                       help='compare an existing record_path of replay.launch.py; --reference is '
+                       'the map file it was played with')
+    pace = group.add_mutually_exclusive_group()
+    pace.add_argument('--rate', type=options.positive, default=1.0, metavar='X',
+                      help='speed relative to the stamps')
+    pace.add_argument('--hz', type=options.positive, metavar='HZ',
+                      help='images per second whatever their stamps say')
+    pace.add_argument('--wait-for-answer', action='store_true',
+                      help='publish each image after the answer to the last, so none is dropped')
+    group.add_argument('--image-transport', choices=('auto', 'raw', 'compressed'), default='auto',
+                       help='auto: compressed where the query holds compressed images')
+    group.add_argument('--domain-id', type=int, metavar='N',
+                       help='ROS_DOMAIN_ID (default: one of its own)')
 
 
 def run(args: Namespace) -> None:
@@ -81,9 +106,10 @@ def run(args: Namespace) -> None:
 
     check_jinja2()
     if args.live or args.live_record:
-        live.run_live(args)
+        run_live(args)
         return
     from vpr_compressed.offline.measuring import observation
+    from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import find_models
     from vpr_compressed.offline.reports.evaluation import evaluation_of
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
@@ -94,15 +120,15 @@ def run(args: Namespace) -> None:
 
     cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
-    pair = dataset_options.open_pair(args)
+    pair = evaluate_data.open_pair(args)
     reference, query = pair.reference, pair.query
     models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
-    observation.check_cache(cache)
+    kept = ContentCache(cache)
     with terminal.progress(len(reference) + len(query), 'reading') as bar:
         recordings = observation.read_recordings(
             reference, query, lambda done, _total: bar.update(done - bar.n))
     try:
-        seen = observe_all(models, recordings, cache)
+        seen = observe_all(models, recordings, kept)
     except KeyboardInterrupt:
         terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
@@ -115,8 +141,59 @@ def run(args: Namespace) -> None:
     print(f'report: {written}')
 
 
+def run_live(args: Namespace) -> None:
+    """Write the report of a live evaluation and print its numbers."""
+    from vpr_compressed.offline.live.session import evaluate_live
+    from vpr_compressed.offline.live.session import LiveEvaluation
+    from vpr_compressed.offline.live.session import PAGE_NAME
+    from vpr_compressed.offline.network.engines import load_extractor
+    from vpr_compressed.system.ros_processes import check_rclpy
+
+    check_live_arguments(args)
+    if args.live_record is None:
+        check_rclpy()
+    query = options.source_from(args, args.query, args.query_topic)
+    reference = args.reference if args.reference.suffix == MAP_SUFFIX else options.source_from(
+        args, args.reference, args.reference_topic, utm_zone=args.utm_zone)
+    out = LIVE_OUT if args.out == OUT else args.out
+    extractor = load_extractor(
+        args.model[0] if args.model else None, engine=args.engine, threads=args.threads)
+    rows = evaluate_live(
+        LiveEvaluation(
+            reference=reference, query=query, query_topic=args.query_topic or '',
+            rate_hz=args.rate_hz, record=args.live_record, rate=args.rate, hz=args.hz or 0.0,
+            wait_for_answer=args.wait_for_answer, image_transport=args.image_transport,
+            domain_id=args.domain_id, threads=args.threads, out=out),
+        extractor, command=args.command_line)
+    for name, value in rows:
+        print(f'{name:<28} {value}')
+    print(f'report: {out / PAGE_NAME}')
+
+
+def check_live_arguments(args: Namespace) -> None:
+    """
+    Refuse what would be ignored.
+
+    :raises ConfigError: no recordings, a ground truth, or a number that makes no sense
+    """
+    if args.reference is None or args.query is None or args.dataset is not None:
+        raise ConfigError('--live plays a recording: give --query SRC and --reference SRC, image '
+                          f'folders, ROS bags or a map file ({MAP_SUFFIX}), and no --dataset')
+    if len(args.model or []) > 1:
+        raise ConfigError('--live runs one node with one model; give --model once')
+    if any(value is not None for value in (
+            args.tolerance_frames, args.radius_m, args.ground_truth)):
+        raise ConfigError('--live compares with the offline answers and needs no ground truth; '
+                          'leave it out, and run evaluate without --live for the accuracy')
+    if args.domain_id is not None and not 0 <= args.domain_id <= 101:
+        raise ConfigError(f'--domain-id must lie in [0, 101], got {args.domain_id}')
+    if args.live_record is not None and args.reference.suffix != MAP_SUFFIX:
+        raise ConfigError('--live-record needs the map file that was played with as --reference, '
+                          f'e.g. site{MAP_SUFFIX}; got {args.reference}')
+
+
 def observe_all(
-    models: Sequence[EvaluatedModel], recordings: Recordings, cache: Path
+    models: Sequence[EvaluatedModel], recordings: Recordings, cache: ContentCache
 ) -> list[Observation]:
     """
     Run every model in a process of its own, one after the other, with one bar for all.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from vpr_compressed.model_file.model import Model
     from vpr_compressed.runtime.engines import Engine
 
-NAME = 'export'
-HELP = 'write a model as ONNX or as PyTorch tensors for other software'
 FORMATS = ('onnx', 'onnx-int8', 'torch')
 #: Lowest cosine to the model's own descriptors; rounding the projection to int8 costs a little.
 _EXACT, _ROUNDED = 0.9999, 0.99
@@ -114,19 +112,19 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
     if form == 'torch':
         from vpr_compressed.offline.training.torch_setup import load_torch
         load_torch(threads)
-        from vpr_compressed.offline.network.torch_export import TorchFile
+        from vpr_compressed.offline.network.torch_export import read_torch
         from vpr_compressed.offline.network.torch_export import write_torch
 
         write_torch(model, path)
-        engine = TorchFile(path)
+        engine = read_torch(path)
     else:
         from vpr_compressed.offline.network.onnx_export import model_in_form
-        from vpr_compressed.offline.network.onnx_export import OnnxFile
         from vpr_compressed.offline.network.onnx_export import write_onnx
+        from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
         precision = 'int8' if form == 'onnx-int8' else 'fp32'
         write_onnx(model_in_form(model, precision), path, precision)
-        engine = OnnxFile(path, threads)
+        engine = OnnxRuntimeEngine(path, threads)
     cosine = _lowest_cosine(engine, model, rounded=form == 'onnx-int8', threads=threads)
     least = _ROUNDED if form == 'onnx-int8' else _EXACT
     if not cosine >= least:
@@ -146,7 +144,7 @@ def _lowest_cosine(engine: Engine, model: Model, *, rounded: bool, threads: int)
 
     if not rounded:
         model = dataclasses.replace(model.with_precision('fp32'), activations={})
-    other = DEFAULT if engine.name == 'torch file' or find_spec(TORCH) is None else TORCH
+    other = DEFAULT if engine.name == TORCH or find_spec(TORCH) is None else TORCH
     found = describe_reference(engine, model.preprocessing)
     wanted = describe_reference(ALL_ENGINES.load(model, other, threads), model.preprocessing)
     return float((found * wanted).sum(axis=1).min())

@@ -79,6 +79,8 @@ def run(args: Namespace) -> None:
         if args.check:
             facts['check'] = check_model(path)
         if args.memory:
+            from vpr_compressed.offline.measuring.memory_stages import measure_memory
+
             facts = {'kind': 'model', 'path': str(path),
                      'memory': measure_memory(path, args.engine, max(0, args.places))}
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))
@@ -148,27 +150,6 @@ def check_model(path: Path) -> dict[str, Any]:
     return {
         'engine': engine.name, 'read_ms': 1e3 * (read - started),
         'engine_ms': 1e3 * (ready - read), 'lowest_cosine': check_parity(model, engine)}
-
-
-def measure_memory(path: Path, engine: str, places: int) -> list[dict[str, Any]]:
-    """
-    Return what a process holds after each stage of what a node does.
-
-    :raises VprError: if the model cannot be run
-    """
-    import subprocess
-    import sys
-
-    from vpr_compressed.system import processes
-
-    done = subprocess.run(  # noqa: S603 - this package itself
-        [sys.executable, '-m', 'vpr_compressed.offline.measuring.memory_stages', str(path), engine,
-         str(places)], capture_output=True, text=True, check=False,
-        env=processes.environment())
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f'status {done.returncode}'])[-1]
-        raise VprError(f'cannot measure the memory of {path}: {reason}')
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
 
 
 def _judge(check: dict[str, Any], path: Path) -> None:

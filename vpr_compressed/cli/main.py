@@ -15,9 +15,9 @@
 """
 ``vpr_compressed VERB``: choose the verb, turn expected errors into one line.
 
-To add a verb, write ``cli/<verb>.py`` with ``NAME``, ``HELP``, ``add_arguments`` and ``run``,
-and add its line to :data:`VERBS`. A verb's module is imported only when it is used, so that
-``--help`` is quick and needs none of the libraries.
+To add a verb, write ``cli/<verb>.py`` with ``add_arguments`` and ``run``, and add its line to
+:data:`VERBS`. A verb's module is imported only when it is used, so that ``--help`` is quick and
+needs none of the libraries.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import sys
 from vpr_compressed.cli.options import HelpLayout
 from vpr_compressed.errors import VprError
 
-#: Verb -> (module, one line of help; the module's ``HELP`` says the same).
+#: Verb -> (module, one line of help).
 VERBS = {
     'demo': ('demo', 'map a walk, recognise a second one, and draw what was right and wrong'),
     'build-map': ('build_map', 'turn an image folder or a bag into a map file'),

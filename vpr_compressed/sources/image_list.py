@@ -75,28 +75,26 @@ class ImageList:
         if not images:
             raise SourceError(f'the list of images of {path} is empty; nothing can be read')
         self.path = path
-        self._period_ns = 1e9 / rate_hz
-        self._images = tuple(images)
-        self._note = note
+        self.images, self.rate_hz, self.note = tuple(images), rate_hz, note
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._images)
+        return len(self.images)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the images in the order of the list."""
-        for index, image in enumerate(self._images):
+        for index, image in enumerate(self.images):
             stamp_ns = image.stamp_ns
             yield Frame(
                 index=index, name=image.name, pose=image.pose,
-                stamp_ns=round(index * self._period_ns) if stamp_ns is None else stamp_ns,
+                stamp_ns=round(index * (1e9 / self.rate_hz)) if stamp_ns is None else stamp_ns,
                 load=partial(_load, image.file) if image.box is None else partial(
                     _load_box, image.file, image.box),
                 encoded=partial(_encoded, image.file) if image.box is None else None)
 
     def describe(self) -> str:
         """Return one line for people."""
-        note = f', {self._note}' if self._note else ''
+        note = f', {self.note}' if self.note else ''
         return f'{self.kind} {self.path} ({len(self)} images{note})'
 
 

@@ -12,19 +12,27 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Start a worker of this package, follow how far it is, and make sure that it is gone."""
+"""
+Start processes of this package, follow how far they are, and make sure that they are gone.
+
+A worker is ``python -m MODULE ARGUMENTS``, the arguments one JSON value. It prints JSON objects,
+one a line: ``{"done": 3, "total": 10}`` now and then, ``{"result": ...}`` when it is ready, and
+one more result for every line of JSON that it is given on standard input, with which it ends. If
+it cannot go on, the last line of its standard error says why, and its status is 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import closing
 from contextlib import suppress
 import json
 import os
 from pathlib import Path
 from queue import Empty
 from queue import SimpleQueue
-import re
 import signal
 import subprocess
 import sys
@@ -42,9 +50,22 @@ Progress = Callable[[int, int], None]
 FAILED, INTERRUPTED = 1, 130
 #: Seconds between two lines of progress.
 INTERVAL_S = 0.5
-_LINE = re.compile(r'done (\d+) of (\d+)')
 _POLL_S = 0.2
-_STOP_LIMIT_S = 5.0
+#: Seconds a process is given to end by itself, and after it was asked to.
+_END_LIMIT_S, STOP_LIMIT_S = 10.0, 5.0
+#: Runs before the program itself, where a fork of a threaded process could not: sets what ctrl-C
+#: means and how nice it is, and has Linux send a signal when the parent dies, even by SIGKILL.
+_GUARD = """
+import ctypes, os, signal, sys
+parent, nice, last = map(int, sys.argv[1:4])
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.nice(nice)
+if sys.platform == 'linux':
+    ctypes.CDLL(None).prctl(1, last)
+if os.getppid() != parent:
+    sys.exit(130)
+os.execv(sys.argv[4], sys.argv[4:])
+"""
 
 
 class MeasurementCancelledError(VprError):
@@ -61,102 +82,6 @@ def silent(done: int, total: int) -> None:
     del done, total
 
 
-def talker() -> Progress:
-    """Return a worker's progress function: it prints a line now and then, and the last one."""
-    last = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last >= INTERVAL_S:
-            last = time.monotonic()
-            # Fails when nobody listens any more: then there is no reason to go on either.
-            sys.stdout.write(f'done {done} of {total}\n')
-            sys.stdout.flush()
-    return progress
-
-
-def run_worker(
-    module: str, arguments: Sequence[str], *, model: Path, stdin: IO[bytes] | None = None,
-    cancelled: Callable[[], bool] = never, progress: Progress = silent
-) -> None:
-    """
-    Run a module of this package in a process of its own until it ends.
-
-    :param module: its dotted name; prints ``done N of M`` and, before status 1, the reason
-    :param model: what it measures, for error messages
-    :param stdin: file with its input, None for none
-    :param cancelled: asked several times a second; the worker ends when it says so
-    :raises MeasurementCancelledError: if it was cancelled or interrupted
-    :raises VprError: the text of the worker, or how it ended
-    """
-    command = [sys.executable, '-m', module, *arguments]
-    # Into a file: a pipe that nobody reads would block a child with much to complain about.
-    with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(  # noqa: S603
-                command, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=errors, text=True, env=environment()) as child:
-            try:
-                status = _follow(child, cancelled, progress)
-            finally:
-                _stop(child)
-        if status in (INTERRUPTED, -signal.SIGINT):  # a terminal sends ctrl-C to both
-            raise MeasurementCancelledError('the measurement was interrupted')
-        if status:
-            errors.seek(0)
-            raise VprError(_reason(status, errors.read().decode(errors='replace'), model))
-
-
-def _follow(
-    child: subprocess.Popen[str], cancelled: Callable[[], bool], progress: Progress
-) -> int:
-    """Pass on the progress of a child until it ends; return its exit status."""
-    lines: SimpleQueue[str | None] = SimpleQueue()
-    assert child.stdout is not None  # noqa: S101  (it was started with a pipe)
-    Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
-    while True:
-        if cancelled():
-            raise MeasurementCancelledError('the measurement was cancelled')
-        try:
-            line = lines.get(timeout=_POLL_S)
-        except Empty:
-            continue
-        if line is None:
-            return child.wait()
-        if found := _LINE.match(line):
-            progress(int(found[1]), int(found[2]))
-
-
-def _read(stream: IO[str], lines: SimpleQueue[str | None]) -> None:
-    """Put the lines of a child into a queue, and None behind the last."""
-    try:
-        for line in stream:
-            lines.put(line)
-    finally:
-        lines.put(None)
-
-
-def _stop(child: subprocess.Popen[str]) -> None:
-    """End a child that still runs, at first politely."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(_STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-
-
-def _reason(status: int, text: str, model: Path) -> str:
-    """Return why a child failed: its own words, or how it ended."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if status == 1 and lines:
-        return lines[-1]
-    said = f'; it said: {lines[-1]}' if lines else ''
-    if status < 0:
-        memory = '; is there too little memory?' if status == -signal.SIGKILL else ''
-        return f'the process that measured {model} was ended by signal {-status}{said}{memory}'
-    return f'the process that measured {model} ended with status {status}{said}'
-
-
 def environment(**changes: str) -> dict[str, str]:
     """
     Return the environment in which a child imports this very package, installed or not.
@@ -167,82 +92,219 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, **changes, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
 
 
-_WAIT_S = 10.0
-
-
-class Lane:
+def start(
+    command: Sequence[str], *, env: dict[str, str] | None = None, nice: int = 0,
+    last_signal: signal.Signals = signal.SIGTERM, **streams: Any
+) -> subprocess.Popen[Any]:
     """
-    A process that prints a line of JSON when it is ready, and one for every line it is given.
+    Start a child in a session of its own: ctrl-C reaches this process alone, which ends it.
 
-    It is to end with its standard input.
+    :param env: :func:`environment` if left out
+    :param nice: added to the niceness of this process
+    :param last_signal: what the child gets when this process dies (Linux only)
+    :param streams: further arguments of ``subprocess.Popen``; it reads nothing by default
+    """
+    guard = [sys.executable, '-ISc', _GUARD, str(os.getpid()), str(nice), str(int(last_signal))]
+    return subprocess.Popen(  # noqa: S603
+        [*guard, *command], env=environment() if env is None else env, start_new_session=True,
+        **{'stdin': subprocess.DEVNULL, **streams})
 
-    :param module: what ``python -m`` runs
-    :param arguments: of that module
-    :param name: for messages
-    :param log: file its messages on standard error go to; None drops them
+
+def stop(child: subprocess.Popen[Any], limit_s: float = STOP_LIMIT_S) -> None:
+    """End a child and all it has started, first politely; does nothing if it has ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if child.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(limit_s)
+
+
+class Worker:
+    """
+    A module of this package that works in a process of its own, until it is closed.
+
+    :param module: its dotted name
+    :param arguments: plain data
+    :param name: for messages, such as ``the process that measured small.vpr``
+    :param log: file for what it says on standard error; None keeps it for the reason only
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], *, name: str, log: Path | None = None
+        self, module: str, arguments: object, *, name: str, log: Path | None = None
     ) -> None:
-        self._name, self._log = name, log
-        with Path(os.devnull if log is None else log).open('w', encoding='utf-8') as messages:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, '-m', module, *arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=messages, text=True,
-                env=environment())
-        self.facts: dict[str, Any] = {}
+        self._name, self._log, self._busy = name, log, True
+        # Into a file: a pipe that nobody reads would block a child with much to complain about.
+        self._errors: IO[bytes] = (
+            tempfile.TemporaryFile() if log is None else log.open('w+b'))  # noqa: SIM115
+        self._child = start(
+            [sys.executable, '-m', module, json.dumps(arguments)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        Thread(target=self._read, args=(self._child.stdout,), daemon=True).start()
 
-    def load(self) -> None:
-        """Wait until the process is ready; that it cannot be is a fact as well."""
-        try:
-            self.facts = self.answer()
-        except VprError as error:
-            self.facts = {'error': str(error)}
-
-    def ask(self, line: str) -> dict[str, Any]:
+    def result(
+        self, *, cancelled: Callable[[], bool] = never, progress: Progress = silent,
+        limit_s: float | None = None
+    ) -> Any:
         """
-        Hand over a line and return the answer.
+        Wait for the next result and return it; plain data.
 
-        :raises VprError: if the process has died
+        :param cancelled: asked several times a second
+        :param progress: called with what is done and all there is to do
+        :param limit_s: longest time to wait, None for ever
+        :raises MeasurementCancelledError: if ``cancelled`` says so, or the worker was interrupted
+        :raises VprError: the reason of the worker, how it ended, or that the time is up
         """
-        assert self._process.stdin is not None  # noqa: S101  (it was started with a pipe)
-        try:
-            self._process.stdin.write(f'{line}\n')
-            self._process.stdin.flush()
-        except OSError as error:
-            raise VprError(self._ended()) from error
-        return self.answer()
+        end_s = None if limit_s is None else time.monotonic() + limit_s
+        while True:
+            if cancelled():
+                raise MeasurementCancelledError('the measurement was cancelled')
+            if end_s is not None and time.monotonic() > end_s:
+                raise VprError(f'{self._name} did not finish within {limit_s:g} s')
+            try:
+                line = self._lines.get(timeout=_POLL_S)
+            except Empty:
+                continue
+            if line is None:
+                raise self._ended()
+            values = _parse(line)
+            if 'result' in values:
+                self._busy = False
+                return values['result']
+            if 'done' in values:
+                progress(values['done'], values['total'])
 
-    def answer(self) -> dict[str, Any]:
+    def ask(self, question: object, **waiting: Any) -> Any:
         """
-        Return the next line of the process.
+        Hand over a question and return its result.
 
-        :raises VprError: if the process has died
+        :param question: plain data
+        :param waiting: as for :meth:`result`, which also says what is raised
         """
-        assert self._process.stdout is not None  # noqa: S101  (it was started with a pipe)
-        line = self._process.stdout.readline()
-        if not line:
-            raise VprError(self._ended())
-        values: dict[str, Any] = json.loads(line)
-        return values
-
-    def _ended(self) -> str:
-        """Return how the process ended, in words."""
-        status = self._process.wait(_WAIT_S)
-        how = f'signal {-status}' if status < 0 else f'status {status}'
-        hint = '; is there too little memory?' if status == -9 else (
-            '' if self._log is None else f'; its messages are in {self._log}')
-        return f'{self._name} ended with {how}{hint}'
+        self._busy = True
+        assert self._child.stdin is not None  # noqa: S101  (it was started with a pipe)
+        with suppress(OSError):  # it has ended, and result() says how
+            self._child.stdin.write(json.dumps(question) + '\n')
+            self._child.stdin.flush()
+        return self.result(**waiting)
 
     def close(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(OSError):  # it may be gone already
-                    stream.close()
+        """End the worker: at once while it works, else by itself."""
+        if self._child.stdin is not None:
+            with suppress(OSError):
+                self._child.stdin.close()
+        if not self._busy:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(_END_LIMIT_S)
+        stop(self._child)
+        self._errors.close()
+
+    def _read(self, stream: IO[str]) -> None:
+        """Put what the worker prints into a queue, and None behind the last line."""
         try:
-            self._process.wait(_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            with stream:
+                for line in stream:
+                    self._lines.put(line)
+        finally:
+            self._lines.put(None)
+
+    def _ended(self) -> VprError:
+        """Return why there is no result: the worker's own words, or how it ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_END_LIMIT_S)
+        self._errors.seek(0)
+        return ending(
+            self._name, self._child.poll(), self._errors.read().decode(errors='replace'),
+            '' if self._log is None else f'; its messages are in {self._log}')
+
+
+def ending(name: str, status: int | None, text: str, hint: str = '') -> VprError:
+    """
+    Return as an error how a worker ended.
+
+    :param name: of the worker
+    :param status: its exit status, the negative number of a signal, None if it still runs
+    :param text: what it said on standard error
+    :param hint: where to look further
+    """
+    if status in (INTERRUPTED, -signal.SIGINT):
+        return MeasurementCancelledError('the measurement was interrupted')
+    lines = [line for line in text.splitlines() if line.strip()]
+    if status == FAILED and lines:
+        return VprError(lines[-1])
+    said = f'; it said: {lines[-1]}' if lines else ''
+    if not status:
+        return VprError(f'{name} gave no answer{said}{hint}')
+    if status > 0:
+        return VprError(f'{name} ended with status {status}{said}{hint}')
+    memory = '; is there too little memory?' if status == -signal.SIGKILL else ''
+    return VprError(f'{name} was ended by signal {-status}{said}{memory}{hint}')
+
+
+def run_worker(
+    module: str, arguments: object, *, name: str, cancelled: Callable[[], bool] = never,
+    progress: Progress = silent, limit_s: float | None = None
+) -> Any:
+    """
+    Return the one result of a worker that is asked nothing.
+
+    :raises VprError: as :meth:`Worker.result`, whose other parameters it takes
+    """
+    with closing(Worker(module, arguments, name=name)) as worker:
+        return worker.result(cancelled=cancelled, progress=progress, limit_s=limit_s)
+
+
+def serve(work: Callable[[Any], Iterator[Any]]) -> int:
+    """
+    Be a worker.
+
+    :param work: takes the arguments and yields the results; it may read :func:`questions`
+    :returns: exit status, the reason on standard error if it is 1
+    """
+    try:
+        for result in work(json.loads(sys.argv[1])):
+            _say({'result': result})
+    except VprError as error:
+        sys.stderr.write(f'{error}\n')
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # nobody listens any more; Python would complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return 0
+
+
+def questions() -> Iterator[Any]:
+    """Yield what a worker is asked, until nobody asks any more."""
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def talker() -> Progress:
+    """Return a worker's progress function: it prints a line now and then, and the last one."""
+    last = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= INTERVAL_S:
+            last = time.monotonic()
+            _say({'done': done, 'total': total})
+    return progress
+
+
+def _say(values: dict[str, Any]) -> None:
+    """Print one line of JSON."""
+    sys.stdout.write(json.dumps(values) + '\n')
+    sys.stdout.flush()
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """Return one line of a worker; {} for what a library has printed."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}

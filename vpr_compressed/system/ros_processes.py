@@ -30,13 +30,13 @@ from importlib.util import find_spec
 import os
 from pathlib import Path
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import vpr_compressed
 from vpr_compressed.errors import VprError
+from vpr_compressed.system import processes
 
 PROFILE_NAME = 'fastdds_large_images.xml'
 NODE_MODULE = 'vpr_compressed.ros.place_recognition.node'
@@ -73,11 +73,11 @@ def node_environment(domain: int, log_folder: Path) -> dict[str, str]:
     :param log_folder: where ROS writes its own logs
     """
     profile = str(find_profile())
-    environment = {
-        **os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    environment = processes.environment(
+        ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
         # Kilted reads the first name, Humble and Jazzy the second.
-        'FASTDDS_DEFAULT_PROFILES_FILE': profile, 'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
-        'ROS_LOG_DIR': str(log_folder), 'RCUTILS_COLORIZED_OUTPUT': '0', 'PYTHONUNBUFFERED': '1'}
+        FASTDDS_DEFAULT_PROFILES_FILE=profile, FASTRTPS_DEFAULT_PROFILES_FILE=profile,
+        ROS_LOG_DIR=str(log_folder), RCUTILS_COLORIZED_OUTPUT='0', PYTHONUNBUFFERED='1')
     if environment.get('ROS_DISTRO') == 'humble':
         environment['ROS_LOCALHOST_ONLY'] = '1'
     return environment
@@ -118,10 +118,8 @@ class RosProcess:
         for key, value in parameters.items():
             command += ['-p', f'{key}:={_yaml(value)}']
         with log.open('wb') as output:
-            # In a session of its own, so that ctrl-C reaches us alone and we end it in order.
-            self._process = subprocess.Popen(  # noqa: S603
-                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env=dict(environment), start_new_session=True)
+            self._process = processes.start(
+                command, env=dict(environment), stdout=output, stderr=subprocess.STDOUT)
 
     @property
     def pid(self) -> int:
@@ -176,14 +174,7 @@ class RosProcess:
 
     def stop(self) -> None:
         """End it, first politely; does nothing when it has ended."""
-        for stop_signal in (signal.SIGTERM, signal.SIGKILL):
-            if self.ended():
-                return
-            os.killpg(self.pid, stop_signal)
-            try:
-                self._process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                continue
+        processes.stop(self._process, STOP_LIMIT_S)
 
 
 @contextmanager
@@ -193,16 +184,6 @@ def running(process: RosProcess) -> Iterator[RosProcess]:
         yield process
     finally:
         process.stop()
-
-
-@contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end this process as ctrl-C does, so that its children are ended too."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _yaml(value: object) -> str:

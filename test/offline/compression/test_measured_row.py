@@ -34,9 +34,9 @@ from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.compression import measured_row as row_module
 from vpr_compressed.offline.compression.measured_row import measure_row
 from vpr_compressed.offline.compression.measured_row import MeasuredModel
-from vpr_compressed.offline.measuring.labelled_sets import ImageRows
+from vpr_compressed.offline.measuring.labelled_sets import Described
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
-from vpr_compressed.offline.measuring.step_measure import Described
+from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.system.processes import MeasurementCancelledError
 

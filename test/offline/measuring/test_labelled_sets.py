@@ -12,210 +12,203 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The worker that describes images apart from torch: same numbers, honest bytes, clear errors."""
+"""Measuring a model file in a child: real child, real tiny model, metrics counted by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 import json
 from pathlib import Path
-import subprocess
-import sys
-from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
+from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import VprError
-from vpr_compressed.images.pixels import resize
-from vpr_compressed.images.pixels import rgb_from_encoded
-from vpr_compressed.offline.measuring import labelled_sets
-from vpr_compressed.offline.measuring.labelled_sets import ImageFiles
-from vpr_compressed.offline.measuring.labelled_sets import ImageRows
+from vpr_compressed.offline.accuracy.validation import score
+from vpr_compressed.offline.accuracy.validation import ValidationSet
+from vpr_compressed.offline.measuring import model_process
+from vpr_compressed.offline.measuring.labelled_sets import describe_in_child
+from vpr_compressed.offline.measuring.labelled_sets import measure_model
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
-from vpr_compressed.offline.measuring.labelled_sets import WorkerJob
-from vpr_compressed.offline.training.augment import darken
+from vpr_compressed.offline.measuring.model_process import ImageFiles
+from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.runtime.extractor import load_extractor
-from vpr_compressed.system import processes
-
-ROOT = Path(__file__).resolve().parents[3]
+from vpr_compressed.system.processes import MeasurementCancelledError
 
 
-@pytest.fixture
-def images(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, ...]:
-    """Return four images, larger than the network's input."""
+def write_images(folder: Path, rng: np.random.Generator, count: int) -> tuple[Path, ...]:
+    """Write images that are easy to tell apart."""
     paths = []
-    for number in range(4):
-        path = tmp_path / f'{number}.png'
-        pixels = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (96, 72))
-        cv2.imwrite(str(path), pixels)
-        paths.append(path)
+    for number in range(count):
+        paths.append(folder / f'{number}.png')
+        pixels = rng.integers(0, 256, (3, 4, 3), np.uint8)
+        cv2.imwrite(str(paths[-1]), cv2.resize(pixels, (64, 48)))
     return tuple(paths)
 
 
-def write_job(folder: Path, model: Path, *lists: ImageFiles | ImageRows, **changes: Any) -> Path:
-    """Write a job file and return its path."""
-    out = folder / 'out'
-    out.mkdir(exist_ok=True)
-    job = WorkerJob(model=model, engine='onnxruntime', threads=1, size=(64, 48), lists=lists,
-                    out=out)
-    path = folder / 'job.json'
-    path.write_text(json.dumps({**job.to_json(), **changes}), encoding='utf-8')
-    return path
+def pairs_set(name: str, queries: Sequence[Path], references: Sequence[Path],
+              *, dark: bool = False) -> ValidationSet:
+    """Return a set in which query i belongs to reference i and cannot see itself."""
+    right = np.eye(len(queries), len(references), dtype=bool)
+    barred = np.array([[one == other for other in references] for one in queries])
+    return ValidationSet(name, tuple(queries), tuple(references), right, right | barred, barred,
+                         dark)
 
 
-def load(path: Path) -> np.ndarray:
-    """Return an image file at network size."""
-    return resize(rgb_from_encoded(path.read_bytes(), name=path.name), 64, 48)
+def test_scores_are_those_counted_by_hand() -> None:
+    """Query 0 ranks 2 (right), 3, 1 (right); query 1 ranks 3, 0, 2, and 2 is right."""
+    right = np.array([[0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool)
+    barred = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], bool)
+    paths = tuple(Path(str(number)) for number in range(4))
+    item = ValidationSet('hand', paths[:3], paths, right, right, barred)
+    similarity = np.array([[-2, .1, .9, .5], [.5, -2, .2, .8], [.1, .1, -2, .1]], np.float32)
+    found = score(item, similarity)
+    assert found.answerable == 2
+    assert found.recall == {1: 0.5, 5: 1.0, 10: 1.0}
+    # Of three places that may be seen: two of three and one of three are right.
+    assert found.precision == {1: 0.5, 5: pytest.approx(0.5), 10: pytest.approx(0.5),
+                               30: pytest.approx(0.5)}
+    assert found.mean_average_precision == pytest.approx(((1 + 2 / 3) / 2 + 1 / 3) / 2)
 
 
-def test_the_worker_never_loads_torch(
-    tmp_path: Path, tiny_model_path: Path, images: tuple[Path, ...]
+def test_a_right_answer_that_is_barred_does_not_count() -> None:
+    """Nobody finds what nobody may see."""
+    paths = (Path('0'), Path('1'))
+    both = np.ones((1, 2), bool)
+    item = ValidationSet('hand', paths[:1], paths, both, both, np.array([[True, False]]))
+    found = score(item, np.array([[-2.0, 0.3]], np.float32))
+    assert found.mean_average_precision == 1.0
+    with pytest.raises(GroundTruthError, match='no query has a right answer'):
+        score(ValidationSet('hand', paths[:1], paths, both, both, both),
+              np.full((1, 2), -2.0, np.float32))
+
+
+def test_a_model_file_is_measured_on_its_sets(
+    tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
-    """Its memory would say nothing about a robot's; the map's FAISS has no business there too."""
-    job = write_job(tmp_path, tiny_model_path, ImageFiles(paths=images),
-                    ImageFiles(paths=images, change='dark'))
-    code = (
-        'import sys\nfrom vpr_compressed.offline.measuring.labelled_sets import main\n'
-        'assert main(sys.argv[1:]) == 0\nprint(*sys.modules)')
-    result = subprocess.run(
-        [sys.executable, '-c', code, str(job)], cwd=ROOT, capture_output=True, text=True,
-        timeout=120, check=False)
-    assert result.returncode == 0, result.stderr
-    loaded = set(result.stdout.splitlines()[-1].split())
-    assert 'onnxruntime' in loaded
-    assert not loaded & {'torch', 'torchvision', 'matplotlib', 'faiss', 'rosbags'}
-    assert 'done 8 of 8' in result.stdout
-
-
-def test_files_rows_and_dark_images_are_described_as_elsewhere(
-    tmp_path: Path, tiny_model_path: Path, images: tuple[Path, ...]
-) -> None:
-    """Files as the extractor has them, rows the same, dark ones as training validates them."""
-    frames = tmp_path / 'frames.npy'
-    np.save(frames, np.stack([load(path) for path in images]))
-    job = write_job(
-        tmp_path, tiny_model_path, ImageFiles(paths=images), ImageRows(array=frames, rows=(3, 1)),
-        ImageFiles(paths=images[1:], change='dark'))
+    """Shared images are described once, dark ones per list; the scores are those of the file."""
+    paths = write_images(tmp_path, rng, 8)
+    sets = [pairs_set('day', paths[:4], paths[4:]), pairs_set('self', paths, paths[::-1]),
+            pairs_set('night', paths[:4], paths[4:], dark=True)]
     asked: list[tuple[int, int]] = []
-    labelled_sets.run(labelled_sets.read_job(job), lambda done, total: asked.append((done, total)))
-    plain, rows, dark = (np.load(tmp_path / 'out' / f'{number}.npy') for number in range(3))
+    found = measure_model(tiny_model_path, sets, threads=1,
+                          progress=lambda done, total: asked.append((done, total)))
+    assert found.images == tuple(sorted(paths))
+    assert asked[-1] == (12, 12)
+    assert found.facts.images == 12
     extractor = load_extractor(tiny_model_path, threads=1)
-    for number, path in enumerate(images):
-        np.testing.assert_allclose(plain[number], extractor.describe(load(path)), atol=1e-6)
-    np.testing.assert_allclose(rows, plain[[3, 1]], atol=1e-6)
-    for number, path in enumerate(images[1:]):
-        night = darken(load(path), np.random.default_rng([0, number]))
-        np.testing.assert_allclose(dark[number], extractor.describe(night), atol=1e-6)
-    assert np.abs(dark - plain[1:]).max() > 0.01
-    assert plain.dtype == np.float32
-    assert asked == [(number, 9) for number in range(1, 10)]
+    descriptors = np.stack([
+        extractor.describe(cv2.imread(str(path))[..., ::-1]) for path in sorted(paths)])
+    np.testing.assert_allclose(found.descriptors, descriptors, atol=1e-6)
+    similarity = descriptors[:4] @ descriptors[4:].T
+    best = similarity.argmax(axis=1)
+    assert found.scores['day'].recall[1] == np.mean(best == np.arange(4))
+    assert set(found.scores) == {'day', 'self', 'night'}
+    assert {name: item.recall[1] for name, item in found.scores.items()} == pytest.approx(
+        found.decisions.recalls)
+    assert len(found.decisions.similarities) == len(found.decisions.correct) > 0
 
 
-def test_dark_images_are_those_of_the_image_loader(
-    tmp_path: Path, tiny_model_path: Path, images: tuple[Path, ...]
+def test_rows_of_an_array_are_described_in_the_child(
+    tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
-    """The parent is validated with one, its file with the other."""
-    pytest.importorskip('torch', reason='the loader belongs to training')
-    from vpr_compressed.images.pixels import normalise
-    from vpr_compressed.model_file.spec import PreprocessingSpec
-    from vpr_compressed.offline.training.batches import ImageLoader
+    """As for frames of a bag."""
+    frames = tmp_path / 'frames.npy'
+    pixels = rng.integers(0, 256, (5, 48, 64, 3), np.uint8)
+    np.save(frames, pixels)
+    found = describe_in_child(
+        tiny_model_path, [ImageRows(array=frames, rows=(4, 0)), ImageRows(array=frames, rows=())],
+        threads=1)
+    extractor = load_extractor(tiny_model_path, threads=1)
+    np.testing.assert_allclose(found.descriptors[0][0], extractor.describe(pixels[4]), atol=1e-6)
+    assert found.descriptors[1].shape == (0, 16)
 
-    spec = PreprocessingSpec(width=64, height=48)
-    loader = ImageLoader(spec)
-    expected = next(loader.batches(images, change='dark'))
-    loader.close()
-    found = [image for _, image in labelled_sets._files(
-        ImageFiles(paths=images, change='dark'), (64, 48), (64, 48))]
-    np.testing.assert_array_equal(normalise(np.stack(found), spec), expected)
+
+def test_a_cancelled_measurement_ends_its_child(
+    tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator
+) -> None:
+    """At once, although the job would take long."""
+    paths = write_images(tmp_path, rng, 1) * 200_000
+    before = set(psutil.Process().children())
+    calls: list[int] = []
+    children: list[psutil.Process] = []
+
+    def cancelled() -> bool:
+        calls.append(1)
+        children.extend(set(psutil.Process().children()) - before)
+        return len(calls) > 3
+
+    with pytest.raises(MeasurementCancelledError, match='cancelled'):
+        describe_in_child(tiny_model_path, [ImageFiles(paths=paths)], threads=1,
+                          cancelled=cancelled)
+    assert children
+    assert psutil.wait_procs(set(children), timeout=60)[1] == []
+
+
+def test_a_broken_model_is_reported_in_the_words_of_the_child(
+    tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator
+) -> None:
+    """Truncated, as after a broken download."""
+    broken = tmp_path / 'broken.vpr'
+    broken.write_bytes(tiny_model_path.read_bytes()[:-40])
+    paths = write_images(tmp_path, rng, 1)
+    with pytest.raises(VprError, match=r'broken\.vpr is truncated or damaged'):
+        describe_in_child(broken, [ImageFiles(paths=paths)], threads=1)
+
+
+def test_a_missing_and_a_damaged_image_are_named(tmp_path: Path, tiny_model_path: Path) -> None:
+    """The worker goes no further: a score of fewer images would look like a result."""
+    with pytest.raises(VprError, match=r'cannot read image .*gone\.png: No such file'):
+        describe_in_child(tiny_model_path, [ImageFiles(paths=(tmp_path / 'gone.png',))], threads=1)
+    (tmp_path / 'text.png').write_text('no image', encoding='utf-8')
+    with pytest.raises(VprError, match=r'text\.png'):
+        describe_in_child(tiny_model_path, [ImageFiles(paths=(tmp_path / 'text.png',))], threads=1)
+
+
+def test_nothing_to_describe_is_refused(tiny_model_path: Path) -> None:
+    """Before a child is started."""
+    with pytest.raises(VprError, match='no images to measure'):
+        measure_model(tiny_model_path, [])
 
 
 def test_facts_are_those_of_a_process_of_its_own(
-    tmp_path: Path, tiny_model_path: Path, images: tuple[Path, ...]
+    tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
-    """Bytes, seconds and milliseconds make sense together."""
-    job = write_job(tmp_path, tiny_model_path, ImageFiles(paths=images))
-    result = subprocess.run(
-        [sys.executable, '-m', 'vpr_compressed.offline.measuring.labelled_sets', str(job)],
-        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    facts = ModelFacts.from_json(json.loads((tmp_path / 'out' / 'facts.json').read_text()))
+    """Bytes, seconds and milliseconds make sense together, and survive being written."""
+    paths = write_images(tmp_path, rng, 4)
+    facts = describe_in_child(tiny_model_path, [ImageFiles(paths=paths)], threads=1).facts
     assert facts.model_bytes == tiny_model_path.stat().st_size
     assert (facts.engine, facts.threads, facts.images) == ('onnxruntime', 1, 4)
     assert 1e6 < facts.resident_bytes < facts.process_bytes < 1e9
     assert 0.0 < facts.latency_p50_ms <= facts.latency_p95_ms
     assert 0.0 < facts.load_s < 60.0
+    assert ModelFacts.from_json(json.loads(json.dumps(asdict(facts)))) == facts
 
 
-def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """The last image always, the others at most twice a second."""
-    progress = processes.talker()
-    for number in range(1, 5001):
-        progress(number, 5000)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == 'done 5000 of 5000'
-    assert len(lines) < 10
-
-
-@pytest.mark.parametrize(('rows', 'array', 'message'), [
-    ((0, 4), np.zeros((4, 48, 64, 3), np.uint8), 'rows 0 to 3, asked for 0 to 4'),
-    ((-1,), np.zeros((4, 48, 64, 3), np.uint8), 'asked for -1'),
-    ((0,), np.zeros((4, 48, 64, 3), np.float32), 'got float32 of shape'),
-    ((0,), np.zeros((4, 48, 64), np.uint8), r'shape \(4, 48, 64\)'),
-    ((0,), np.zeros((2, 3, 4, 3), np.uint8, order='F'), 'C order'),
-])
-def test_wrong_arrays_are_refused(
-    tmp_path: Path, rows: tuple[int, ...], array: np.ndarray, message: str
+def test_ctrl_c_that_reaches_the_child_first_is_a_cancellation(
+    tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What else the bytes might mean is not guessed."""
-    path = tmp_path / 'frames.npy'
-    np.save(path, array)
-    with pytest.raises(VprError, match=message):
-        list(labelled_sets._rows(path, rows))
+    """Somebody may send it a signal of its own."""
+    (tmp_path / 'interrupted.py').write_text('raise SystemExit(130)')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setattr(model_process, 'MODULE', 'interrupted')
+    with pytest.raises(MeasurementCancelledError):
+        describe_in_child(tiny_model_path, [ImageFiles(paths=(Path('x'),))], threads=1)
 
 
-def test_missing_and_damaged_arrays_are_refused(tmp_path: Path) -> None:
-    """As after a full disk."""
-    with pytest.raises(VprError, match='cannot read the pictures'):
-        list(labelled_sets._rows(tmp_path / 'none.npy', (0,)))
-    (tmp_path / 'cut.npy').write_bytes(b'\x93NUMPY\x01\x00')
-    with pytest.raises(VprError, match='cannot read the pictures'):
-        list(labelled_sets._rows(tmp_path / 'cut.npy', (0,)))
-
-
-def test_broken_jobs_end_with_status_1(
-    tmp_path: Path, tiny_model_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_full_temporary_folder_is_explained(
+    tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line says why."""
-    assert labelled_sets.main([]) == 1
-    assert labelled_sets.main([str(tmp_path / 'none.json')]) == 1
-    job = write_job(tmp_path, tiny_model_path, modle='x')
-    assert labelled_sets.main([str(job)]) == 1
-    job = write_job(tmp_path, tiny_model_path, ImageFiles(paths=(tmp_path / 'gone.png',)))
-    assert labelled_sets.main([str(job)]) == 1
-    job = write_job(tmp_path, tiny_model_path, ImageFiles(paths=()))
-    assert labelled_sets.main([str(job)]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 5
-    for line, text in zip(lines, ('needs one job', 'cannot read the job', "did you mean 'model'",
-                                  'gone.png: No such file', 'no query was measured')):
-        assert text in line
-
-
-def test_dark_images_need_the_size_of_the_network(
-    tmp_path: Path, tiny_model_path: Path, images: tuple[Path, ...]
-) -> None:
-    """What darkness looks like depends on it."""
-    with pytest.raises(VprError, match='network size'):
-        list(labelled_sets._files(ImageFiles(paths=images, change='dark'), None, (64, 48)))
-
-
-def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No half array appears under its name."""
-    def full(*_args: object) -> None:
+    """Descriptors travel through files."""
+    def full(*_args: object, **_more: object) -> None:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(np, 'save', full)
-    with pytest.raises(VprError, match='No space left'):
-        labelled_sets._write_array(tmp_path / '0.npy', np.zeros((2, 2), np.float32))
-    assert not (tmp_path / '0.npy').exists()
+    paths = write_images(tmp_path, rng, 1)
+    monkeypatch.setattr(np, 'load', full)
+    with pytest.raises(VprError, match=r'No space left.*is the disk of'):
+        describe_in_child(tiny_model_path, [ImageFiles(paths=paths)], threads=1)

@@ -16,15 +16,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+import json
 import os
 from pathlib import Path
-import pickle
 import subprocess
 import sys
 import time
 
+from bag_maker import bag_maker
+from bag_maker import POSES
+from bag_maker import SECOND
+from bag_maker import START
 import cv2
 import numpy as np
 import pytest
@@ -37,17 +40,24 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.spec import multiply_adds
+from vpr_compressed.offline.measuring import model_process
 from vpr_compressed.offline.measuring import observation
 from vpr_compressed.offline.measuring import two_recordings
+from vpr_compressed.offline.measuring.content_cache import ContentCache
+from vpr_compressed.offline.measuring.content_cache import Entry
 from vpr_compressed.offline.measuring.models import EvaluatedModel
 from vpr_compressed.offline.measuring.models import find_models
 from vpr_compressed.offline.measuring.models import labels
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
+from vpr_compressed.offline.measuring.source_values import source_from_values
+from vpr_compressed.offline.measuring.source_values import source_to_values
 from vpr_compressed.runtime.extractor import load_extractor
+from vpr_compressed.sources import BagSource
 from vpr_compressed.sources import FolderSource
-from vpr_compressed.sources import Frame
+from vpr_compressed.sources import ImageList
+from vpr_compressed.sources import ListedImage
 from vpr_compressed.system import processes
 from vpr_compressed.system.machine import OtherLoad
 from vpr_compressed.system.processes import MeasurementCancelledError
@@ -87,7 +97,8 @@ def test_a_child_sees_what_this_process_sees(
 ) -> None:
     """Rankings, matches and hashes; and its memory is that of one model."""
     calls: list[tuple[int, int]] = []
-    found = observe(model, recordings, tmp_path, lambda done, total: calls.append((done, total)))
+    found = observe(model, recordings, ContentCache(tmp_path),
+                    lambda done, total: calls.append((done, total)))
     expected = two_recordings.measure(
         recordings.reference, recordings.query,
         load_extractor(model.path, engine='onnxruntime', threads=1))
@@ -109,9 +120,9 @@ def test_the_same_question_is_answered_from_the_file(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Everything is as it was, to the last bit."""
-    first = observe(model, recordings, tmp_path)
-    monkeypatch.setattr(processes, 'run_worker', forbidden)
-    again = observe(model, recordings, tmp_path)
+    first = observe(model, recordings, ContentCache(tmp_path))
+    monkeypatch.setattr(processes, 'start', forbidden)
+    again = observe(model, recordings, ContentCache(tmp_path))
     assert again.cached
     np.testing.assert_array_equal(again.measurement.rows, first.measurement.rows)
     np.testing.assert_array_equal(again.measurement.similarities, first.measurement.similarities)
@@ -127,33 +138,33 @@ def test_a_damaged_file_is_measured_again(
     damage: str, model: EvaluatedModel, recordings: Recordings, tmp_path: Path
 ) -> None:
     """The descriptors are still there, so it is quick; the new file is good."""
-    first = observe(model, recordings, tmp_path)
+    first = observe(model, recordings, ContentCache(tmp_path))
     path, = tmp_path.glob('observation-*.npz')
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes({
         'bit': bytes(data), 'cut': path.read_bytes()[:-9], 'empty': b'',
         'other': b'PK not at all'}[damage])
-    again = observe(model, recordings, tmp_path)
+    again = observe(model, recordings, ContentCache(tmp_path))
     assert not again.cached
     assert again.measurement.recalled == 2 * COUNT
     np.testing.assert_array_equal(again.measurement.rows, first.measurement.rows)
     assert [query.inference_ms for query in again.measurement.queries] == [
         query.inference_ms for query in first.measurement.queries]
-    assert observe(model, recordings, tmp_path).cached
+    assert observe(model, recordings, ContentCache(tmp_path)).cached
 
 
+@pytest.mark.parametrize('values', [None, {}, {'run': {'queries': [{'index': 1}]}}])
 def test_a_file_of_another_version_with_a_good_checksum_is_not_believed(
-    model: EvaluatedModel, recordings: Recordings, tmp_path: Path
+    values: object, model: EvaluatedModel, recordings: Recordings, tmp_path: Path
 ) -> None:
     """Its fields are checked one by one."""
-    observe(model, recordings, tmp_path)
+    cache = ContentCache(tmp_path)
+    observe(model, recordings, cache)
     path, = tmp_path.glob('observation-*.npz')
-    stem = path.stem.rpartition('-')[0]
-    data = b'not an archive'
     path.unlink()
-    (tmp_path / f'{stem}-{observation._checksum(data)}.npz').write_bytes(data)
-    assert not observe(model, recordings, tmp_path).cached
+    cache.keep(path.stem.rpartition('-')[0], Entry({'rows': np.zeros(1)}, values))
+    assert not observe(model, recordings, cache).cached
 
 
 def test_whatever_decides_the_result_is_part_of_the_question(
@@ -181,7 +192,7 @@ def test_a_model_that_was_replaced_meanwhile_is_not_measured(
     path.unlink()
     write_model(path, make_tiny_model(seed=5))
     with pytest.raises(VprError, match='was changed since'):
-        observe(known, recordings, tmp_path)
+        observe(known, recordings, ContentCache(tmp_path))
     assert not list(tmp_path.glob('observation-*'))
 
 
@@ -191,7 +202,7 @@ def test_images_that_were_replaced_meanwhile_are_not_kept(
     """The digest of before would stand for the pixels of after."""
     (walk.path / '0.png').write_bytes((walk.path / '1.png').read_bytes())
     with pytest.raises(VprError, match='were changed while'):
-        observe(model, recordings, tmp_path)
+        observe(model, recordings, ContentCache(tmp_path))
     assert not list(tmp_path.glob('observation-*'))
 
 
@@ -233,35 +244,40 @@ def test_the_reason_of_a_child_reaches_the_user(
     """An image that cannot be decoded; nothing is kept as a result."""
     (walk.path / '3.png').write_text('no image')
     with pytest.raises(VprError, match=r'3\.png'):
-        observe(model, read_recordings(walk, walk), tmp_path)
+        observe(model, read_recordings(walk, walk), ContentCache(tmp_path))
     assert not list(tmp_path.glob('observation-*'))
 
 
-class Unpicklable(FolderSource):
+class OwnSource(FolderSource):
     """A source that only this process has."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.filter = lambda frame: frame
-
-    def __iter__(self) -> Iterator[Frame]:
-        return map(self.filter, super().__iter__())
 
 
 def test_a_source_that_cannot_travel_is_named(
     model: EvaluatedModel, walk: FolderSource, tmp_path: Path
 ) -> None:
-    """Instead of a traceback of pickle."""
-    source = Unpicklable(walk.path)
+    """Instead of another source in its place."""
+    source = OwnSource(walk.path)
     with pytest.raises(VprError, match=r'cannot hand folder .*walk'):
-        observe(model, read_recordings(source, source), tmp_path)
+        observe(model, read_recordings(source, source), ContentCache(tmp_path))
 
 
-def test_every_kind_of_source_travels(walk: FolderSource) -> None:
+def test_every_kind_of_source_travels(walk: FolderSource, tmp_path: Path) -> None:
     """And gives the same frames on the other side."""
-    copy = pickle.loads(pickle.dumps(walk))
-    assert [(frame.name, frame.stamp_ns) for frame in copy] == [
-        (frame.name, frame.stamp_ns) for frame in walk]
+    (walk.path / 'poses.csv').write_text('name,x_m,y_m\n' + ''.join(
+        f'{number}.png,{number},0.5\n' for number in range(COUNT)))
+    listed = ImageList(walk.path, [
+        ListedImage(file=walk.path / '1.png', name='a', stamp_ns=7, box=(4, 4, 60, 40)),
+        ListedImage(file=walk.path / '2.png', name='b')], rate_hz=3.0, note='two')
+    with bag_maker(tmp_path / 'bag', 'mcap') as maker:
+        for second in range(3):
+            stamp_ns = START + second * SECOND
+            maker.image('/camera', np.full((4, 6, 3), second, np.uint8), stamp_ns, stamp_ns)
+            maker.pose('nav_msgs/msg/Odometry', stamp_ns, x=float(second))
+    bag = BagSource(tmp_path / 'bag', pose_topic=POSES)
+    for source in (walk, FolderSource(walk.path, rate_hz=5.0), listed, bag):
+        copy = source_from_values(json.loads(json.dumps(source_to_values(source))))
+        assert copy.describe() == source.describe()
+        assert read_recordings(copy, copy).digest == read_recordings(source, source).digest
 
 
 def test_an_interrupted_child_is_no_result(
@@ -269,16 +285,18 @@ def test_an_interrupted_child_is_no_result(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C may reach the child first."""
-    monkeypatch.setattr(processes, '_follow', lambda *_args: processes.INTERRUPTED)
+    (tmp_path / 'interrupted.py').write_text('raise SystemExit(130)')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setattr(model_process, 'MODULE', 'interrupted')
     with pytest.raises(MeasurementCancelledError):
-        observe(model, recordings, tmp_path)
+        observe(model, recordings, ContentCache(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
     """Before anything is measured."""
     (tmp_path / 'file').write_text('in the way')
     with pytest.raises(VprError, match='another folder with --cache'):
-        observation.check_cache(tmp_path / 'file' / 'cache')
+        ContentCache(tmp_path / 'file' / 'cache')
 
 
 def test_a_source_that_cannot_be_read_is_refused_first(walk: FolderSource) -> None:

@@ -25,25 +25,28 @@ from tiny_model import make_tiny_model
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.model import write_model
-from vpr_compressed.offline.measuring import race as module
+from vpr_compressed.offline.measuring import model_process
 from vpr_compressed.offline.measuring.race import Entrant
 from vpr_compressed.offline.measuring.race import Finisher
 from vpr_compressed.offline.measuring.race import race
 
 CHILD = """
 import json, os, sys
-name = sys.argv[2]
+name = json.loads(sys.argv[1])['engine']
 log = open({log!r}, 'a', buffering=1)
+def say(values):
+    print(json.dumps({{'result': values}}), flush=True)
 if name == 'broken':
     sys.exit(7)
-print(json.dumps({{'engine': name, 'precision': 'int8', 'activations': 0, 'load_s': 0.5,
-                   'resident_bytes': 7, 'peak_bytes': 9, 'descriptors': [[1.0, 0.0]]}}),
-      flush=True)
+say({{'engine': name, 'precision': 'int8', 'rounds_activations': False, 'model_bytes': 1,
+     'load_s': 0.5, 'resident_bytes': 7, 'peak_bytes': 9}})
+assert 'made-up' in sys.stdin.readline()
+say([[1.0, 0.0]])
 for number, line in enumerate(sys.stdin):
     log.write(name + '\\n')
     if name == 'dies' and number == 3:
         os.kill(os.getpid(), {signal})
-    print(json.dumps({{'wall_ms': [float(number)], 'cpu_ms': [2.0 * number]}}), flush=True)
+    say({{'wall_ms': float(number), 'cpu_ms': 2.0 * number}})
 log.write('end\\n')
 """
 
@@ -55,7 +58,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / 'lane.py').write_text(
         CHILD.format(log=str(path), signal=int(signal.SIGKILL)))
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    monkeypatch.setattr(module, 'MODULE', 'lane')
+    monkeypatch.setattr(model_process, 'MODULE', 'lane')
     return path
 
 
@@ -105,7 +108,7 @@ def test_one_that_cannot_run_does_not_stop_the_others(log: Path, tiny_model_path
 
 def test_one_that_dies_on_the_way_ends_the_race(log: Path, tiny_model_path: Path) -> None:
     """With how it ended; the others are ended, too."""
-    with pytest.raises(VprError, match='dies ended with signal 9; is there too little memory'):
+    with pytest.raises(VprError, match='dies was ended by signal 9; is there too little memory'):
         race(entrants(tiny_model_path, 'good', 'dies'), rounds=5)
     assert log.read_text().split().count('end') == 1
 

@@ -26,7 +26,7 @@ import pytest
 from vpr_compressed.errors import SourceError
 from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.offline.measuring import two_recordings
-from vpr_compressed.offline.measuring.model_cost import load_measured
+from vpr_compressed.offline.measuring.model_worker import load_measured
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime.extractor import load_extractor
@@ -120,8 +120,8 @@ def test_source_that_ends_early_is_refused(tmp_path: Path, images: list[ImageArr
 
 def test_loading_a_model_is_measured(tiny_model_path: Path) -> None:
     """Loaded, run once, and ready."""
-    loaded = load_measured(tiny_model_path, engine='onnxruntime', threads=1)
-    assert loaded.load_s > 0
-    assert loaded.resident_bytes >= 0
+    extractor, cost = load_measured(tiny_model_path, engine='onnxruntime', threads=1)
+    assert cost.load_s > 0
+    assert cost.peak_bytes >= cost.resident_bytes >= 0
     expected = load_extractor(tiny_model_path, threads=1)
-    assert loaded.extractor.descriptor_id == expected.descriptor_id
+    assert extractor.descriptor_id == expected.descriptor_id

@@ -29,8 +29,8 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.measuring.models import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.two_recordings import Measurement
 from vpr_compressed.offline.measuring.two_recordings import QueryResult
+from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports.evaluation import Evaluation
@@ -58,7 +58,7 @@ def seen(best: list[int]) -> Observation:
             votes=3, inference_ms=10.0 + number, search_ms=1.0)
         for number, first in enumerate(best))
     return Observation(
-        measurement=Measurement(
+        measurement=RecognitionRun(
             queries=queries, rows=rows, similarities=similarities,
             reference_names=tuple(f'{i}.png' for i in range(PLACES)), reference_sha256='0' * 64,
             query_sha256='1' * 64, bytes_per_place=24.0, resident_bytes=100_000_000),

@@ -32,7 +32,7 @@ from vpr_compressed.offline.compression.recipe import Recipe
 from vpr_compressed.offline.compression.recipe import TuningOptions
 from vpr_compressed.offline.compression.student import Student
 from vpr_compressed.offline.compression.tuning import Material
-from vpr_compressed.offline.measuring.labelled_sets import ImageRows
+from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.describe import describe_views

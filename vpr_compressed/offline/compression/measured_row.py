@@ -34,10 +34,10 @@ from vpr_compressed.offline.accuracy.agreement import Agreement
 from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.accuracy.validation import ValidationSet
-from vpr_compressed.offline.measuring.labelled_sets import ImageRows
+from vpr_compressed.offline.measuring.labelled_sets import describe_in_child
+from vpr_compressed.offline.measuring.labelled_sets import measure_model
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
-from vpr_compressed.offline.measuring.step_measure import describe_in_child
-from vpr_compressed.offline.measuring.step_measure import measure_model
+from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.reports.compression_rows import TensorRow
 from vpr_compressed.records import DescriptorArray

@@ -15,23 +15,25 @@
 """
 What a robot's process holds, stage by stage: libraries, model, engine, first image, places.
 
-Run as a program in a process of its own, with a model file, an engine and a number of places; it
-prints one line of JSON per stage.
+Run as a program in a process of its own, which loads everything late: what the module itself
+needed would be no stage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-import json
 from pathlib import Path
 import sys
 from typing import Any
 
-from vpr_compressed.errors import VprError
 from vpr_compressed.system import memory
+from vpr_compressed.system.processes import run_worker
+from vpr_compressed.system.processes import serve
 
+MODULE = 'vpr_compressed.offline.measuring.memory_stages'
 #: Stage -> module that brings it, in the order the node loads them.
 LIBRARIES = {
     'rclpy': 'rclpy.lifecycle', 'messages': 'sensor_msgs.msg', 'NumPy': 'numpy', 'OpenCV': 'cv2',
@@ -39,72 +41,61 @@ LIBRARIES = {
     'model reader': 'vpr_compressed.runtime.extractor'}
 
 
-class _Stages:
-    """Prints what each stage has added."""
+def measure_memory(model: Path, engine: str, places: int) -> list[dict[str, Any]]:
+    """
+    Return what a process holds after each stage of what a node does.
 
-    def __init__(self) -> None:
-        self._before = 0
-        self.done('Python')
+    :param places: in the map
+    :returns: name of the stage, bytes it has added, bytes in all, and the peak on the way
+    :raises VprError: if the model cannot be run
+    """
+    found: list[dict[str, Any]] = run_worker(
+        MODULE, {'model': str(model), 'engine': engine, 'places': places},
+        name=f'the process that measured the memory of {model}')
+    return found
 
-    def done(self, name: str) -> None:
-        """Print the stage that ends now."""
-        found = memory.resident_bytes()
-        self._say({'stage': name, 'added_bytes': found - self._before, 'total_bytes': found,
-                   'peak_bytes': memory.peak_bytes()})
-        self._before = found
+
+def work(arguments: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """
+    Go through all stages and yield them at once.
+
+    :param arguments: those of :func:`measure_memory`
+    """
+    stages, before = [], 0
+    for name in _stages(**arguments):
+        total = memory.resident_bytes()
+        stages.append({'stage': name, 'added_bytes': total - before, 'total_bytes': total,
+                       'peak_bytes': memory.peak_bytes()})
+        before = total
         memory.forget_peak()
-
-    @staticmethod
-    def _say(values: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(values) + '\n')
-        sys.stdout.flush()
+    yield stages
 
 
-def main(arguments: Sequence[str]) -> int:
-    """
-    Go through all stages.
-
-    :param arguments: model file, engine, number of places
-    :returns: 0, or 1 with the reason on stderr
-    """
-    model, engine, places = Path(arguments[0]), arguments[1], int(arguments[2])
-    stages = _Stages()
+def _stages(*, model: str, engine: str, places: int) -> Iterator[str]:
+    """Do what a node does; yield the name of each stage when it ends."""
+    yield 'Python'
     for name, module in LIBRARIES.items():
         if find_spec(module.partition('.')[0]) is not None:
             import_module(module)
-            stages.done(name)
-    try:
-        extractor = _loaded(model, engine, stages)
-    except VprError as error:
-        sys.stderr.write(f'{error}\n')
-        return 1
-    _fill(extractor.dimension, places)
-    stages.done(f'{places:,} places'.replace(',', ' '))
-    return 0
-
-
-def _loaded(model: Path, engine: str, stages: _Stages) -> Any:
-    """Load the model and describe images."""
+            yield name
     import numpy as np
 
     from vpr_compressed.offline.network.engines import load_extractor
 
-    extractor = load_extractor(model, engine=engine)
-    stages.done(f'model on {extractor.engine_name}')
+    extractor = load_extractor(Path(model), engine=engine)
+    yield f'model on {extractor.engine_name}'
     image = np.zeros((480, 640, 3), np.uint8)
     extractor.describe(image)
-    stages.done('first image')
+    yield 'first image'
     for _ in range(20):
         extractor.describe(image)
-    stages.done('20 more images')
-    return extractor
+    yield '20 more images'
+    index = _filled(extractor.dimension, places)
+    yield f'{places:,} places'.replace(',', ' ')
+    del index
 
 
-#: Holds the index until the process ends.
-_KEPT: list[Any] = []
-
-
-def _fill(dimension: int, places: int) -> None:
+def _filled(dimension: int, places: int) -> Any:
     """Index made-up places as a map file does; FAISS is loaded only if they need it."""
     import numpy as np
 
@@ -118,9 +109,9 @@ def _fill(dimension: int, places: int) -> None:
         rows = np.sin(numbers * numbers).reshape(count, dimension)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         index.add(np.arange(start, start + count), rows)
-    _KEPT.append(index)
     memory.give_back()  # as the node does when it is configured
+    return index
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(serve(work))

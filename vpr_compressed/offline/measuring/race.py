@@ -31,10 +31,10 @@ from typing import Any
 
 import numpy as np
 
+from vpr_compressed.errors import VprError
+from vpr_compressed.offline.measuring.model_process import ModelProcess
 from vpr_compressed.offline.network.engines import ALL_ENGINES
-from vpr_compressed.system.processes import Lane
 
-MODULE = 'vpr_compressed.offline.measuring.race_worker'
 #: Seconds between two turns, so that threads of the last one have gone to sleep.
 _REST_S = 0.005
 #: Rounds that warm up and are not counted.
@@ -118,12 +118,10 @@ def race(
         started = []
         for number, entrant in enumerate(entrants):
             # One after the other: two that load at once would disturb each other's seconds.
-            runner = _Runner(entrant)
-            stack.callback(runner.lane.close)
-            runner.lane.load()
-            started.append(runner)
+            started.append(_Runner(entrant))
+            stack.callback(started[-1].close)
             progress('loading', number + 1, len(entrants))
-        runners = [runner for runner in started if not runner.lane.facts.get('error')]
+        runners = [runner for runner in started if runner.process is not None]
         for number in range(rounds + _WARM_UP):
             # Whoever comes after a slow one has cold caches; so each time another is first.
             start = number % max(1, len(runners))
@@ -135,15 +133,22 @@ def race(
 
 
 class _Runner:
-    """An entrant in its lane, with the times of its images."""
+    """An entrant in its process, if it can run, with the times of its images."""
 
     def __init__(self, entrant: Entrant) -> None:
-        self._entrant = entrant
-        self.lane = Lane(
-            MODULE, [str(entrant.model), entrant.engine, str(entrant.threads)],
-            name=entrant.engine)
+        self._entrant, self._error = entrant, ''
         self._wall: list[float] = []
         self._cpu: list[float] = []
+        self._descriptors: list[list[float]] = []
+        self.process: ModelProcess | None = None
+        try:
+            self.process = ModelProcess(
+                entrant.model, engine=entrant.engine, threads=entrant.threads,
+                name=entrant.engine)
+            self._descriptors = self.process.ask('describe made-up')
+        except VprError as error:
+            self.close()
+            self.process, self._error = None, str(error)
 
     def run(self, *, keep: bool) -> None:
         """
@@ -151,22 +156,29 @@ class _Runner:
 
         :raises VprError: if the process has died
         """
-        found = self.lane.ask('1')
+        assert self.process is not None  # noqa: S101  (only those that can run are asked to)
+        found = self.process.ask('time')
         if keep:
-            self._wall += found['wall_ms']
-            self._cpu += found['cpu_ms']
+            self._wall.append(found['wall_ms'])
+            self._cpu.append(found['cpu_ms'])
 
     def finish(self) -> Finisher:
         """Return what was measured."""
-        facts, entrant = self.lane.facts, self._entrant
-        if facts.get('error'):
-            return Finisher(entrant=entrant, error=facts['error'])
+        entrant = self._entrant
+        if self.process is None:
+            return Finisher(entrant=entrant, error=self._error)
+        cost = self.process.cost
         p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
         return Finisher(
-            entrant=entrant, engine=facts['engine'], precision=facts['precision'],
-            integers=bool(facts['activations']) and ALL_ENGINES.kind(facts['engine']).integers,
+            entrant=entrant, engine=cost.engine, precision=cost.precision,
+            integers=cost.rounds_activations and ALL_ENGINES.kind(cost.engine).integers,
             p50_ms=float(p50), p95_ms=float(p95),
             cpu_ms=float(np.median(self._cpu)) if self._cpu else 0.0,
-            file_bytes=entrant.model.stat().st_size, resident_bytes=facts['resident_bytes'],
-            peak_bytes=facts['peak_bytes'], load_s=facts['load_s'],
-            descriptors=tuple(tuple(row) for row in facts['descriptors']))
+            file_bytes=entrant.model.stat().st_size, resident_bytes=cost.resident_bytes,
+            peak_bytes=cost.peak_bytes, load_s=cost.load_s,
+            descriptors=tuple(tuple(row) for row in self._descriptors))
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.close()

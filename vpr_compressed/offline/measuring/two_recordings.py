@@ -23,19 +23,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 import hashlib
+from typing import Any
 
 import numpy as np
-import psutil
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
-from vpr_compressed.offline.measuring.descriptor_cache import DescriptorStore
-from vpr_compressed.offline.measuring.descriptor_cache import RecallingExtractor
+from vpr_compressed.offline.measuring.content_cache import Entry
+from vpr_compressed.offline.measuring.described_images import DescribedImages
+from vpr_compressed.offline.measuring.described_images import RecallingExtractor
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
@@ -43,10 +46,12 @@ from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.system import memory
 
 #: Rankings are complete up to this many similarities in all, so that memory stays bounded.
 MAX_SIMILARITIES = 4_000_000
 MIN_DEPTH = 100
+_ARRAYS = ('rows', 'similarities')
 #: Called after each image with the phase (``map`` or ``query``).
 Progress = Callable[[str], None]
 
@@ -75,7 +80,7 @@ class QueryResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class RecognitionRun:
     """
     Everything that was observed, before any accuracy is computed.
 
@@ -98,18 +103,38 @@ class Measurement:
     resident_bytes: int
     recalled: int = 0
 
+    def to_entry(self) -> Entry:
+        """Return all of it as arrays and plain data."""
+        values = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
+        return Entry({name: getattr(self, name) for name in _ARRAYS},
+                     {**values, 'queries': [asdict(query) for query in self.queries]})
+
+    @classmethod
+    def from_entry(cls, entry: Entry) -> RecognitionRun:
+        """
+        Read back what :meth:`to_entry` gave.
+
+        :raises VprError: for unknown or missing fields of a query, likewise KeyError and
+            TypeError for those of the run
+        """
+        fields: Any = {**entry.values, **{name: entry.arrays[name] for name in _ARRAYS}}
+        fields['queries'] = tuple(
+            config_from_mapping(QueryResult, query) for query in fields['queries'])
+        fields['reference_names'] = tuple(fields['reference_names'])
+        return cls(**fields)
+
 
 def measure(
     reference: ImageSource, query: ImageSource, extractor: Extractor, *,
     consistency: ConsistencyConfig | None = None, progress: Progress | None = None,
-    store: DescriptorStore | None = None,
-) -> Measurement:
+    known: DescribedImages | None = None,
+) -> RecognitionRun:
     """
     Map the reference in memory, every image one place, then recognise every query image.
 
     :param consistency: agreement over time, the node's defaults when None
     :param progress: called after each image
-    :param store: descriptors of an earlier run, used instead of the network, and kept for the
+    :param known: descriptors of an earlier run, used instead of the network, and kept for the
         next; the recogniser runs on all images in any case
     :raises SourceError: a source ends early
     :raises ImageFormatError: an image cannot be decoded
@@ -117,16 +142,19 @@ def measure(
     place_map = PlaceMap.create(
         None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name)
-    recall = None if store is None else RecallingExtractor(extractor, store)
+    recalling: Any = RecallingExtractor(extractor)
     recognizer = Recognizer(
-        recall or extractor, place_map, every_image(), consistency or ConsistencyConfig())
+        recalling, place_map, every_image(), consistency or ConsistencyConfig())
     try:
-        builder = _Builder(recognizer, place_map, progress or (lambda _phase: None), recall)
+        builder = _Builder(
+            recognizer, place_map, progress or (lambda _phase: None), recalling, known)
         builder.map_reference(reference)
         builder.run_queries(query)
         return builder.finish()
     finally:
         place_map.close()
+        if known is not None:
+            known.save()
 
 
 def every_image() -> RecognizerConfig:
@@ -139,12 +167,10 @@ class _Builder:
 
     def __init__(
         self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress,
-        recall: RecallingExtractor | None
+        extractor: RecallingExtractor, known: DescribedImages | None
     ) -> None:
-        self._recognizer = recognizer
-        self._recall = recall
-        self._map = place_map
-        self._progress = progress
+        self._recognizer, self._map, self._progress = recognizer, place_map, progress
+        self._extractor, self._known, self._recalled = extractor, known, 0
         self._row_of: dict[int, int] = {}
         self._names: list[str] = []
         self._queries: list[QueryResult] = []
@@ -173,29 +199,32 @@ class _Builder:
             self._queries.append(self._result(frame, recognition))
         _check_complete(source, len(self._queries))
 
-    def finish(self) -> Measurement:
+    def finish(self) -> RecognitionRun:
         """Return what was observed."""
-        return Measurement(
+        return RecognitionRun(
             queries=tuple(self._queries), rows=np.stack(self._rows),
             similarities=np.stack(self._similarities), reference_names=tuple(self._names),
             reference_sha256=self._digests['map'].hexdigest(),
             query_sha256=self._digests['query'].hexdigest(),
             bytes_per_place=float(self._map.bytes_per_place),
-            resident_bytes=psutil.Process().memory_info().rss,
-            recalled=0 if self._recall is None else self._recall.recalled)
+            resident_bytes=memory.resident_bytes(),
+            recalled=self._recalled)
 
     def _process(self, frame: Frame, phase: str) -> Recognition:
         """Send one frame through the recogniser."""
         image = frame.load(at_least=self._recognizer.input_size)
-        self._digests[phase].update(f'{image.shape}'.encode())
-        self._digests[phase].update(image.data)
-        if self._recall is not None:
-            self._recall.prepare(image)
+        shape = f'{image.shape}'.encode()
+        self._digests[phase].update(shape + image.tobytes())
+        digest = hashlib.sha256(shape + image.tobytes()).digest()
+        found = None if self._known is None else self._known.get(digest)
+        self._extractor.known = None if found is None else found[0]
         recognition = self._recognizer.process(
             image, stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
-        if self._recall is not None:
-            recognition = replace(
-                recognition, inference_ms=self._recall.settle(recognition.inference_ms))
+        if found is not None:
+            self._recalled += 1
+            recognition = replace(recognition, inference_ms=found[1])
+        elif self._known is not None:
+            self._known.put(digest, recognition.descriptor, recognition.inference_ms)
         self._progress(phase)
         return recognition
 

@@ -33,7 +33,7 @@ from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.measuring.models import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import latencies_ms
-from vpr_compressed.offline.measuring.two_recordings import Measurement
+from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import now
@@ -63,7 +63,7 @@ class Report:
     :param setting: command, versions, machine, sources, model: what is needed to repeat it
     """
 
-    measurement: Measurement
+    measurement: RecognitionRun
     truth: GroundTruth
     model: EvaluatedModel
     observation: Observation
@@ -232,7 +232,7 @@ def intervals(
 
 
 def describe_setting(
-    model: EvaluatedModel, measurement: Measurement, reference: ImageSource,
+    model: EvaluatedModel, measurement: RecognitionRun, reference: ImageSource,
     query: ImageSource, *, command: str,
 ) -> dict[str, Any]:
     """Return everything somebody needs to repeat the evaluation and to trust it."""

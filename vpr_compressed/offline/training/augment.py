@@ -23,8 +23,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from vpr_compressed.offline.accuracy.night import darken
+from vpr_compressed.offline.accuracy.night import falloff
+from vpr_compressed.offline.accuracy.night import grey
+from vpr_compressed.offline.accuracy.night import sensor
 from vpr_compressed.records import ImageArray
 
 
@@ -39,19 +42,8 @@ def augment(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     warped = _change_viewpoint(image, rng)
     if rng.random() >= 0.45:
         return _change_light(warped, rng)
-    night = _make_night(warped, rng)
+    night = darken(warped, rng)
     return _map_tones(night, rng) if rng.random() < 0.3 else night
-
-
-def darken(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """
-    Return the image by night from the same place, for validation.
-
-    :param image: uint8 RGB, ``(H, W, 3)``
-    :param rng: source of randomness
-    :returns: uint8 RGB, same shape
-    """
-    return _make_night(image, rng)
 
 
 def _change_viewpoint(image: ImageArray, rng: np.random.Generator) -> ImageArray:
@@ -74,35 +66,15 @@ def _change_light(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     """Vary gamma, brightness, colour, fall-off, sharpness and noise as over a day."""
     pixels = image.astype(np.float32) / 255.0
     if rng.random() < 0.2:
-        pixels = _grey(pixels)
+        pixels = grey(pixels)
     else:
         pixels = pixels * rng.uniform(0.8, 1.2, 3).astype(np.float32)
     pixels = np.clip(pixels, 0.0, 1.0) ** np.float32(np.exp(rng.uniform(np.log(0.5), np.log(2.2))))
     pixels = (pixels - 0.5) * np.float32(rng.uniform(0.7, 1.3)) + 0.5
     pixels = pixels * np.float32(rng.uniform(0.5, 1.15))
     if rng.random() < 0.4:
-        pixels = pixels * _falloff(image.shape[:2], rng, low=0.4)
-    return _sensor(pixels, rng, noise=0.03)
-
-
-def _make_night(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """Darken, crush the shadows, add lamps, blur and noise; often without colour."""
-    pixels = image.astype(np.float32) / 255.0
-    if rng.random() < 0.6:
-        pixels = _grey(pixels)
-    else:
-        pixels = pixels * np.array([1.15, 1.0, rng.uniform(0.6, 0.9)], np.float32)
-    pixels = np.clip(pixels, 0.0, 1.0) ** np.float32(rng.uniform(1.2, 2.6))
-    light = np.float32(rng.uniform(0.15, 0.6)) * np.ones(image.shape[:2], np.float32)
-    for _ in range(int(rng.integers(0, 4))):
-        light = light + np.float32(rng.uniform(0.3, 1.2)) * _lamp(image.shape[:2], rng)
-    pixels = pixels * light[..., np.newaxis]
-    if rng.random() < 0.5:
-        pixels = pixels * _falloff(image.shape[:2], rng, low=0.2)
-    # Cameras expose a dark scene longer: without this the net would only learn to see gain.
-    exposure = rng.uniform(0.08, 0.4) / max(float(pixels.mean()), 0.02)
-    pixels = pixels * np.float32(min(exposure, 8.0))
-    return _sensor(pixels, rng, noise=0.07)
+        pixels = pixels * falloff(image.shape[:2], rng, low=0.4)
+    return sensor(pixels, rng, noise=0.03)
 
 
 def _map_tones(image: ImageArray, rng: np.random.Generator) -> ImageArray:
@@ -111,39 +83,3 @@ def _map_tones(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lab[..., 0] = equalise.apply(lab[..., 0])
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
-
-
-def _grey(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the luminance in all three channels."""
-    luminance = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.repeat(luminance[..., np.newaxis], 3, axis=2)
-
-
-def _falloff(
-    shape: tuple[int, int], rng: np.random.Generator, low: float
-) -> NDArray[np.float32]:
-    """Return a linear light gradient in a random direction, ``(H, W, 1)``, from ``low`` to 1."""
-    angle = rng.uniform(0.0, 2.0 * np.pi)
-    y, x = np.mgrid[-0.5:0.5:complex(shape[0]), -0.5:0.5:complex(shape[1])]
-    ramp = np.clip(0.5 + np.cos(angle) * x + np.sin(angle) * y, 0.0, 1.0)
-    floor = rng.uniform(low, 1.0)
-    return np.asarray(floor + (1.0 - floor) * ramp, np.float32)[..., np.newaxis]
-
-
-def _lamp(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a round pool of light, ``(H, W)``, peak 1."""
-    y, x = np.mgrid[0:1:complex(shape[0]), 0:1:complex(shape[1])]
-    radius = rng.uniform(0.1, 0.5)
-    distance = (x - rng.uniform(0, 1)) ** 2 + (y - rng.uniform(0, 0.7)) ** 2
-    return np.asarray(np.exp(-distance / (2 * radius ** 2)), np.float32)
-
-
-def _sensor(
-    pixels: NDArray[np.float32], rng: np.random.Generator, noise: float
-) -> ImageArray:
-    """Blur, add noise and round to uint8."""
-    if rng.random() < 0.5:
-        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 1.6)), np.float32)
-    sigma = rng.uniform(0.0, noise)
-    pixels = pixels + rng.standard_normal(pixels.shape, np.float32) * np.float32(sigma)
-    return (np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)

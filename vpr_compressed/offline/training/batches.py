@@ -31,8 +31,8 @@ from vpr_compressed.images.pixels import normalise
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.offline.accuracy.night import darken
 from vpr_compressed.offline.training.augment import augment
-from vpr_compressed.offline.training.augment import darken
 from vpr_compressed.offline.training.labels import TrainingSet
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray

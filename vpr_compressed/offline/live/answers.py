@@ -1,0 +1,282 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What a node answered while a recording was played to it, joined with the offline answers.
+
+Everything here is about records: nothing is played, described or drawn. An image is known by
+its stamp; images that share one are told apart by their order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_compressed.errors import SourceError
+from vpr_compressed.sources.answer_log import ACCEPTED
+from vpr_compressed.sources.answer_log import PlayedImage
+from vpr_compressed.sources.answer_log import read_report
+from vpr_compressed.sources.answer_log import report_path
+
+PERCENTILES = (50, 95, 99)
+#: Stamp in nanoseconds and how many images before it have the same one.
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceAnswer:
+    """
+    What came out for one image, live or offline.
+
+    :param best: keyframe that is most similar, None when the map knows none
+    :param similarity: cosine to ``best``, as float32 as the node publishes it
+    :param accepted: keyframe that was accepted, None when the answer was withheld
+    """
+
+    best: int | None
+    similarity: float
+    accepted: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCounts:
+    """
+    What the node said of itself after the last answer.
+
+    :param dropped: images its mailbox replaced by a newer one before they were looked at
+    :param bad: images it could not decode
+    :param times_ms: p50 and p95 of its last 200 images, e.g. ``inference_ms_p50``
+    :param unmatched: answers that belong to no published image
+    """
+
+    received: int
+    processed: int
+    dropped: int
+    bad: int
+    places: int
+    descriptor_id: str
+    transport: str
+    unmatched: int
+    times_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fates:
+    """
+    Where the published images went; the parts add up to ``published``.
+
+    :param answered: the answer arrived
+    :param dropped: replaced in the node's mailbox by a newer image, on purpose; None unknown
+    :param bad: refused by the node; None unknown
+    :param lost: never reached the node's callback: lost by DDS, or replaced by a newer image in
+        the subscription's queue of one; None unknown
+    :param unheard: processed or under way at the end, but no answer arrived; None unknown
+    """
+
+    published: int
+    answered: int
+    dropped: int | None
+    bad: int | None
+    lost: int | None
+    unheard: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerPair:
+    """An image with both answers."""
+
+    image: PlayedImage
+    live: PlaceAnswer
+    offline: PlaceAnswer
+
+    @property
+    def same_best(self) -> bool:
+        """Return whether both found the same place most similar."""
+        return self.live.best == self.offline.best
+
+    @property
+    def same_decision(self) -> bool:
+        """Return whether both accepted the same place, or both none."""
+        return self.live.accepted == self.offline.accepted
+
+    @property
+    def difference(self) -> float:
+        """Return by how much the similarities differ, as the cosine is published (float32)."""
+        return abs(float(np.float32(self.live.similarity) - np.float32(self.offline.similarity)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedAnswers:
+    """
+    All that was joined.
+
+    :param images: all that were published
+    :param pairs: images with both answers whose stamp is theirs alone
+    :param same_stamp: answered images that share their stamp; which answer is whose is a guess
+    :param no_frame: answers whose stamp the recording does not have
+    """
+
+    images: tuple[PlayedImage, ...]
+    pairs: tuple[AnswerPair, ...]
+    same_stamp: int
+    no_frame: int
+    fates: Fates
+    node: NodeCounts | None
+
+    @property
+    def differing(self) -> tuple[AnswerPair, ...]:
+        """Return the pairs that do not agree on best place or decision."""
+        return tuple(p for p in self.pairs if not (p.same_best and p.same_decision))
+
+    @property
+    def max_difference(self) -> float:
+        """Return the largest difference of similarities, 0 without pairs."""
+        return max((pair.difference for pair in self.pairs), default=0.0)
+
+    def latency_ms(self) -> dict[str, float]:
+        """Return percentiles from publishing to answer, in milliseconds; empty without any."""
+        times = [image.latency_ms for image in self.images if image.latency_ms is not None]
+        return {f'p{rank}': float(np.percentile(times, rank))
+                for rank in PERCENTILES if times}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as plain data."""
+        fates, node = self.fates, self.node
+        return {
+            'published': fates.published, 'answered': fates.answered,
+            'dropped_by_mailbox': fates.dropped, 'refused': fates.bad,
+            'lost_before_node': fates.lost, 'unheard': fates.unheard,
+            'answers_without_image': self.no_frame + (node.unmatched if node else 0),
+            'images_with_shared_stamp': self.same_stamp, 'compared': len(self.pairs),
+            'same_best_place': sum(p.same_best for p in self.pairs),
+            'same_decision': sum(p.same_decision for p in self.pairs),
+            'max_similarity_difference': self.max_difference,
+            'accepted': {'live': sum(p.live.accepted is not None for p in self.pairs),
+                         'offline': sum(p.offline.accepted is not None for p in self.pairs)},
+            'latency_ms': self.latency_ms(), 'node_ms': dict(node.times_ms) if node else {},
+            'differing': [
+                {'index': p.image.index, 'name': p.image.name, 'stamp_ns': p.image.stamp_ns,
+                 'live': vars(p.live), 'offline': vars(p.offline)} for p in self.differing]}
+
+
+def keys_of(stamps_ns: Iterable[int]) -> list[Key]:
+    """Return stamps with a number that tells equal ones apart, in the order given."""
+    seen: Counter[int] = Counter()
+    keys = []
+    for stamp_ns in stamps_ns:
+        keys.append((stamp_ns, seen[stamp_ns]))
+        seen[stamp_ns] += 1
+    return keys
+
+
+def answer_of(image: PlayedImage) -> PlaceAnswer | None:
+    """
+    Return what the node answered to an image, None when there was no answer.
+
+    :raises SourceError: the recording is damaged there
+    """
+    if image.rows is None:
+        return None
+    try:
+        first = max(image.rows, key=lambda row: float(row['similarity']), default=None)
+        return PlaceAnswer(
+            best=None if first is None else int(first['keyframe_id']),
+            similarity=0.0 if first is None else float(first['similarity']),
+            accepted=int(image.best['keyframe_id']) if image.status == ACCEPTED else None)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SourceError(f'the recorded answer to {image.name} is damaged ({error!r}); play the '
+                          'source again') from error
+
+
+def read_node_counts(recording: Path) -> NodeCounts | None:
+    """
+    Read what the node said of itself, beside the recording.
+
+    :returns: None when there is no such file, or the node said nothing
+    :raises SourceError: damaged file
+    """
+    values = read_report(recording)
+    try:
+        return _counts(values) if values and values['diagnostics'] else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(
+            f'{report_path(recording)} is no report of the node ({error!r}); play the source '
+            'again, or remove the file and do without the counts') from error
+
+
+def join(
+    images: Sequence[PlayedImage], offline: Mapping[Key, PlaceAnswer], frames: Iterable[Key],
+    node: NodeCounts | None = None,
+) -> JoinedAnswers:
+    """
+    Join the live answers with the offline ones by stamp.
+
+    :param offline: answers to the images the node answered
+    :param frames: all images of the recording
+    :param node: its own counts, where known
+    :raises SourceError: not one answer belongs to the recording
+    """
+    known, stamps = set(frames), Counter(image.stamp_ns for image in images)
+    answered = [
+        (key, image, answer) for key, image in zip(keys_of(i.stamp_ns for i in images), images)
+        if (answer := answer_of(image)) is not None]
+    own = [entry for entry in answered if entry[0] in known]
+    if answered and not own:
+        raise SourceError(
+            f'none of the {len(answered)} recorded answers has a stamp of the recording that is '
+            'given as --query; name the source that was played, with the same --query-topic and '
+            '--rate-hz')
+    pairs = tuple(
+        AnswerPair(image=image, live=answer, offline=offline[key]) for key, image, answer in own
+        if stamps[image.stamp_ns] == 1)
+    return JoinedAnswers(
+        images=tuple(images), pairs=pairs, node=node, same_stamp=len(own) - len(pairs),
+        no_frame=len(answered) - len(own), fates=fates_of(len(images), len(answered), node))
+
+
+def fates_of(published: int, answered: int, node: NodeCounts | None) -> Fates:
+    """
+    Tell apart where the images without an answer went.
+
+    The node counts since it was activated; counts that do not fit this playing alone (more
+    received than were published) say nothing about it and are left out.
+    """
+    lost = dropped = bad = unheard = None
+    if node is not None and node.processed <= node.received <= published:
+        lost, dropped, bad = published - node.received, node.dropped, node.bad
+        unheard = node.received - dropped - bad - answered
+        if unheard < 0:
+            lost = dropped = bad = unheard = None
+    return Fates(published=published, answered=answered, dropped=dropped, bad=bad, lost=lost,
+                 unheard=unheard)
+
+
+def _counts(values: Mapping[str, Any]) -> NodeCounts:
+    """Return the node report; diagnostics hold text."""
+    parts = values['diagnostics']
+    inference = parts['inference']
+    return NodeCounts(
+        received=int(parts['input']['received']), dropped=int(parts['input']['dropped']),
+        bad=int(parts['input']['bad']), processed=int(inference['processed']),
+        places=int(parts['map']['places']), descriptor_id=inference['descriptor_id'],
+        transport=values['image_transport'], unmatched=int(values['unmatched_answers']),
+        times_ms={name: float(text) for name, text in inference.items() if '_ms_p' in name})
