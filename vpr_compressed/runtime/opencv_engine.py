@@ -63,7 +63,9 @@ class OpenCvEngine:
 
 class NumpyHead:
     """
-    NetVLAD and projection: local features to descriptor, in float32 (Arandjelovic et al., CVPR 2016, section 3.1).
+    NetVLAD and projection: local features to descriptor, in float32.
+
+    Arandjelovic et al., CVPR 2016, section 3.1.
 
     :param model: gives the weights; an int8 projection is expanded to four times its bytes
     """
