@@ -42,7 +42,7 @@ from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
 from vpr_compressed.offline.accuracy.acceptance import Verdict
 from vpr_compressed.offline.accuracy.calibrate import fit_calibration
-from vpr_compressed.offline.accuracy.follow import follow
+from vpr_compressed.offline.accuracy.calibrate import follow
 from vpr_compressed.offline.compression.compressor import Compressor
 from vpr_compressed.offline.compression.data import open_data
 from vpr_compressed.offline.compression.data import Place
