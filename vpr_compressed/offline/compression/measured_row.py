@@ -30,7 +30,7 @@ from vpr_compressed.model_file.report import file_report
 from vpr_compressed.model_file.report import TensorReport
 from vpr_compressed.model_file.spec import multiply_adds
 from vpr_compressed.offline.accuracy.agreement import agree
-from vpr_compressed.offline.accuracy.agreement import Agreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.accuracy.validation import ValidationSet
@@ -64,7 +64,7 @@ class MeasuredModel:
     decisions: Measurement | None
     parent: MeasuredModel | None
 
-    def agreement_with(self, parent: MeasuredModel) -> Agreement:
+    def agreement_with(self, parent: MeasuredModel) -> TeacherAgreement:
         """Return how far this model agrees with its parent."""
         return agree(parent.descriptors, self.descriptors, exclude=_EXCLUDE,
                      tolerance=_TOLERANCE)

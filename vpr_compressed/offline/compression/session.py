@@ -38,7 +38,7 @@ from vpr_compressed.model_file.model import write_model
 from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
 from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
-from vpr_compressed.offline.accuracy.follow import follow
+from vpr_compressed.offline.accuracy.calibrate import follow
 from vpr_compressed.offline.compression.compressor import Compressor
 from vpr_compressed.offline.compression.data import open_data
 from vpr_compressed.offline.compression.data import Origin
