@@ -22,14 +22,15 @@ graph here for the one that stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 from functools import lru_cache
 import hashlib
 from pathlib import Path
-import subprocess
 import sys
+from typing import Any
 
 from vpr_compressed import __version__
 from vpr_compressed.errors import VprError
@@ -43,8 +44,6 @@ from vpr_compressed.system.files import write_whole
 #: Graphs kept: one robot, a model or two, with and without rounded activations.
 _KEPT = 4
 MODULE = 'vpr_compressed.runtime.graph_cache'
-WHOLE, TRUNK = 'whole', 'trunk'
-ROUNDED, FLOAT = 'rounded', 'float'
 _LIMIT_S = 120.0
 #: What decides the graph of a model.
 _SOURCES = ('runtime/onnx_graph.py', 'runtime/integers.py', 'model_file/spec.py')
@@ -82,12 +81,11 @@ def prepare(path: Path, model: Model, *, trunk_only: bool) -> None:
     """
     if _cached(_key(model, trunk_only=trunk_only)) is not None:
         return
-    command = [sys.executable, '-m', MODULE, str(path), TRUNK if trunk_only else WHOLE,
-               ROUNDED if model.activations else FLOAT]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(  # noqa: S603 - this package itself
-            command, check=False, capture_output=True, timeout=_LIMIT_S,
-            env=processes.environment())
+    with contextlib.suppress(OSError, VprError):
+        processes.run_worker(
+            MODULE, {'path': str(path), 'trunk_only': trunk_only,
+                     'rounded': bool(model.activations)},
+            name='the process that builds a graph', limit_s=_LIMIT_S)
 
 
 def _key(model: Model, *, trunk_only: bool) -> str:
@@ -134,25 +132,19 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def main(arguments: Sequence[str]) -> int:
+def work(arguments: Mapping[str, Any]) -> Iterator[None]:
     """
-    Do it.
+    Build a graph and keep it.
 
-    :param arguments: model file, :data:`WHOLE` or :data:`TRUNK`, :data:`ROUNDED` or
-        :data:`FLOAT` activations
-    :returns: 0, or 1 with the reason on stderr
+    :param arguments: those of :func:`prepare`, with ``rounded`` for the activations
+    :raises VprError: if the model cannot be read or has no graph
     """
-    path, part, activations = arguments
-    try:
-        model = read_model(Path(path))
-        if activations == FLOAT:
-            model = dataclasses.replace(model, activations={})
-        graph_bytes(model, trunk_only=part == TRUNK, keep=True)
-    except VprError as error:
-        sys.stderr.write(f'{error}\n')
-        return 1
-    return 0
+    model = read_model(Path(arguments['path']))
+    if not arguments['rounded']:
+        model = dataclasses.replace(model, activations={})
+    graph_bytes(model, trunk_only=arguments['trunk_only'], keep=True)
+    yield None
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(processes.serve(work))
