@@ -34,14 +34,14 @@ from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import read_answers
 from vpr_compressed.offline.demo.judged_answers import Track
 from vpr_compressed.offline.demo.result import DemoResult
+from vpr_compressed.offline.live import ros_processes
+from vpr_compressed.offline.live.ros_processes import RosProcess
+from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
 from vpr_compressed.sources.image_files import image_files
-from vpr_compressed.system import ros_processes
 from vpr_compressed.system import terminal
-from vpr_compressed.system.ros_processes import RosProcess
-from vpr_compressed.system.ros_processes import running
 
 
 @dataclass(frozen=True, kw_only=True)
