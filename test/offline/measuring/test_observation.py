@@ -20,9 +20,6 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
-import subprocess
-import sys
-import time
 
 from bag_maker import bag_maker
 from bag_maker import POSES
@@ -59,7 +56,6 @@ from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.system import processes
-from vpr_compressed.system.machine import OtherLoad
 from vpr_compressed.system.processes import MeasurementCancelledError
 
 COUNT = 6
@@ -111,7 +107,7 @@ def test_a_child_sees_what_this_process_sees(
     assert not found.cached
     assert found.measurement.recalled == 0
     assert 1e6 < found.model_resident_bytes < found.measurement.resident_bytes < 1e9
-    assert 0 < found.load_s < 60
+    assert 0 < found.load_s < 600
     assert 0 <= found.others_cores <= (os.cpu_count() or 1)
 
 
@@ -336,19 +332,3 @@ def test_every_model_is_looked_at_before_any_work(tmp_path: Path, tiny_model_pat
         with pytest.raises(kind, match=message):
             find_models([tiny_model_path, tmp_path / f'{other}.vpr'], engine='onnxruntime',
                         threads=1)
-
-
-def test_load_of_others_is_told_from_the_own(tmp_path: Path) -> None:
-    """Own work does not count; that of a child, which is another process, does."""
-    load = OtherLoad()
-    end = time.process_time() + 0.5
-    while time.process_time() < end:
-        pass
-    quiet = load.cores()
-    load = OtherLoad()
-    subprocess.run([sys.executable, '-c', (
-        'import time\nend = time.process_time() + 0.7\n'
-        'while time.process_time() < end: pass')], check=True, cwd=tmp_path)
-    busy = load.cores()
-    assert busy > 0.3
-    assert quiet < (os.cpu_count() or 1) - 0.3
