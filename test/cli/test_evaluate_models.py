@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,17 +137,18 @@ def test_another_ground_truth_is_answered_without_a_child(
 
 
 def test_fewer_models_leave_no_picture_of_the_last_report(
-    walks: Path, models: list[Path], tmp_path: Path
+    folder: Path, walks: Path, models: list[Path], tmp_path: Path
 ) -> None:
     """A picture of a model that is not in the report any more would mislead."""
-    more = ('--tolerance-frames', '0', '--out', str(tmp_path))
-    assert main(arguments(walks, models[:2], *more)) == 0
-    assert (tmp_path / 'similarity_2.png').exists()
-    assert main(arguments(walks, models[:1], *more)) == 0
-    names = {entry.name for entry in tmp_path.iterdir()}
+    out = tmp_path / 'out'
+    shutil.copytree(folder, out)
+    assert {'similarity_2.png', 'costs.png'} <= {entry.name for entry in out.iterdir()}
+    assert main(arguments(
+        walks, models[:1], '--tolerance-frames', '0', '--out', str(out))) == 0
+    names = {entry.name for entry in out.iterdir()}
     assert 'similarity.png' in names
     assert not names & {'similarity_1.png', 'similarity_2.png', 'costs.png'}
-    values = read_report(tmp_path)
+    values = read_report(out)
     assert values['comparisons'] == []
     assert 'others' not in values['per_query'][0]
 
