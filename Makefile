@@ -58,14 +58,14 @@ test-jazzy: $(JAZZY_READY) ## run the node tests against ROS 2 Jazzy
 
 lint: $(TEST_READY) ## check style and complexity
 	$(BIN)/ruff check .
-	$(BIN)/flake8 vpr_compressed test launch benchmarks setup.py
+	$(BIN)/flake8 vpr_compressed test launch benchmarks tools setup.py
 
 types: $(TEST_READY) ## check types (strict outside ros/)
 	$(BIN)/mypy
 
 clean: ## remove build products and caches
 	rm -rf build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find vpr_compressed test launch -name __pycache__ -type d -prune -exec rm -rf {} +
+	find vpr_compressed test launch benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the virtual environments
 	rm -rf '$(VENV)' '$(JAZZY_VENV)'

@@ -28,6 +28,8 @@ _TESTS = ['pytest>=7.0']
 _OPENVINO = ['openvino>=2023.3']
 # Reads MATLAB files: published weights and the ground truth of some data sets.
 _SCIPY = ['scipy>=1.8']
+# The pages of the reports, which no node writes.
+_OFFLINE = ['Jinja2>=3.0']
 # Latitude and longitude to metres, for bags with NavSatFix poses.
 _UTM = ['utm>=0.7']
 
@@ -56,7 +58,8 @@ setup(
     name=package_name,
     version='0.4.0',
     packages=find_packages(exclude=['test', 'test.*']),
-    package_data={package_name: ['py.typed', 'models/*.vpr']},
+    package_data={package_name: [
+        'py.typed', 'models/*.vpr', 'offline/reports/templates/*.j2']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),
@@ -78,12 +81,15 @@ setup(
     extras_require={
         'ros-kilted': ros_wheels('kilted', '9.1.2', '2.3.0', '5.5.1'),
         'ros-jazzy': ros_wheels('jazzy', '7.1.6', '2.0.3', '5.3.6'),
+        'offline': _OFFLINE,
         'openvino': _OPENVINO,
         'scipy': _SCIPY,
         'utm': _UTM,
-        'train': [*_SCIPY, 'torch>=2.0', 'torchvision>=0.15', 'safetensors>=0.4'],
+        'train': [
+            *_OFFLINE, *_SCIPY, 'torch>=2.0', 'torchvision>=0.15', 'safetensors>=0.4'],
         'test': _TESTS,
         'dev': [
+            *_OFFLINE,
             *_OPENVINO,
             *_TESTS,
             *_UTM,

@@ -213,7 +213,7 @@ class Answers:
             'engine': self.values.get('engine', '')}
 
     def _answered(self, message: Any, info: Any) -> None:
-        from vpr_compressed.ros.conversions import stamp_to_ns
+        from vpr_compressed.sources.frames import stamp_to_ns
 
         stamp = stamp_to_ns(message.header.stamp)
         self.latency_ms[stamp] = (info['source_timestamp'] - stamp) / 1e6
@@ -269,7 +269,7 @@ def picture(case: Case) -> Any:
 
     from vpr_compressed.model_file.spec import PreprocessingSpec
     from vpr_compressed.ros.conversions import bytes_for_message
-    from vpr_compressed.ros.player.messages import image_message
+    from vpr_compressed.ros.conversions import image_message
     from vpr_compressed.runtime.parity import reference_images
 
     image = reference_images(PreprocessingSpec(width=case.width, height=case.height), 1)[0]

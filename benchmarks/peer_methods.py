@@ -260,11 +260,12 @@ def _squeezenet(weights: Path) -> tuple[Any, int]:
 
 def load_model(model: str, materials: Materials, _arrays: Arrays) -> Loaded:
     """Load a packaged model on the engine, or the float parent (``''``) on PyTorch."""
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
+    from vpr_compressed.offline.network.engines import TORCH
 
     extractor = load_extractor(
         Path(model) if model else materials.parent, threads=materials.threads,
-        engine=materials.engine if model else 'torch')
+        engine=materials.engine if model else TORCH)
     return Loaded(extractor.describe, extractor.model_bytes)
 
 

@@ -28,6 +28,8 @@ from typing import Any
 from benchmarks.peer_scores import compare
 from benchmarks.runtime import processor
 
+from vpr_compressed.runtime.engines import DEFAULT
+
 Row = dict[str, Any]
 #: A tenth, as the claim has it.
 _SHARE = 10
@@ -68,7 +70,7 @@ def command(found: Row) -> str:
         words.append('--parent out/train/model_fp32.vpr')
     words += [text for text, given in (
         ('--quick', found['quick']), (f'--engine {found["engine"]}', found[
-            'engine'] != 'onnxruntime')) if given]
+            'engine'] != DEFAULT)) if given]
     return ' '.join(words)
 
 

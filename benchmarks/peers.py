@@ -69,8 +69,9 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.ground_truth import from_file
 from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.measuring.observation import code_digest
-from vpr_compressed.runtime import check_engine
-from vpr_compressed.sources.folder import list_images
+from vpr_compressed.offline.network.engines import ALL_ENGINES
+from vpr_compressed.runtime.engines import DEFAULT
+from vpr_compressed.sources.image_files import image_files
 from vpr_compressed.system.machine import versions
 from vpr_compressed.system.processes import Worker
 from vpr_compressed.system.terminal import interval
@@ -152,7 +153,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> Namespace:
                         help='in the map that is searched (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=2, help='of each method (default: '
                         '%(default)s)')
-    parser.add_argument('--engine', default='onnxruntime',
+    parser.add_argument('--engine', default=DEFAULT,
                         help='that runs the packaged models (default: %(default)s)')
     parser.add_argument('--busy', action='store_true',
                         help='have the page say that the machine had other work')
@@ -177,14 +178,14 @@ def make_jobs(args: Namespace) -> list[Job]:
 
     :raises VprError: if images, models or weights are missing
     """
-    check_engine(args.engine)
+    ALL_ENGINES.check(args.engine)
     wanted = set(args.only or METHODS)
     if args.parent is None and not args.only:
         wanted.discard('netvlad_float')
     wanted |= {METHODS[key].base for key in wanted if METHODS[key].base}
     materials = Materials(weights=args.data / 'weights', parent=args.parent, engine=args.engine,
                           threads=args.threads)
-    walks = {name: tuple(map(str, list_images(args.data / name)[:args.walk_images]))
+    walks = {name: tuple(map(str, image_files(args.data / name)[:args.walk_images]))
              for pair in pairs(args) for name in pair[1:3]}
     camera = walks[CAMERA][::max(1, len(walks[CAMERA]) // _CAMERA_IMAGES)][:_CAMERA_IMAGES]
     fit_images = training_images(args)

@@ -56,15 +56,17 @@ from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.offline.measuring.race import Entrant
 from vpr_compressed.offline.measuring.race import Finisher
 from vpr_compressed.offline.measuring.race import race
+from vpr_compressed.offline.network.engines import ALL_ENGINES
+from vpr_compressed.offline.network.engines import TORCH
 from vpr_compressed.offline.reports.figures import finish
 from vpr_compressed.offline.reports.figures import new_axes
 from vpr_compressed.offline.reports.figures import RIGHT
 from vpr_compressed.offline.reports.figures import set_title
 from vpr_compressed.offline.reports.figures import WITHHELD
-from vpr_compressed.runtime import installed_engines
+from vpr_compressed.runtime.engines import ENGINES
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOAT_ENGINES = ('torch', 'onnxruntime', 'openvino', 'opencv')
+FLOAT_ENGINES = (TORCH, *ENGINES.names)
 PROPER = {'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO', 'opencv': 'OpenCV'}
 LARGE = PreprocessingSpec(width=640, height=480)
 
@@ -120,9 +122,10 @@ def main() -> int:
 
 def run(title: str, networks: list[Network], threads: int, rounds: int) -> Found:
     """Let the networks race and print their table."""
+    installed = ALL_ENGINES.installed()
     runners = [
         Entrant(name=network.name, model=network.path, engine=engine, threads=threads)
-        for network in networks for engine in network.engines if engine in installed_engines()]
+        for network in networks for engine in network.engines if engine in installed]
     print(f'{title}, {threads} threads: {len(runners)} entrants', flush=True)
     results = race(runners, rounds=rounds)
     found: Found = {'group': title, 'threads': threads, 'rounds': rounds, 'rows': [
@@ -196,7 +199,8 @@ def vgg16(folder: Path) -> list[Network]:
     def add(name: str, model: Model, *, integers: bool) -> None:
         path = folder / f'{name.replace(" ", "_")}.vpr'
         write_model(path, model)
-        engines = ('onnxruntime', 'openvino') if integers else FLOAT_ENGINES
+        engines = FLOAT_ENGINES if not integers else tuple(
+            name for name in ENGINES.names if ENGINES.kind(name).integers)
         networks.append(Network(name, path, engines))
 
     for dimension, halved in ((4096, False), (512, False), (512, True)):
@@ -241,7 +245,7 @@ def as_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     whole = [row for row in rows if row['name'] == rows[0]['name'] and not row['error']]
     if not whole:
         return [*lines, '| all failed |' + ' |' * 11]
-    torch = next((row for row in whole if row['engine'] == 'torch'), whole[0])
+    torch = next((row for row in whole if row['engine'] == TORCH), whole[0])
     best = min(whole, key=lambda row: row['p50_ms'])
     for row in rows:
         if row['error']:

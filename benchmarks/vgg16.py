@@ -253,12 +253,12 @@ def calibrate(model: Model, images: NDArray[np.float32]) -> dict[str, Any]:
 
 def parity(model: Model, images: NDArray[np.float32]) -> Row:
     """Return the least cosine between torch and ONNX Runtime on the images."""
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
 
     weights = {name: model.float_tensor(name) for name in model.tensors}
     reference = torch_descriptors(model.spec, weights, images, model.activations)
     del weights
-    engine = load_engine(model)
+    engine = ENGINES.load(model)
     found = np.stack([engine.describe(image[np.newaxis]) for image in images])
     return {'torch_against_onnxruntime': float((reference * found).sum(axis=1).min())}
 

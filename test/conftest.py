@@ -12,12 +12,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Fixtures shared by all tests: seeded randomness, a small real model, optional real data."""
+"""
+What all tests share: a small real model, randomness, real data, modules of missing packages.
+
+A test module imports what it needs at its top, optional packages as well. Where one is missing,
+each of its tests counts as skipped, and no other module is affected.
+"""
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 import os
 from pathlib import Path
+import re
 
 # Message setters accept nonsense silently unless this is set before rclpy is imported.
 os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
@@ -28,6 +36,60 @@ import pytest  # noqa: E402
 from tiny_model import make_tiny_model  # noqa: E402
 
 from vpr_compressed.model_file.model import write_model  # noqa: E402
+
+#: Packages a machine may lack, and where they come from.
+OPTIONAL = {
+    r'torch|torchvision|safetensors': 'the extra "train"',
+    r'scipy|utm|openvino': 'an extra of its name',
+    r'rclpy|launch|launch_ros|\w+_(msgs|srvs|interfaces)': 'ROS 2 ("make setup", or source one)',
+}
+
+
+class SkippedTest(pytest.Item):
+    """A test whose module cannot be imported here."""
+
+    def __init__(self, *, package: str, origin: str, **given: object) -> None:
+        super().__init__(**given)
+        self.package, self.origin = package, origin
+
+    def runtest(self) -> None:
+        """Say why it does not run."""
+        pytest.skip(f'{self.package} is not installed; it comes with {self.origin}')
+
+
+class TestModule(pytest.Module):
+    """A test module that may need optional packages."""
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """Yield its tests; skipped ones, parameters not counted, where a package is missing."""
+        try:
+            yield from super().collect()
+        except self.CollectError as error:
+            cause = error.__cause__
+            if not isinstance(cause, ModuleNotFoundError):
+                raise
+            package = str(cause.name).partition('.')[0]
+            origin = next(
+                (text for names, text in OPTIONAL.items() if re.fullmatch(names, package)), None)
+            if origin is None:
+                raise
+            for node in ast.parse(self.path.read_text(encoding='utf-8')).body:
+                if isinstance(node, ast.FunctionDef) and node.name.startswith('test_'):
+                    yield SkippedTest.from_parent(
+                        self, name=node.name, package=package, origin=origin)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module:
+    """
+    Collect each test module by itself.
+
+    The hook of launch_testing imports modules while it collects their folder, so that one which
+    skips itself or fails ends the folder. It is not asked: no test here is a launch test.
+    """
+    return TestModule.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ('vpr_compressed', 'test', 'launch', 'benchmarks')
+FOLDERS = ('vpr_compressed', 'test', 'launch', 'benchmarks', 'tools')
 SOURCES = sorted([ROOT / 'setup.py', *(
     path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))])
 HEADER = """\

@@ -24,7 +24,7 @@ import sys
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECKED = ('vpr_compressed', 'test', 'launch', 'benchmarks', 'setup.py')
+CHECKED = ('vpr_compressed', 'test', 'launch', 'benchmarks', 'tools', 'setup.py')
 
 
 @pytest.mark.flake8

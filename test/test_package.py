@@ -46,6 +46,8 @@ THIRD_PARTIES = {
     'tqdm': ('tqdm', 'python3-tqdm'),
     'yaml': ('PyYAML', 'python3-yaml'),
 }
+# The workshop's, never a node's: the extra "offline" for pip, a key for rosdep.
+OFFLINE = {'jinja2': ('Jinja2', 'python3-jinja2')}
 # Needed to train, never on a robot: extras for pip, nothing for rosdep.
 TRAINING = {'torch', 'torchvision', 'safetensors'}
 # Engines and readers a robot may have: extras of their own names.
@@ -126,15 +128,22 @@ def test_every_import_is_declared_for_pip_and_rosdep(
         manifest: ElementTree.Element, setup_arguments: dict[str, Any]) -> None:
     """A clean machine gets what the code imports, whichever way it installs."""
     needed = requirement_names(setup_arguments['install_requires'])
-    training = requirement_names(setup_arguments['extras_require']['train'])
+    extras = {name: requirement_names(requirements)
+              for name, requirements in setup_arguments['extras_require'].items()}
     keys = {node.text for node in manifest.findall('exec_depend')}
     for top, path in imported_tops('vpr_compressed', 'launch'):
         if ROS_PACKAGES.fullmatch(top):
             assert top in keys, f'{path.name} imports {top}, package.xml does not list it'
         elif top in TRAINING:
-            assert top in training, f'{path.name} imports {top}, the extra "train" lacks it'
+            assert top in extras['train'], (
+                f'{path.name} imports {top}, the extra "train" lacks it')
         elif top in OPTIONAL:
-            assert top in requirement_names(setup_arguments['extras_require'][top])
+            assert top in extras[top]
+        elif top in OFFLINE:
+            requirement, key = OFFLINE[top]
+            assert path.is_relative_to(PACKAGE / 'offline'), f'{path} imports {top}'
+            assert all(requirement in extras[name] for name in ('offline', 'train', 'dev'))
+            assert key in keys, f'package.xml does not list {key}'
         else:
             assert top in THIRD_PARTIES, f'{path.name} imports {top}: enter it into THIRD_PARTIES'
             requirement, key = THIRD_PARTIES[top]
@@ -148,7 +157,7 @@ def test_nothing_is_required_that_no_code_imports(
     tops = {top for top, _ in imported_tops('vpr_compressed', 'launch')}
     wanted = {requirement for top, (requirement, _) in THIRD_PARTIES.items() if top in tops}
     assert requirement_names(setup_arguments['install_requires']) == wanted
-    keys = {key for top, (_, key) in THIRD_PARTIES.items() if top in tops and key}
+    keys = {key for top, (_, key) in {**THIRD_PARTIES, **OFFLINE}.items() if top in tops and key}
     ros = {top for top in tops if ROS_PACKAGES.fullmatch(top)}
     listed = {node.text for node in manifest.findall('exec_depend')} - NOT_SEEN_IN_IMPORTS
     assert listed == (keys | ros) - NOT_SEEN_IN_IMPORTS
@@ -156,7 +165,9 @@ def test_nothing_is_required_that_no_code_imports(
 
 def test_run_time_requires_nothing_of_training(setup_arguments: dict[str, Any]) -> None:
     """A robot does not pay for torch."""
-    assert not requirement_names(setup_arguments['install_requires']) & (TRAINING | OPTIONAL)
+    offline = {requirement for requirement, _ in OFFLINE.values()}
+    assert not requirement_names(setup_arguments['install_requires']) & (
+        TRAINING | OPTIONAL | offline)
 
 
 @pytest.mark.parametrize('distribution', ['kilted', 'jazzy'])
@@ -216,6 +227,9 @@ def test_model_files_and_type_marker_travel_with_the_package(
     packaged = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
     assert PACKAGE / 'py.typed' in packaged
     assert set(PACKAGE.glob('models/*')) <= packaged
+    templates = set((PACKAGE / 'offline/reports/templates').iterdir())
+    assert templates
+    assert templates <= packaged
 
 
 def test_all_sub_packages_are_found(setup_arguments: dict[str, Any]) -> None:

@@ -23,21 +23,19 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from benchmarks import peer_page
+from benchmarks import peer_picture
+from benchmarks import peer_scores
+from benchmarks import peers
+from benchmarks.peer_registry import METHODS
+from benchmarks.peer_worker import make_search
 import cv2
 import numpy as np
 import pytest
+import scipy  # noqa: F401
+import torch  # noqa: F401
 
-pytest.importorskip('torch', reason='centres are fitted with torch (train extra)')
-pytest.importorskip('scipy', reason='the paired comparison needs scipy (train extra)')
-
-from benchmarks import peer_page  # noqa: E402, I100
-from benchmarks import peer_picture  # noqa: E402
-from benchmarks import peer_scores  # noqa: E402
-from benchmarks import peers  # noqa: E402
-from benchmarks.peer_registry import METHODS  # noqa: E402
-from benchmarks.peer_worker import make_search  # noqa: E402
-
-from vpr_compressed.offline.accuracy.ground_truth import from_tolerance  # noqa: E402
+from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 
 WALKS = ('gardens_point/day_left', 'gardens_point/day_right', 'gardens_point/night_right',
          'corridor/ref', 'corridor/query')

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import subprocess
 import sys
 
@@ -27,6 +28,8 @@ from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
+from vpr_compressed.images.pixels import rgb_from_encoded
+from vpr_compressed.images.thumbnail import thumbnail_jpeg
 from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
@@ -268,3 +271,45 @@ def test_importing_the_recognizer_stays_light() -> None:
     result = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize(('width', 'shape'), [(160, (90, 160)), (40, (22, 40)), (0, None)])
+def test_a_keyframe_is_stored_with_a_small_picture(
+    width: int, shape: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    """Of the image's shape and colours; a place that is only recognised stores nothing."""
+    image = np.zeros((360, 640, 3), np.uint8)
+    image[:, :] = 200, 100, 20
+    config = RecognizerConfig(thumbnail_width=width)
+    with PlaceMap.create(
+            tmp_path / 'map', descriptor_id='fake', dimension=DIMENSION) as place_map:
+        recognizer = Recognizer(FakeExtractor(), place_map, config)
+        assert recognizer.process(image, stamp_ns=0).added is None
+        recognizer.mapping = True
+        added = recognizer.process(image, stamp_ns=SECOND).added
+        assert added is not None
+        data = place_map.thumbnail(added.keyframe_id)
+        assert place_map.thumbnail_bytes == (0 if data is None else len(data))
+    if shape is None:
+        assert data is None
+        return
+    assert data is not None
+    small = rgb_from_encoded(data, name='thumbnail')
+    assert small.shape == (*shape, 3)
+    assert np.abs(small.astype(int) - image[0, 0]).max() < 8
+
+
+def test_a_map_in_memory_stores_no_pictures() -> None:
+    """They would take more memory than everything else of a place."""
+    recognizer = new_recognizer(RecognizerConfig(thumbnail_width=160))
+    recognizer.mapping = True
+    recognizer.process(image_of(1), stamp_ns=0)
+    assert recognizer._map.thumbnail_bytes == 0
+
+
+def test_a_picture_is_never_made_larger() -> None:
+    """A camera of 80 pixels is small enough; a strip keeps a row."""
+    small = rgb_from_encoded(thumbnail_jpeg(np.zeros((60, 80, 3), np.uint8), 160), name='small')
+    assert small.shape == (60, 80, 3)
+    strip = rgb_from_encoded(thumbnail_jpeg(np.zeros((2, 800, 3), np.uint8), 160), name='strip')
+    assert strip.shape == (1, 160, 3)

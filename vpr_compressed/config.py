@@ -16,8 +16,9 @@
 Strict loading of frozen dataclasses from mappings and YAML; knows no concrete configuration.
 
 Every configuration in this package is a frozen, keyword-only dataclass whose fields carry
-their help text in ``metadata['doc']``. The command line, the YAML files and the ROS
-parameters are all made from those fields, so a default exists in exactly one place.
+their help text in ``metadata['doc']``, and their bounds beside it. The command line, the YAML
+files and the ROS parameters are all made from those fields, so a default exists in exactly one
+place; :class:`Bounded` checks the bounds, however a configuration is made.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import difflib
+import math
+from numbers import Real
 from pathlib import Path
 import types
 import typing
@@ -42,10 +45,31 @@ def option(default: Any, doc: str, **metadata: Any) -> Any:
 
     :param default: default value
     :param doc: one sentence for ``--help`` and ``ros2 param describe``, with the unit
-    :param metadata: further facts, e.g. ``minimum``, ``maximum``, ``choices``
+    :param metadata: bounds, for each item of a tuple: ``minimum``, ``above`` (exclusive),
+        ``maximum``; all allowed values: ``choices``; further facts for whoever reads them
     :returns: a dataclass field
     """
     return dataclasses.field(default=default, metadata={'doc': doc, **metadata})
+
+
+def required(doc: str, **metadata: Any) -> Any:
+    """Declare a field that has no default; otherwise as :func:`option`."""
+    return option(dataclasses.MISSING, doc, **metadata)
+
+
+class Bounded:
+    """
+    Base of a dataclass whose values lie within the bounds that its fields state.
+
+    A subclass with checks of its own calls ``super().__post_init__()`` before them.
+
+    :raises ConfigError: naming field, value and bounds
+    """
+
+    def __post_init__(self) -> None:
+        described: Any = self  # typeshed wants a dataclass
+        for field in dataclasses.fields(described):
+            check_range(field.name, getattr(self, field.name), field.metadata)
 
 
 def suggest(key: str, known: typing.Iterable[str]) -> str:
@@ -80,19 +104,24 @@ def config_from_mapping(config_type: type[ConfigT], values: Mapping[str, object]
         raise ConfigError(f'{config_type.__name__} is incomplete: {error}') from error
 
 
-def check_range(name: str, value: object, metadata: Mapping[str, Any]) -> None:
+def check_range(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     """
-    Refuse a value outside ``minimum``, ``maximum`` or ``choices`` of its field.
+    Refuse a value outside the bounds of its field, and a number that is not finite.
 
+    :param metadata: as :func:`option` takes it; None is within all bounds
     :raises ConfigError: naming the allowed values
     """
     choices = metadata.get('choices')
     if choices is not None and value not in choices:
         raise ConfigError(f'{name} is {value!r}; choose one of {", ".join(map(repr, choices))}')
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        low, high = metadata.get('minimum'), metadata.get('maximum')
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            raise ConfigError(f'{name} is {value!r}, it must lie in [{low}, {high}]')
+    low, above, high = (metadata.get(key) for key in ('minimum', 'above', 'maximum'))
+    for item in value if isinstance(value, tuple) else (value,):
+        if _is_number(item):
+            if not ((-math.inf < item < math.inf) and (low is None or item >= low)
+                    and (above is None or item > above) and (high is None or item <= high)):
+                raise ConfigError(f'{name} is {value}, it must {_in_words(low, above, high)}')
+        elif item is not None and (low, above, high) != (None, None, None):
+            raise ConfigError(f'{name} is {value!r}, it must be a number')
 
 
 def read_yaml(path: Path) -> Any:
@@ -109,6 +138,20 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f'cannot read {path}: {error.strerror}') from error
     except yaml.YAMLError as error:
         raise ConfigError(f'{path} is not valid YAML: {error}') from error
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _in_words(low: object, above: object, high: object) -> str:
+    """Return what a number must do to lie within bounds; None is no bound."""
+    if high is not None and (low is not None or above is not None):
+        return f'lie in {f"[{low}" if above is None else f"({above}"}, {high}]'
+    words = [f'{text} {bound}' for text, bound in (
+        ('at least', low), ('above', above), ('at most', high)) if bound is not None]
+    return f'be {words[0] if words else "finite"}'
 
 
 def _convert(name: str, value: object, hint: Any) -> Any:

@@ -36,6 +36,7 @@ from vpr_compressed.consistency import NS_PER_S
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
+from vpr_compressed.images.thumbnail import thumbnail_jpeg
 from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Candidate
@@ -88,6 +89,9 @@ class RecognizerConfig:
     keyframe_max_similarity: float = option(
         1.0, 'while mapping: images more similar than this to the last keyframe are left out; '
         '1 does not look', minimum=-1.0, maximum=1.0)
+    thumbnail_width: int = option(
+        160, 'while mapping: width in pixels of the small picture stored with a keyframe in the '
+        'map file (about 4 kB); 0 stores none', minimum=0, maximum=1920)
 
     def __post_init__(self) -> None:
         """Refuse nonsense."""
@@ -99,6 +103,8 @@ class RecognizerConfig:
         for name in ('exclude_recent_s', 'keyframe_min_interval_s', 'keyframe_min_distance_m'):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
                 raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
+        if self.thumbnail_width < 0:
+            raise ConfigError(f'thumbnail_width must be at least 0, got {self.thumbnail_width}')
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,8 @@ class Recognizer:
         added = None
         if self.mapping and self._is_new(descriptor, stamp_ns, pose):
             added = self._map.add(
-                descriptor, stamp_ns=stamp_ns, pose=pose, external_id=external_id, name=name)
+                descriptor, stamp_ns=stamp_ns, pose=pose, external_id=external_id, name=name,
+                thumbnail=self._thumbnail(image))
             self._last = _LastKeyframe(added, descriptor)
         confidence = self._extractor.calibration.confidence
         return Recognition(
@@ -202,6 +209,11 @@ class Recognizer:
             confidences=tuple(confidence(c.similarity) for c in candidates), match=match,
             added=added, inference_ms=(described - started) * 1e3,
             search_ms=(searched - described) * 1e3)
+
+    def _thumbnail(self, image: ImageArray) -> bytes | None:
+        """Return the picture of a new keyframe; a map in memory would grow too much by it."""
+        width = self._config.thumbnail_width
+        return thumbnail_jpeg(image, width) if width and self._map.path else None
 
     def _search(self, descriptor: DescriptorArray, stamp_ns: int) -> list[Candidate]:
         """Return the best candidates; while mapping without what was just seen."""

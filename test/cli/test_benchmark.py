@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from vpr_compressed.cli.main import main
-from vpr_compressed.runtime import installed_engines
+from vpr_compressed.offline.network.engines import ALL_ENGINES
 
 
 def test_models_engines_and_threads_are_compared(
@@ -89,5 +89,5 @@ def test_all_installed_engines_take_part_by_default() -> None:
     parser = ArgumentParser()
     benchmark.add_arguments(parser)
     found = benchmark.entrants(parser.parse_args([]))
-    assert [entrant.engine for entrant in found] == installed_engines()
+    assert [entrant.engine for entrant in found] == ALL_ENGINES.installed()
     assert {entrant.name for entrant in found} == {'default'}

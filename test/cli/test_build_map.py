@@ -25,6 +25,7 @@ from bag_maker import START
 import pytest
 
 from vpr_compressed.cli.main import main
+from vpr_compressed.images.jpeg import START as START_OF_JPEG
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 
@@ -105,6 +106,20 @@ def test_shortest_interval_thins_the_map(
     path = tmp_path / 'site.vprmap'
     assert build(walks / 'day', path, tiny_model_path, '--min-interval-s', '1') == 0
     assert names_in(path) == [f'{place}.png' for place in range(0, 12, 2)]
+
+
+@pytest.mark.parametrize(('more', 'stored'), [
+    ([], True), (['--thumbnail-width', '8'], True), (['--thumbnail-width', '0'], False)])
+def test_places_are_stored_with_a_small_picture(
+    more: list[str], stored: bool, walks: Path, tmp_path: Path, tiny_model_path: Path
+) -> None:
+    """Unless they are not wanted."""
+    path = tmp_path / 'site.vprmap'
+    assert build(walks / 'day', path, tiny_model_path, *more) == 0
+    with PlaceMap.open(path) as place_map:
+        data = [place_map.thumbnail(k.keyframe_id) for k in place_map.keyframes()]
+        assert place_map.thumbnail_bytes == sum(len(one or b'') for one in data)
+    assert all((one or b'').startswith(START_OF_JPEG) == stored for one in data)
 
 
 def test_existing_map_is_kept_unless_told_otherwise(

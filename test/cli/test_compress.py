@@ -34,20 +34,19 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
+import torch
 
-pytest.importorskip('torch', reason='compressing needs torch (train extra)')
-
-from vpr_compressed.cli import compress  # noqa: E402
-from vpr_compressed.cli.main import main  # noqa: E402
-from vpr_compressed.model_file.model import read_model  # noqa: E402
-from vpr_compressed.offline.compression import session  # noqa: E402
-from vpr_compressed.offline.compression.measured_row import Measured  # noqa: E402
-from vpr_compressed.offline.compression.recipe import describe  # noqa: E402
-from vpr_compressed.offline.compression.recipe import load_recipe  # noqa: E402
-from vpr_compressed.offline.measuring.labelled_sets import ModelFacts  # noqa: E402
-from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
-from vpr_compressed.runtime.parity import check_parity  # noqa: E402
-from vpr_compressed.system.processes import MeasurementCancelledError  # noqa: E402
+from vpr_compressed.cli import compress
+from vpr_compressed.cli.main import main
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.offline.compression import session
+from vpr_compressed.offline.compression.measured_row import Measured
+from vpr_compressed.offline.compression.recipe import describe
+from vpr_compressed.offline.compression.recipe import load_recipe
+from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
+from vpr_compressed.runtime.extractor import load_extractor
+from vpr_compressed.runtime.parity import check_parity
+from vpr_compressed.system.processes import MeasurementCancelledError
 
 IMAGES = 60
 KIND = 'sensor_msgs/msg/CompressedImage'
@@ -188,9 +187,9 @@ def test_the_model_is_small_and_runs(site: Site, whole: tuple[Path, str]) -> Non
     assert model.calibration != parent.calibration
     zeros = (model.float_tensor('projection.weight') == 0).mean()
     assert 0.5 <= zeros < 0.6
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
 
-    parity = check_parity(model, load_engine(model))
+    parity = check_parity(model, ENGINES.load(model))
     assert parity is not None
     assert parity > 0.9999
 
@@ -287,8 +286,6 @@ def test_a_stop_that_could_not_be_saved_is_said(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The disk is full when ctrl-C is pressed: what was trained is lost."""
-    import torch
-
     def full(_state: Any, _part: Path) -> None:
         """Fail as torch does."""
         raise RuntimeError('unexpected pos 64 vs 0')

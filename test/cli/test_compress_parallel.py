@@ -24,11 +24,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch  # noqa: F401
 
-pytest.importorskip('torch', reason='compressing needs torch (train extra)')
-
-from vpr_compressed.model_file.model import read_model  # noqa: E402
-from vpr_compressed.model_file.tensors import QuantizedTensor  # noqa: E402
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.tensors import QuantizedTensor
 
 RECIPE = """
 held_out: 0.4

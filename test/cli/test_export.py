@@ -35,7 +35,7 @@ from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.tensors import ActivationRange
-from vpr_compressed.runtime.extractor import load_extractor
+from vpr_compressed.offline.network.engines import load_extractor
 
 
 def picture(rng: np.random.Generator) -> NDArray[np.uint8]:

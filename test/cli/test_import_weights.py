@@ -22,15 +22,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import scipy  # noqa: F401
+from tiny_checkpoints import make_foreign
+import torch  # noqa: F401
 
-pytest.importorskip('torch', reason='checkpoints are read with torch (train extra)')
-pytest.importorskip('scipy', reason='MATLAB files are read with scipy (scipy extra)')
-
-from tiny_checkpoints import make_foreign  # noqa: E402
-
-from vpr_compressed.cli.main import main  # noqa: E402
-from vpr_compressed.model_file.model import read_model  # noqa: E402
-from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
+from vpr_compressed.cli.main import main
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.runtime.extractor import load_extractor
 
 RECIPE = """
 held_out: 0.5
@@ -166,7 +164,7 @@ def test_pca_is_learned_from_images_and_calibrated(
     (['patch.pth.tar', '--family', 'mat'], 'is a PyTorch file'),
     (['patch.pth.tar', '--family', 'patch-netvald'], "did you mean 'patch-netvlad'"),
     (['patch.pth.tar', '--width', '8'], 'too small'),
-    (['patch.pth.tar', '--width', '0'], 'needs 1x1 or more'),
+    (['patch.pth.tar', '--width', '0'], 'width is 0, it must be at least 1'),
     (['patch.pth.tar', '--calibrate', 'images', 'images', 'nowhere.json'], 'nowhere.json'),
     (['nowhere.pth'], 'no checkpoint at'),
     (['images'], 'cannot read'),

@@ -29,7 +29,7 @@ from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Pose
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.parity import describe_reference
 
 
@@ -40,7 +40,8 @@ def map_path(tmp_path: Path) -> Path:
     with PlaceMap.create(
             path, descriptor_id='0123456789abcdef', dimension=4, model_name='toy') as place_map:
         place_map.begin_session('monday')
-        place_map.add(np.eye(4, dtype=np.float32)[0], stamp_ns=1_500_000_000)
+        place_map.add(np.eye(4, dtype=np.float32)[0], stamp_ns=1_500_000_000,
+                      thumbnail=bytes(3000))
         place_map.add(np.eye(4, dtype=np.float32)[1], stamp_ns=2_000_000_000,
                       pose=Pose(position_m=(1.0, 2.0, 0.0)))
         place_map.begin_session('tuesday')
@@ -85,7 +86,7 @@ def test_model_as_json_is_complete(
 def checked_path(tmp_path: Path) -> Path:
     """Return a model that holds the descriptors of its reference images."""
     model = make_tiny_model()
-    found = describe_reference(load_engine(model, threads=1), model.preprocessing)
+    found = describe_reference(ENGINES.load(model, threads=1), model.preprocessing)
     path = tmp_path / 'checked.vpr'
     write_model(path, dataclasses.replace(model, reference=found.astype(np.float16)))
     return path
@@ -137,6 +138,7 @@ def test_map_is_shown_with_its_sessions(
     assert 'kind map' in lines
     assert 'places 2' in lines
     assert 'model name toy' in lines
+    assert 'thumbnail bytes 3.0 kB' in lines
     assert '1 monday 2 1 1.500 s 2.000 s' in lines
     assert '2 tuesday 0 0 - -' in lines
 

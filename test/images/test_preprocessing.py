@@ -145,7 +145,8 @@ def test_the_spec_survives_its_file_header() -> None:
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'width': 0}, 'width'), ({'height': -1}, 'height'), ({'width': 3.5}, 'width'),
-    ({'std': [1.0, 0.0, 1.0]}, 'std must be above 0'), ({'mean': [0.5, 0.5]}, 'needs 3 values'),
+    ({'std': [1.0, 0.0, 1.0]}, r'std is \(1.0, 0.0, 1.0\), it must be above 0'),
+    ({'mean': [0.5, 0.5]}, 'needs 3 values'),
     ({'mean': [0.5, 0.5, float('nan')]}, 'finite'), ({'widht': 3}, "did you mean 'width'"),
 ])
 def test_an_impossible_spec_is_refused(changes: dict[str, object], message: str) -> None:

@@ -249,19 +249,34 @@ def test_a_full_disk_leaves_no_file(limit: int, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOSPC of the system itself: an unfinished file is a link to a device that is full."""
+    if not Path('/dev/full').exists():
+        pytest.skip('needs /dev/full')
+    write = Path.write_bytes
+
+    def write_to_full_device(path: Path, data: bytes) -> int:
+        path.symlink_to('/dev/full')
+        return write(path, data)
+
+    monkeypatch.setattr(Path, 'write_bytes', write_to_full_device)
+
+
+@pytest.mark.usefixtures('full_disk')
 def test_no_space_left_leaves_no_file(tmp_path: Path) -> None:
-    """ENOSPC of the system itself: the unfinished file is a link to a device that is full."""
-    (tmp_path / 'model.vpr.part').symlink_to('/dev/full')
+    """The error says why."""
     with pytest.raises(ModelFileError, match=r'cannot write .*No space left'):
         write_model(tmp_path / 'model.vpr', make_tiny_model())
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_model_survives_a_full_disk(tmp_path: Path) -> None:
+def test_an_existing_model_survives_a_full_disk(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Overwriting fails without touching the file that is there."""
     write_model(tmp_path / 'model.vpr', make_tiny_model(1))
-    (tmp_path / 'model.vpr.part').symlink_to('/dev/full')
+    request.getfixturevalue('full_disk')
     with pytest.raises(ModelFileError, match='No space left'):
         write_model(tmp_path / 'model.vpr', make_tiny_model(2), overwrite=True)
     assert read_model(tmp_path / 'model.vpr').descriptor_id == make_tiny_model(1).descriptor_id

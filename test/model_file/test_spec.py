@@ -47,7 +47,7 @@ def test_tensor_shapes_follow_channels_and_groups() -> None:
 
 @pytest.mark.parametrize(('change', 'message'), [
     ({'layers': ()}, 'needs layers'),
-    ({'clusters': 0}, 'clusters >= 1'),
+    ({'clusters': 0}, 'clusters is 0, it must be at least 1'),
     ({'layers': (Layer(name='a', op='conv', inputs=('b',), channels=4),)}, "layer 'a' uses"),
     ({'layers': (Layer(name='a', op='max_pool', inputs=('image',), channels=4),)},
      'cannot turn 3 channels into 4'),

@@ -153,8 +153,10 @@ def test_removed_keyframes_take_their_picture_along(rng: np.random.Generator) ->
     """Nothing is left of a removed place."""
     place_map = new_map(None)
     place_map.add(unit(rng, 1)[0], stamp_ns=0, thumbnail=b'jpeg')
+    assert place_map.thumbnail_bytes == 4
     place_map.remove([1])
     assert place_map.thumbnail(1) is None
+    assert place_map.thumbnail_bytes == 0
 
 
 def test_only_the_recent_part_of_the_current_session_is_excluded(
@@ -405,7 +407,7 @@ READ_UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 path = Path(sys.argv[1])
 if os.geteuid() == 0:  # permissions do not hold root back
     os.setuid(65534)
@@ -457,7 +459,7 @@ ADD_FOREVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from vpr_compressed.map_store import PlaceMap
+from vpr_compressed.place_map.place_map import PlaceMap
 rng = np.random.default_rng(1)
 place_map = PlaceMap.create(Path(sys.argv[1]), descriptor_id='model-a', dimension=32)
 while True:

@@ -15,8 +15,7 @@
 """
 Fixtures of the tests that need rclpy.
 
-The parts that import it are in ``ros_harness``, so that this file loads without ROS 2 too and
-can say why the test modules are skipped.
+The parts that import it are in ``ros_harness``, so that this file loads without ROS 2 too.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 import os
 from pathlib import Path
 import sys
@@ -50,23 +48,6 @@ os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 sys.path.insert(0, str(Path(__file__).parent))
 
 NS = 1_000_000_000
-
-
-class WithoutRos(pytest.Module):
-    """A test module that cannot be imported here."""
-
-    def collect(self) -> list[pytest.Item]:
-        """Skip all of it with the reason."""
-        pytest.skip('rclpy is not installed: "make setup", or source a ROS 2 installation')
-
-
-def pytest_pycollect_makemodule(
-    module_path: Path, parent: pytest.Collector
-) -> pytest.Module | None:
-    """Collect the test modules only where rclpy is."""
-    if find_spec('rclpy') is None:
-        return WithoutRos.from_parent(parent, path=module_path)
-    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -131,9 +112,12 @@ def node_process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 
     made: list[NodeProcess] = []
 
-    def make(module: str = 'place_recognition.node', **parameters: object) -> NodeProcess:
+    def make(
+        module: str = 'place_recognition.node', *, hears_sigint: bool = True, **parameters: object
+    ) -> NodeProcess:
         named = {name.replace('__', '.'): value for name, value in parameters.items()}
-        made.append(NodeProcess(module, tmp_path / f'node{len(made)}.log', named))
+        made.append(NodeProcess(
+            module, tmp_path / f'node{len(made)}.log', named, hears_sigint=hears_sigint))
         return made[-1]
 
     yield make

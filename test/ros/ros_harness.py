@@ -41,6 +41,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import PointCloud2
+from signals import popen_with_sigint
 from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
@@ -49,10 +50,10 @@ from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.records import ImageArray
 from vpr_compressed.ros.conversions import bytes_for_message
 from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.conversions import image_message
 from vpr_compressed.ros.conversions import matches_from_cloud
-from vpr_compressed.ros.conversions import stamp_to_ns
 from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
-from vpr_compressed.ros.player.messages import image_message
+from vpr_compressed.sources.frames import stamp_to_ns
 
 ROOT = Path(vpr_compressed.__file__).parents[1]
 TIMEOUT_S = 60.0
@@ -79,6 +80,39 @@ class PixelExtractor:
         small = cv2.resize(image, (8, 6), interpolation=cv2.INTER_AREA).astype(np.float32)
         vector = small.ravel() - small.mean() + 1e-3
         return vector / np.float32(np.linalg.norm(vector))
+
+
+class GatedExtractor(PixelExtractor):
+    """An engine as slow as the test wants: after ``hold``, images wait until they may go on."""
+
+    def __init__(self) -> None:
+        """Start with the gate open."""
+        super().__init__()
+        self.busy = threading.Event()
+        self._held = False
+        self._permits = threading.Semaphore(0)
+
+    def hold(self) -> None:
+        """Stop at the next image, which makes the engine busy."""
+        self.busy.clear()
+        self._held = True
+
+    def go_on_once(self) -> None:
+        """Describe the image in hand and stop at the next one."""
+        self.busy.clear()
+        self._permits.release()
+
+    def go_on(self) -> None:
+        """Describe the image in hand and whatever comes."""
+        self._held = False
+        self._permits.release()
+
+    def describe(self, image: ImageArray) -> np.ndarray:
+        """Wait for the gate."""
+        self.busy.set()
+        if self._held:
+            assert self._permits.acquire(timeout=TIMEOUT_S)
+        return super().describe(image)
 
 
 class Peer(Node):
@@ -120,8 +154,16 @@ class Peer(Node):
             answers = f'{self._namespace}/matches'
             assert self.until(lambda: self.count_publishers(answers)), f'nobody answers {answers}'
             assert self.until(LocalNode.all_know_the_peer), f'{answers} would not reach this peer'
-            self.until(lambda: False, 0.2)
+            assert self.until(lambda: LocalNode.all_hear(topic)), f'{topic} would not be heard'
+            if topic.startswith('/image') and not LocalNode.any_runs():
+                assert self.until(self._is_heard), f'{topic} would not be heard'
         return self._publishers_by_topic[topic]
+
+    def _is_heard(self) -> bool:
+        """Return whether the node in its own process says that it knows our images."""
+        status = self.status('input')
+        return status is not None and any(
+            item.key == 'publishers' and item.value != '0' for item in status.values)
 
     def send(self, image: ImageArray, stamp_ns: int, topic: str = '/image') -> None:
         """Publish an image."""
@@ -144,6 +186,7 @@ class Peer(Node):
     def ask(self, image: ImageArray, stamp_ns: int, x_m: float | None = None) -> np.ndarray:
         """Publish an image (and a pose) and return the rows of the answer."""
         if x_m is not None:
+            self.publisher(Image, '/image')  # what is published before both are known is lost
             self.send_pose(x_m, stamp_ns)
         self.send(image, stamp_ns)
         return self.answer(stamp_ns)
@@ -207,6 +250,24 @@ class LocalNode:
             for running in cls._running for publisher in running.node.publishers
             if publisher.topic_name.endswith('/matches'))
 
+    @classmethod
+    def all_hear(cls, topic: str) -> bool:
+        """Return whether all nodes of this process that subscribe to a topic know a publisher."""
+        return all(
+            subscription.get_publisher_count()
+            for running in cls._running for subscription in running.node.subscriptions
+            if subscription.topic_name == topic)
+
+    @classmethod
+    def any_runs(cls) -> bool:
+        """Return whether a node runs in this process."""
+        return bool(cls._running)
+
+    def has_listener(self, topic: str) -> bool:
+        """Return whether somebody gets what the node publishes on a topic."""
+        return any(publisher.get_subscription_count() for publisher in self.node.publishers
+                   if publisher.topic_name == topic)
+
     def __init__(self, context: Context, extractor: object, **parameters: object) -> None:
         """Make the node; parameters are given with ``__`` for the dot."""
         self.node = PlaceRecognitionNode(
@@ -246,7 +307,9 @@ class LocalNode:
 class NodeProcess:
     """A node in a process of its own, as on a robot."""
 
-    def __init__(self, module: str, log: Path, parameters: dict[str, object]) -> None:
+    def __init__(
+        self, module: str, log: Path, parameters: dict[str, object], *, hears_sigint: bool = True
+    ) -> None:
         """Start it; its output goes to a file."""
         arguments = [sys.executable, '-m', f'vpr_compressed.ros.{module}', '--ros-args']
         for name, value in parameters.items():
@@ -254,8 +317,8 @@ class NodeProcess:
             arguments += ['-p', f'{name}:={text}']
         self._log = log
         with log.open('wb') as output:
-            self.process = subprocess.Popen(
-                arguments, stdout=output, stderr=subprocess.STDOUT,
+            self.process = popen_with_sigint(
+                arguments, default=hears_sigint, stdout=output, stderr=subprocess.STDOUT,
                 env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
 
     @property
@@ -280,9 +343,9 @@ class NodeProcess:
         """Wait for its end and return the exit code."""
         return self.process.wait(timeout_s)
 
-    def terminate(self) -> int:
+    def terminate(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end and return the exit code."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
         return self.wait()
 
     def close(self) -> None:

@@ -26,7 +26,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -34,6 +33,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter
 from ros_harness import ROOT
 from ros_harness import TIMEOUT_S
+from signals import popen_with_sigint
 from std_srvs.srv import Trigger
 
 from vpr_compressed.errors import ConfigError
@@ -42,19 +42,22 @@ from vpr_compressed.ros.compress.child import Progress
 from vpr_compressed.ros.compress.config import CompressConfig
 from vpr_compressed.ros.compress.node import CompressNode
 
-#: Says what it is told to, line by line, and ends as the verb would. A number is a pause.
+#: Says what it is told to, line by line, and ends as the verb would. It pauses at WAIT until it
+#: may go on.
 CHILD = """
 import json, os, signal, sys, time
 log = open(sys.argv[1], 'a', buffering=1)
 print(f'{os.getpid()} {os.nice(0)}', file=log)
-def interrupt(*_):
-    print('interrupted', file=log)
+def asked_to_end(number, _):
+    print('interrupted' if number == signal.SIGTERM else 'wrong signal', file=log)
     if sys.argv[3] != 'deaf':
         sys.exit(130)
-signal.signal(signal.SIGINT, interrupt)
+signal.signal(signal.SIGTERM, asked_to_end)
+signal.signal(signal.SIGINT, asked_to_end)
 for line in json.loads(sys.argv[2]):
-    if isinstance(line, (int, float)):
-        time.sleep(line)
+    if line == 'wait':
+        while not os.path.exists(sys.argv[1] + '.go_on'):
+            time.sleep(0.02)
     elif line.startswith('stderr: '):
         print(line[8:], file=sys.stderr)
     else:
@@ -63,14 +66,15 @@ if sys.argv[3] == 'killed':
     os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(int(sys.argv[3]) if sys.argv[3].isdigit() else 0)
 """
+WAIT = 'wait'
 #: The node in a process of its own, with the stand-in.
 MAIN = """
 import sys
-from vpr_compressed.ros import compress_node
+from vpr_compressed.ros.compress import node
 command = sys.argv[1:sys.argv.index('--ros-args')]
-kind = compress_node.CompressNode
-compress_node.CompressNode = lambda: kind(lambda config: command)
-sys.exit(compress_node.main(sys.argv))
+kind = node.CompressNode
+node.CompressNode = lambda: kind(lambda config: command)
+sys.exit(node.main(sys.argv))
 """
 PROGRESS = {'event': 'progress', 'index': 2, 'count': 6, 'step': 'sparsify', 'stage': 'tuning',
             'done': 120, 'total': 300, 'eta_s': 84.0}
@@ -84,7 +88,7 @@ REFUSED = {'event': 'finished', 'accepted': False, 'model': None, 'report': 'out
 
 
 def lines(*events: object) -> list[object]:
-    """Return events as the lines of the verb; texts and pauses stay."""
+    """Return events as the lines of the verb; texts stay."""
     return [json.dumps(event) if isinstance(event, dict) else event for event in events]
 
 
@@ -97,8 +101,13 @@ class Stand:
         script = folder / 'child.py'
         script.write_text(CHILD, encoding='utf-8')
         self.log = folder / 'child.log'
+        self._go_on = folder / 'child.log.go_on'
         self.command = [sys.executable, str(script), str(self.log), json.dumps(lines(*events)),
                         str(end)]
+
+    def go_on(self) -> None:
+        """Let it end its pause."""
+        self._go_on.touch()
 
     @property
     def said(self) -> list[str]:
@@ -193,7 +202,7 @@ def call(peer: Any, name: str) -> Any:
 def test_progress_and_the_end_are_on_diagnostics(local: Any, peer: Any) -> None:
     """Step, share done, time left and the last row; then where the model is."""
     node, stand = local(
-        {'event': 'message', 'level': 'info', 'text': 'reading'}, PROGRESS, ROW, 4.0, FINISHED)
+        {'event': 'message', 'level': 'info', 'text': 'reading'}, PROGRESS, ROW, WAIT, FINISHED)
     assert peer.until(lambda: any('row.file_bytes' in values(s) for s in statuses(peer)))
     running = statuses(peer)[-1]
     assert (running.level, running.message) == (
@@ -204,6 +213,7 @@ def test_progress_and_the_end_are_on_diagnostics(local: Any, peer: Any) -> None:
         'eta_s': '84', 'out': 'out'}
     assert (shown['row.file_bytes'], shown['row.scores.walk.recall.1']) == ('1234', '0.75')
     assert not [key for key in shown if 'tensors' in key]
+    stand.go_on()
     assert peer.until(lambda: statuses(peer)[-1].message.startswith('wrote'))
     assert statuses(peer)[-1].message == 'wrote out/model.vpr, report out/report.html'
     assert node.ended() == 0
@@ -212,7 +222,9 @@ def test_progress_and_the_end_are_on_diagnostics(local: Any, peer: Any) -> None:
 
 def test_a_model_that_is_not_accepted_is_a_warning(local: Any, peer: Any) -> None:
     """The reasons say by how much it failed."""
-    node, _ = local(1.0, PROGRESS, 2.0, REFUSED, end=3)
+    node, stand = local(WAIT, PROGRESS, REFUSED, end=3)
+    assert peer.until(lambda: statuses(peer)), 'the end would not be heard'
+    stand.go_on()
     assert peer.until(lambda: statuses(peer) and 'not accepted' in statuses(peer)[-1].message)
     last = statuses(peer)[-1]
     assert (last.level, node.ended()) == (b'\1', 3)
@@ -230,7 +242,9 @@ def test_a_failure_is_an_error_with_its_reason(
     end: object, events: list[object], message: str, local: Any, peer: Any
 ) -> None:
     """Whatever ended the child is what /diagnostics says."""
-    node, _ = local(1.5, *events, end=end)
+    node, stand = local(WAIT, *events, end=end)
+    assert peer.until(lambda: statuses(peer)), 'the end would not be heard'
+    stand.go_on()
     assert peer.until(lambda: statuses(peer) and 'failed' in statuses(peer)[-1].message)
     assert message in statuses(peer)[-1].message
     assert statuses(peer)[-1].level == b'\2'
@@ -239,18 +253,19 @@ def test_a_failure_is_an_error_with_its_reason(
 
 def test_a_line_that_makes_no_sense_is_skipped(local: Any, peer: Any) -> None:
     """What came before and after counts."""
-    node, _ = local(PROGRESS, 'Segmentation fault?', '[]', '{"event": "progress"}',
+    node, stand = local(PROGRESS, 'Segmentation fault?', '[]', '{"event": "progress"}',
                     {**PROGRESS, 'done': 'many'}, {'event': 'row', 'row': 3},
-                    {'event': 'later version'}, 3.0, FINISHED)
+                    {'event': 'later version'}, WAIT, FINISHED)
     assert peer.until(
         lambda: statuses(peer) and values(statuses(peer)[-1])['not_understood'] == '5')
     assert values(statuses(peer)[-1])['done'] == '120 of 300'
+    stand.go_on()
     assert node.ended() == 0
 
 
 def test_cancel_keeps_the_checkpoint(local: Any, peer: Any) -> None:
-    """The child gets one ctrl-C, and the answer says how to go on."""
-    node, stand = local(PROGRESS, 60.0)
+    """The child is asked to end once, and the answer says how to go on."""
+    node, stand = local(PROGRESS, WAIT)
     assert peer.until(lambda: statuses(peer) and values(statuses(peer)[-1])['step'])
     answer = call(peer, 'cancel')
     assert answer.success
@@ -263,7 +278,7 @@ def test_cancel_keeps_the_checkpoint(local: Any, peer: Any) -> None:
 
 def test_cancel_again_ends_a_child_that_does_not_listen(local: Any, peer: Any) -> None:
     """Nothing can hold the robot's memory for ever."""
-    node, stand = local(PROGRESS, 60.0, 60.0, end='deaf')
+    node, stand = local(PROGRESS, WAIT, end='deaf')
     assert peer.until(lambda: statuses(peer) and values(statuses(peer)[-1])['step'])
     assert call(peer, 'cancel').success
     assert peer.until(lambda: stand.said[1:] == ['interrupted'])
@@ -275,7 +290,7 @@ def test_cancel_again_ends_a_child_that_does_not_listen(local: Any, peer: Any) -
 
 def test_without_autostart_it_waits(local: Any, peer: Any) -> None:
     """A start service, and clear answers to requests that make no sense."""
-    node, stand = local(PROGRESS, 2.0, FINISHED, autostart=False)
+    node, stand = local(PROGRESS, WAIT, FINISHED, autostart=False)
     assert peer.until(lambda: statuses(peer))
     assert statuses(peer)[-1].message == 'waiting for ~/start'
     answer = call(peer, 'cancel')
@@ -285,6 +300,7 @@ def test_without_autostart_it_waits(local: Any, peer: Any) -> None:
     again = call(peer, 'start')
     assert not again.success
     assert 'started already' in again.message
+    stand.go_on()
     assert node.ended() == 0
 
 
@@ -301,16 +317,16 @@ def test_without_autostart_it_waits(local: Any, peer: Any) -> None:
     ({'recipee': 'x'}, "did you mean 'recipe'"),
 ])
 def test_parameters_that_make_no_sense_are_refused(
-    parameters: dict[str, object], message: str, context: Any, tmp_path: Path
+    parameters: dict[str, object], message: str, context: Any
 ) -> None:
     """Before anything is started."""
-    stand = Stand(tmp_path)
+    def command(config: CompressConfig) -> list[str]:
+        pytest.fail(f'started with {config}')
+
     given = {'recipe': 'r.yaml', 'images': 'walk', 'out': 'out', **parameters}
     with pytest.raises(ConfigError, match=message):
-        CompressNode(lambda config: stand.command, context=context, parameter_overrides=[
+        CompressNode(command, context=context, parameter_overrides=[
             Parameter(name, value=value) for name, value in given.items()])
-    time.sleep(0.3)
-    assert not stand.said
 
 
 def test_the_parameters_are_the_options_of_the_verb() -> None:
@@ -353,13 +369,15 @@ def process(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[byt
     """Yield a starter of the node in its own process, with a stand-in."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(stand: Stand) -> tuple[subprocess.Popen[bytes], Path]:
+    def start(
+        stand: Stand, *, hears_sigint: bool = True
+    ) -> tuple[subprocess.Popen[bytes], Path]:
         log = tmp_path / 'node.log'
         with log.open('wb') as output:
-            started.append(subprocess.Popen(
+            started.append(popen_with_sigint(
                 [sys.executable, '-c', MAIN, *stand.command, '--ros-args', '-p', 'recipe:=r',
                  '-p', 'images:=walk', '-p', 'out:=out'],
-                stdout=output, stderr=subprocess.STDOUT,
+                default=hears_sigint, stdout=output, stderr=subprocess.STDOUT,
                 env={**os.environ, 'PYTHONPATH': str(ROOT)}))
         return started[-1], log
 
@@ -370,13 +388,14 @@ def process(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[byt
             running.wait()
 
 
+@pytest.mark.parametrize('hears_sigint', [True, False])
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_the_end_of_the_node_is_a_ctrl_c_for_the_child(
-    number: signal.Signals, process: Any, peer: Any, tmp_path: Path
+def test_the_end_of_the_node_is_the_end_of_the_child(
+    number: signal.Signals, hears_sigint: bool, process: Any, peer: Any, tmp_path: Path
 ) -> None:
-    """It is waited for, so its checkpoint is on disk when the node is gone."""
-    stand = Stand(tmp_path, PROGRESS, 60.0)
-    running, log = process(stand)
+    """It gets one SIGTERM and is waited for: its checkpoint is on disk when the node is gone."""
+    stand = Stand(tmp_path, PROGRESS, WAIT)
+    running, log = process(stand, hears_sigint=hears_sigint)
     assert peer.until(lambda: stand.said)
     assert peer.until(lambda: 'step 3 of 6' in log.read_text())
     running.send_signal(number)
@@ -389,12 +408,12 @@ def test_the_end_of_the_node_is_a_ctrl_c_for_the_child(
 @pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells a child of its orphanage')
 def test_a_killed_node_leaves_no_orphan(process: Any, peer: Any, tmp_path: Path) -> None:
     """Nobody would stop the child any more: it saves its checkpoint and ends."""
-    stand = Stand(tmp_path, PROGRESS, 60.0)
+    stand = Stand(tmp_path, PROGRESS, WAIT)
     running, log = process(stand)
     assert peer.until(lambda: 'step 3 of 6' in log.read_text())
     running.kill()
     running.wait()
-    assert peer.until(lambda: not stand.runs(), 10.0)
+    assert peer.until(lambda: not stand.runs())
     assert stand.said[1:] == ['interrupted']
 
 

@@ -32,6 +32,10 @@ from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros import conversions
 from vpr_compressed.ros.place_recognition import markers
+from vpr_compressed.sources.answer_log import ACCEPTED_ROW
+from vpr_compressed.sources.answer_log import CANDIDATE_ROW
+from vpr_compressed.sources.frames import stamp_to_ns
+from vpr_compressed.sources.poses import decode_pose
 
 STAMP_NS = 1_700_000_000_123_456_789
 NEAR = Keyframe(
@@ -64,7 +68,7 @@ def test_stamps_survive_the_round_trip_to_the_nanosecond() -> None:
     """A float anywhere would lose the last digits."""
     message = conversions.stamp_from_ns(STAMP_NS)
     assert (message.sec, message.nanosec) == (1_700_000_000, 123_456_789)
-    assert conversions.stamp_to_ns(message) == STAMP_NS
+    assert stamp_to_ns(message) == STAMP_NS
 
 
 def test_a_published_pose_is_one_nav2_accepts() -> None:
@@ -75,7 +79,7 @@ def test_a_published_pose_is_one_nav2_accepts() -> None:
     covariance = np.reshape(message.pose.covariance, (6, 6))
     np.testing.assert_allclose(np.diag(covariance), [0.29, 0.29, 0.25, 0.01, 0.01, 0.02])
     assert np.count_nonzero(covariance) == 6
-    assert conversions.stamp_to_ns(message.header.stamp) == STAMP_NS
+    assert stamp_to_ns(message.header.stamp) == STAMP_NS
     assert message.header.frame_id == 'map'
     assert (message.pose.pose.position.x, message.pose.pose.position.y) == (1.5, -2.0)
 
@@ -110,7 +114,7 @@ def test_matches_carry_every_column_to_the_other_side() -> None:
     np.testing.assert_allclose(
         [second[n] for n in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'similarity', 'confidence')],
         [1.5, -2.0, 0.25, 0.0, 0.0, 0.6, 0.8, 0.9, 0.97], atol=1e-6)
-    assert (second['keyframe_id'], second['status']) == (7, conversions.ACCEPTED)
+    assert (second['keyframe_id'], second['status']) == (7, ACCEPTED_ROW)
     assert (second['stamp_sec'], second['stamp_nanosec']) == (1_600_000_000, 1)
     assert second['external_id'] == 41
 
@@ -129,7 +133,7 @@ def test_an_accepted_place_that_is_no_candidate_comes_first() -> None:
     match = Match(stamp_ns=STAMP_NS, keyframe=NEAR, similarity=0.7, confidence=0.9, votes=4)
     rows = conversions.match_rows(recognition(Candidate(UNPOSED, 0.8), match=match))
     assert rows['keyframe_id'].tolist() == [7, 9]
-    assert rows['status'].tolist() == [conversions.ACCEPTED, conversions.CANDIDATE]
+    assert rows['status'].tolist() == [ACCEPTED_ROW, CANDIDATE_ROW]
 
 
 def test_rviz_can_show_the_rows_as_points() -> None:
@@ -175,12 +179,13 @@ def test_poses_are_read_from_each_message_type(kind: type) -> None:
     if kind is not PoseStamped:
         message.pose.covariance[0] = 0.5
         message.pose.covariance[35] = -1.0
-    stamp_ns, pose = conversions.pose_from_message(message)
+    stamp_ns, pose = decode_pose(message)
     assert stamp_ns == STAMP_NS
     assert pose.position_m == (4.0, 0.0, 0.0)
     assert pose.orientation_xyzw == (0.0, 0.0, 0.0, 1.0)
     assert pose.frame_id == 'odom'
-    assert pose.covariance_diagonal == (0.0 if kind is PoseStamped else 0.5, *(0.0,) * 5)
+    assert pose.covariance_diagonal == (
+        (0.0,) * 6 if kind is PoseStamped else (0.5, 0.0, 0.0, 0.0, 0.0, 1e9))
 
 
 @pytest.mark.parametrize(('x', 'w'), [(math.nan, 1.0), (math.inf, 1.0), (0.0, 0.0)])
@@ -189,7 +194,7 @@ def test_a_pose_without_meaning_is_refused(x: float, w: float) -> None:
     message = PoseStamped()
     message.pose.position.x, message.pose.orientation.w = x, w
     with pytest.raises(ValueError, match='is not a pose'):
-        conversions.pose_from_message(message)
+        decode_pose(message)
 
 
 def test_markers_show_only_what_has_a_pose() -> None:

@@ -31,13 +31,12 @@ import sys
 from typing import Any
 
 import cv2
+import launch_ros  # noqa: F401  (this repository's folder launch/ would pass for launch)
 import pytest
+from signals import popen_with_sigint
 
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
-
-# not "launch": this repository's folder of that name would pass for the package
-pytest.importorskip('launch_ros', reason='launch is not installed; it comes with ROS 2, not pip')
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -91,7 +90,7 @@ def launched(prefix: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         script.write_text(LAUNCHER, encoding='utf-8')
         paths = os.pathsep.join(filter(None, [str(prefix), os.environ.get('AMENT_PREFIX_PATH')]))
         with log.open('wb') as output:
-            running.append(subprocess.Popen(
+            running.append(popen_with_sigint(
                 [sys.executable, str(script), str(ROOT / 'launch' / f'{name}.launch.py'),
                  *(f'{key}:={value}' for key, value in arguments.items())],
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import re
 import stat
@@ -27,6 +28,7 @@ from lifecycle_msgs.srv import GetState
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from ros_harness import GatedExtractor
 from ros_harness import PixelExtractor
 
 from vpr_compressed.errors import ModelFileError
@@ -66,16 +68,26 @@ def test_the_life_of_a_node_can_be_lived_twice(
 def test_an_image_while_inactive_is_not_answered_later(
     local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp
 ) -> None:
-    """What was in the mailbox at deactivation is gone."""
-    node = local_node(PixelExtractor(0.05), mode='localization', map_path=str(walk_map)).start()
-    peer.ask(places[0], stamp(0))
-    node.node.trigger_deactivate()
+    """The image in hand at deactivation is answered, the one in the mailbox is gone."""
+    engine = GatedExtractor()
+    node = local_node(
+        engine, mode='localization', map_path=str(walk_map), image_qos='reliable').start()
+    engine.hold()
+    peer.send(places[0], stamp(0))
+    assert peer.until(engine.busy.is_set)
     peer.send(places[1], stamp(1))
-    peer.until(lambda: False, 0.3)
+    pipeline = node.node.pipeline
+    assert peer.until(lambda: pipeline.statistics.counts.received == 2)
+    with ThreadPoolExecutor() as pool:
+        deactivated = pool.submit(node.node.trigger_deactivate)
+        assert peer.until(lambda: pipeline._worker._item is None)
+        engine.go_on()
+    assert deactivated.result() == TransitionCallbackReturn.SUCCESS
+    peer.send(places[1], stamp(2))
     node.node.trigger_activate()
     peer._publishers_by_topic.clear()
-    peer.ask(places[2], stamp(2))
-    assert sorted(peer.matches) == [stamp(0), stamp(2)]
+    peer.ask(places[2], stamp(3))
+    assert sorted(peer.matches) == [stamp(0), stamp(3)]
 
 
 @pytest.mark.parametrize(('parameters', 'message'), [
@@ -102,7 +114,7 @@ def test_what_cannot_work_is_refused_at_configure_with_the_reason(
     assert 'cannot configure' in said
     assert 'Traceback' not in said
     assert re.search(message, said), said
-    assert node.worker is None
+    assert node.pipeline is None
 
 
 def test_a_map_of_another_model_is_refused(

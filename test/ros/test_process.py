@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+import signal
 import sqlite3
 import time
 from typing import Any
 
+import cv2
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -120,3 +122,24 @@ def test_sigterm_closes_the_map_into_one_file(
     assert [found.name for found in tmp_path.glob('walk.map*')] == ['walk.map']
     with sqlite3.connect(path) as connection:
         assert connection.execute('SELECT count(*) FROM keyframes').fetchone() == (3,)
+
+
+@pytest.mark.parametrize('hears_sigint', [True, False])
+def test_every_node_ends_in_order_at_ctrl_c(
+    hears_sigint: bool, node_process: Any, peer: Any, tmp_path: Path, tiny_model_path: Path,
+    places: list[ImageArray]
+) -> None:
+    """Also where SIGINT was inherited as ignored: ``ros2 launch`` stops its nodes with it."""
+    cv2.imwrite(str(tmp_path / '0.png'), places[0])
+    recognition = node_process(
+        hears_sigint=hears_sigint, mode='slam', model_path=tiny_model_path)
+    player = node_process('player.node', hears_sigint=hears_sigint, source=tmp_path,
+                          image_transport='compressed', wait_for_subscriber_s=3600.0)
+    relocalizer = node_process('relocalizer_node', hears_sigint=hears_sigint)
+    recognition.wait_until_active(peer)
+    assert peer.until(lambda: 'playing' in player.text), player.text
+    assert peer.until(lambda: '/relocalizer' in [
+        f'{space}{name}' for name, space in peer.get_node_names_and_namespaces()])
+    for process, code in ((recognition, 0), (player, 130), (relocalizer, 0)):
+        assert process.terminate(signal.SIGINT) == code, process.text
+        assert 'Traceback' not in process.text

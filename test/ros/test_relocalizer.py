@@ -89,13 +89,23 @@ def test_an_uncertain_amcl_makes_a_request(
     assert policy.uncertain(0.01, variance) is False, 'asked within the rate limit'
 
 
+class CountingRelocalizer(RelocalizerNode):
+    """Tells how many poses it has looked at."""
+
+    seen = 0
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        super()._on_pose(message)
+        self.seen += 1
+
+
 @pytest.fixture
 def relocalizer(context: Context) -> Iterator[Callable[..., RelocalizerNode]]:
     """Yield a maker of running nodes."""
     made: list[tuple[RelocalizerNode, SingleThreadedExecutor, threading.Thread]] = []
 
     def make(**parameters: object) -> RelocalizerNode:
-        node = RelocalizerNode(context=context, parameter_overrides=[
+        node = CountingRelocalizer(context=context, parameter_overrides=[
             Parameter(name, value=value) for name, value in parameters.items()])
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
@@ -115,7 +125,7 @@ def test_of_many_poses_exactly_one_reaches_initialpose_per_request(
     relocalizer: Any, peer: Any
 ) -> None:
     """And AMCL's doubt asks place recognition to look."""
-    relocalizer(min_interval_s=0.0, max_position_std_m=1.0)
+    node = relocalizer(min_interval_s=0.0, max_position_std_m=1.0)
     heard: list[PoseWithCovarianceStamped] = []
     asked: list[PoseWithCovarianceStamped] = []
     kind = PoseWithCovarianceStamped
@@ -126,15 +136,20 @@ def test_of_many_poses_exactly_one_reaches_initialpose_per_request(
     amcl = peer.create_publisher(kind, '/amcl_pose', QoSProfile(
         depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
     assert peer.until(lambda: poses.get_subscription_count() > 1)
-    assert peer.until(lambda: peer.count_publishers('/initialpose'))
-    peer.until(lambda: False, 0.3)
+    assert peer.until(lambda: all(
+        publisher.get_subscription_count() for publisher in node.publishers
+        if publisher.topic_name in {'/initialpose', '/place_recognition/trigger_localization'}))
+    assert peer.until(lambda: all(
+        subscription.get_publisher_count() for subscription in node.subscriptions
+        if subscription.topic_name in {'/amcl_pose', '/place_recognition/pose'}))
 
     def send(x_m: float) -> None:
         message = PoseWithCovarianceStamped()
         message.header.frame_id = 'map'
         message.pose.pose.position.x = x_m
+        seen = node.seen
         poses.publish(message)
-        peer.until(lambda: False, 0.1)
+        assert peer.until(lambda: node.seen > seen)
 
     for x_m in (1.0, 2.0, 3.0):
         send(x_m)
@@ -151,5 +166,6 @@ def test_of_many_poses_exactly_one_reaches_initialpose_per_request(
     for x_m in (6.0, 7.0):
         send(x_m)
     assert peer.until(lambda: len(heard) == 3)
-    peer.until(lambda: False, 0.3)
-    assert [message.pose.pose.position.x for message in heard] == [1.0, 4.0, 6.0]
+    node._output.publish(PoseWithCovarianceStamped())  # what was published before is heard before
+    assert peer.until(lambda: len(heard) > 3)
+    assert [message.pose.pose.position.x for message in heard] == [1.0, 4.0, 6.0, 0.0]

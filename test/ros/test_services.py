@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
@@ -32,6 +33,7 @@ from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
+from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
 
@@ -88,7 +90,7 @@ def test_a_disabled_node_ignores_images(
     peer.ask(places[0], stamp(0))
     assert peer.call('enable', SetBool.Request(data=False)).success
     peer.send(places[1], stamp(1))
-    assert peer.until(lambda: node.node.statistics.counts.received == 2)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 2)
     assert not peer.call('trigger_localization').success
     peer.diagnostics.clear()
     assert peer.until(lambda: peer.status('input'))
@@ -108,7 +110,7 @@ def test_a_trigger_looks_until_a_place_is_accepted(
                       consistency__min_votes=2, trigger_timeout_s=60.0,
                       image_timeout_s=60.0).start()
     peer.send(again[0], stamp(0))
-    assert peer.until(lambda: node.node.statistics.counts.received == 1)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 1)
     if way == 'service':
         answer = peer.call('trigger_localization')
         assert answer.success, answer.message
@@ -116,13 +118,13 @@ def test_a_trigger_looks_until_a_place_is_accepted(
     else:
         peer.publisher(PoseWithCovarianceStamped, '/place_recognition/trigger_localization'
                        ).publish(PoseWithCovarianceStamped())
-        assert peer.until(lambda: node.node.attempt.active)
+        assert peer.until(lambda: node.node.pipeline.attempt.active)
     assert peer.ask(again[1], stamp(1))['status'].tolist() == [0] * 5
     assert peer.ask(again[2], stamp(2))['status'][0] == 1
-    assert peer.until(lambda: not node.node.attempt.active)
-    assert node.node.attempt.outcome.startswith('localised: place 3 accepted')
+    assert peer.until(lambda: not node.node.pipeline.attempt.active)
+    assert node.node.pipeline.attempt.outcome.startswith('localised: place 3 accepted')
     peer.send(again[3], stamp(3))
-    assert peer.until(lambda: node.node.statistics.counts.received == 4)
+    assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 4)
     assert sorted(peer.matches) == [stamp(1), stamp(2)], 'only the attempt is answered'
 
 
@@ -131,12 +133,13 @@ def test_a_trigger_in_an_unknown_place_gives_up_and_says_so(
 ) -> None:
     """Not localised is an answer, too."""
     node = local_node(mode='localization', map_path=str(walk_map), continuous=False,
-                      trigger_timeout_s=3.0, image_timeout_s=60.0).start()
+                      trigger_timeout_s=600.0, image_timeout_s=60.0).start()
     assert peer.call('trigger_localization').success
     unknown = rng.integers(0, 256, (96, 128, 3), np.uint8)
     assert peer.ask(unknown, stamp(0))['status'].tolist() == [0] * 5
-    assert peer.until(lambda: not node.node.attempt.active)
-    assert 'not localised in time: no place accepted' in node.node.attempt.outcome
+    node.node.pipeline.attempt._deadline_s = 0.0  # time is up
+    assert peer.until(lambda: not node.node.pipeline.attempt.active)
+    assert 'not localised in time: no place accepted' in node.node.pipeline.attempt.outcome
 
 
 def test_a_late_subscriber_gets_the_places_of_the_map(
@@ -144,7 +147,7 @@ def test_a_late_subscriber_gets_the_places_of_the_map(
 ) -> None:
     """The markers are latched, and follow the map while somebody looks."""
     local_node(mode='mapping', map_path=str(tmp_path / 'walk.map'), pose_source='topic_pose',
-               pose_wait_s=2.0).start()
+               pose_wait_s=10.0).start()
     peer.ask(places[0], stamp(0), x_m=1.0)
     shown: list[MarkerArray] = []
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -240,15 +243,75 @@ def test_the_debug_image_is_made_only_for_somebody(
     original = outputs.debug_image
     monkeypatch.setattr(
         outputs, 'debug_image', lambda *args: (made.append(1), original(*args))[1])
-    local_node(mode='localization', map_path=str(walk_map)).start()
+    node = local_node(mode='localization', map_path=str(walk_map)).start()
     peer.ask(places[0], stamp(0))
     assert not made
     shown: list[CompressedImage] = []
     topic = '/place_recognition/debug_image/compressed'
     peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: peer.count_subscribers(topic))
-    peer.until(lambda: False, 0.3)
+    assert peer.until(lambda: node.has_listener(topic))
     peer.ask(places[1], stamp(1))
     assert peer.until(lambda: shown)
     assert bytes(shown[0].data[:2]) == b'\xff\xd8'
     assert made
+
+
+def test_the_debug_image_shows_the_query_beside_the_matched_place(
+    local_node: Any, peer: Any, tmp_path: Path, places: list[ImageArray],
+    again: list[ImageArray], stamp: Stamp
+) -> None:
+    """The picture of the place was stored while mapping; people see whether a match is right."""
+    path = tmp_path / 'walk.map'
+    mapper = local_node(mode='mapping', map_path=str(path)).start()
+    for number in range(3):
+        peer.ask(places[number], stamp(number))
+    assert peer.until(lambda: values_of(peer, 'map').get('places') == '3')
+    assert int(values_of(peer, 'map')['thumbnail_bytes']) > 3 * 500
+    mapper.close()
+    peer._publishers_by_topic.clear()
+
+    node = local_node(
+        mode='localization', map_path=str(path), consistency__min_votes=1).start()
+    shown: list[CompressedImage] = []
+    topic = '/place_recognition/debug_image/compressed'
+    peer.create_subscription(CompressedImage, topic, shown.append, 10)
+    assert peer.until(lambda: node.has_listener(topic))
+    assert peer.ask(again[1], stamp(100))['status'][0] == 1
+    assert peer.until(lambda: shown)
+    (tmp_path / 'debug.jpg').write_bytes(bytes(shown[0].data))
+    picture = rgb_from_encoded(bytes(shown[0].data))
+    assert picture.shape == (264, 644, 3), 'two panels of 4:3 with a gap, and a line of text'
+    left, right, text = picture[:240, :320], picture[:240, 324:], picture[240:]
+    assert similarity(left, again[1]) > 0.95
+    assert similarity(right, places[1]) > 0.95
+    assert abs(similarity(right, places[0])) < 0.5, 'any place would do'
+    assert text.max() > 150, 'no answer in words'
+
+
+def test_a_map_without_pictures_is_said_in_the_debug_image(
+    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
+) -> None:
+    """Maps of 0.4.0 have none: an empty panel would look like a dark place."""
+    node = local_node(mode='localization', map_path=str(walk_map)).start()
+    shown: list[CompressedImage] = []
+    topic = '/place_recognition/debug_image/compressed'
+    peer.create_subscription(CompressedImage, topic, shown.append, 10)
+    assert peer.until(lambda: node.has_listener(topic))
+    peer.ask(again[1], stamp(0))
+    assert peer.until(lambda: shown)
+    right = rgb_from_encoded(bytes(shown[0].data))[:240, 324:]
+    assert right.max() > 100, 'nothing is said'
+    assert right.mean() < 10
+
+
+def values_of(peer: Any, name: str) -> dict[str, str]:
+    """Return the key-values of the newest diagnostics entry of this name."""
+    status = peer.status(name)
+    return {} if status is None else {item.key: item.value for item in status.values}
+
+
+def similarity(panel: ImageArray, image: ImageArray) -> float:
+    """Return the correlation of two pictures of any size."""
+    small = [cv2.resize(picture, (64, 48), interpolation=cv2.INTER_AREA).ravel()
+             for picture in (panel, image)]
+    return float(np.corrcoef(*small)[0, 1])

@@ -40,7 +40,7 @@ class Slow:
         self.seen.append(item)
         self.threads.add(threading.current_thread().name)
         self.busy.set()
-        self.go_on.wait(5.0)
+        self.go_on.wait(60.0)
 
 
 def test_only_the_newest_item_is_kept_and_the_others_are_counted() -> None:
@@ -48,7 +48,7 @@ def test_only_the_newest_item_is_kept_and_the_others_are_counted() -> None:
     slow = Slow()
     worker = Worker(slow)
     assert not worker.put(0)
-    slow.busy.wait(5.0)
+    slow.busy.wait(60.0)
     dropped = sum(worker.put(number) for number in range(1, 31))
     slow.go_on.set()
     worker.call(lambda: None)
@@ -63,12 +63,12 @@ def test_the_newest_item_is_taken_after_the_slow_one() -> None:
     slow = Slow()
     worker = Worker(slow)
     worker.put(0)
-    slow.busy.wait(5.0)
+    slow.busy.wait(60.0)
     worker.put(1)
     worker.put(2)
     slow.busy.clear()
     slow.go_on.set()
-    assert slow.busy.wait(5.0)
+    assert slow.busy.wait(60.0)
     worker.stop()
     assert slow.seen == [0, 2]
 
@@ -80,7 +80,7 @@ def test_jobs_run_in_the_same_thread_and_hand_back_their_result() -> None:
     worker = Worker(slow, name='the only one')
     worker.put(1)
     name = worker.call(lambda: threading.current_thread().name)
-    slow.busy.wait(5.0)
+    slow.busy.wait(60.0)
     worker.stop()
     assert slow.threads == {name} == {'the only one'}
 
@@ -103,7 +103,7 @@ def test_a_busy_worker_is_reported_in_words() -> None:
     slow = Slow()
     worker = Worker(slow)
     worker.put(0)
-    slow.busy.wait(5.0)
+    slow.busy.wait(60.0)
     with pytest.raises(VprError, match='busy'):
         worker.call(lambda: None, timeout_s=0.05)
     slow.go_on.set()

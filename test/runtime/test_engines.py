@@ -29,25 +29,26 @@ from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.model import default_model_path
 from vpr_compressed.model_file.model import write_model
-from vpr_compressed.runtime import installed_engines
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.offline.network.engines import ALL_ENGINES
+from vpr_compressed.offline.network.engines import load_extractor as load_any
+from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.extractor import load_extractor
 
 
 @pytest.mark.parametrize(('precision', 'least'), [
     ('fp32', 0.999999), ('fp16', 0.999999), ('int8', 0.999)])
-@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
+@pytest.mark.parametrize('engine', ENGINES.names)
 def test_every_engine_equals_torch(
     engine: str, precision: str, least: float, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """The graph computes what the reference network computes, for every layer kind."""
-    if not {engine, 'torch'} <= {*installed_engines()}:
+    if not {engine, 'torch'} <= {*ALL_ENGINES.installed()}:
         pytest.skip(f'{engine} or torch is not installed')
     path = tmp_path / 'model.vpr'
     write_model(path, make_tiny_model().with_precision(precision))
     image = rng.integers(0, 256, (90, 120, 3), np.uint8)
     found = load_extractor(path, engine=engine).describe(image)
-    expected = load_extractor(path, engine='torch').describe(image)
+    expected = load_any(path, engine='torch').describe(image)
     assert (found.shape, found.dtype) == ((16,), np.float32)
     assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
     assert float(found @ expected) >= least
@@ -105,27 +106,27 @@ def _slow_descriptor(model, image):
     return (descriptor / np.linalg.norm(descriptor)).astype(np.float32)
 
 
-@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
+@pytest.mark.parametrize('engine', ENGINES.names)
 def test_a_black_image_has_a_finite_descriptor(engine: str, tiny_model_path: Path) -> None:
     """No division by zero where a picture holds nothing."""
-    if engine not in installed_engines():
+    if engine not in ENGINES.installed():
         pytest.skip(f'{engine} is not installed')
     for value in (0, 255):
         image = np.full((48, 64, 3), value, np.uint8)
         assert np.isfinite(load_extractor(tiny_model_path, engine=engine).describe(image)).all()
 
 
-@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino', 'opencv'])
+@pytest.mark.parametrize('engine', ENGINES.names)
 @pytest.mark.parametrize('name', ['default', 'small'])
 def test_every_engine_equals_the_packaged_reference(engine: str, name: str) -> None:
     """The descriptors in the packaged file, made by another process on another day."""
     from vpr_compressed.model_file.model import read_model
     from vpr_compressed.runtime.parity import check_parity
 
-    if engine not in installed_engines():
+    if engine not in ENGINES.installed():
         pytest.skip(f'{engine} is not installed')
     model = read_model(default_model_path().with_stem(name))
-    assert (check_parity(model, load_engine(model, engine, 1)) or 0.0) > 0.9999
+    assert (check_parity(model, ENGINES.load(model, engine, 1)) or 0.0) > 0.9999
 
 
 def test_an_engine_that_is_not_installed_names_those_that_are(
@@ -135,15 +136,15 @@ def test_an_engine_that_is_not_installed_names_those_that_are(
     monkeypatch.setitem(sys.modules, 'openvino', None)
     monkeypatch.delitem(sys.modules, 'vpr_compressed.runtime.openvino_engine', raising=False)
     with pytest.raises(EngineError, match=r"'openvino' is not installed.*one of onnxruntime"):
-        load_engine(make_tiny_model(), 'openvino')
+        ENGINES.load(make_tiny_model(), 'openvino')
 
 
 def test_a_descriptor_is_not_changed_by_the_next_image(
     tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
     """Engines that reuse their output memory give a copy away."""
-    for engine in installed_engines():
-        extractor = load_extractor(tiny_model_path, engine=engine)
+    for engine in ALL_ENGINES.installed():
+        extractor = load_any(tiny_model_path, engine=engine)
         first = extractor.describe(rng.integers(0, 256, (48, 64, 3), np.uint8))
         kept = first.copy()
         extractor.describe(rng.integers(0, 256, (48, 64, 3), np.uint8))
@@ -153,7 +154,7 @@ def test_a_descriptor_is_not_changed_by_the_next_image(
 def test_unknown_engine_lists_the_known_ones() -> None:
     """A typo is answered with a suggestion."""
     with pytest.raises(EngineError, match="did you mean 'onnxruntime'"):
-        load_engine(make_tiny_model(), 'onnxrutime')
+        ENGINES.load(make_tiny_model(), 'onnxrutime')
 
 
 def test_missing_model_and_bad_image_are_clear(tiny_model_path: Path, tmp_path: Path) -> None:

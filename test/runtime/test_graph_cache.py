@@ -29,7 +29,7 @@ from tiny_model import make_tiny_model
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.tensors import ActivationRange
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.graph_cache import main as builder_main
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_nothing_is_kept_unasked(folder: Path) -> None:
     """Measuring fifty models must not fill the disk."""
     assert graph_bytes(make_tiny_model()) == build_graph(make_tiny_model()).SerializeToString()
-    load_engine(make_tiny_model())
+    ENGINES.load(make_tiny_model())
     assert not folder.exists()
 
 
@@ -86,7 +86,7 @@ def test_a_process_that_stays_has_its_graph_built_by_another(
     path = tmp_path / 'model.vpr'
     write_model(path, make_tiny_model())
     code = ('import sys; from pathlib import Path; '
-            'from vpr_compressed.runtime.extractor import load_extractor; '
+            'from vpr_compressed.offline.network.engines import load_extractor; '
             f'load_extractor(Path({str(path)!r}), engine={engine!r}, stays=True); '
             'sys.exit("onnx" in sys.modules)')
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
@@ -98,9 +98,9 @@ def test_a_graph_that_nobody_can_build_stops_nothing(
 ) -> None:
     """The builder says why; whoever wanted the graph builds it, or says why itself."""
     path = tmp_path / 'gone.vpr'
-    prepare(path, make_tiny_model(), 'onnxruntime')
+    prepare(path, make_tiny_model(), trunk_only=False)
     assert not folder.exists()
-    assert builder_main([str(path), 'onnxruntime']) == 1
+    assert builder_main([str(path), 'whole', 'rounded']) == 1
 
 
 def test_another_graph_for_other_weights_operations_or_ranges() -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_model import make_tiny_model
+import torch
 
 from vpr_compressed.images.pixels import normalise
 from vpr_compressed.model_file.model import default_model_path
@@ -34,13 +35,12 @@ from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import quantize
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import DISABLED
+from vpr_compressed.runtime.onnxruntime_engine import open_session
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.runtime.parity import reference_images
-
-torch = pytest.importorskip('torch', reason='the reference engine needs torch')
 
 
 def on_grid(model: Model) -> Model:
@@ -90,8 +90,8 @@ def mobilenet() -> Model:
 
 def cosines(model: Model) -> np.ndarray:
     """Return the cosines of the two engines' descriptors of the reference images."""
-    found = describe_reference(load_engine(model, threads=1), model.preprocessing)
-    wanted = describe_reference(load_engine(model, 'torch', 1), model.preprocessing)
+    found = describe_reference(ALL_ENGINES.load(model, threads=1), model.preprocessing)
+    wanted = describe_reference(ALL_ENGINES.load(model, 'torch', 1), model.preprocessing)
     return (found * wanted).sum(axis=1)
 
 
@@ -113,15 +113,12 @@ def operations(model: Model, folder: Path) -> Counter[str]:
 def rounded_values(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Return the integers that ONNX Runtime passes from layer to layer, by name of the layer."""
     import onnx
-    import onnxruntime
 
     graph = build_graph(model)
     graph.graph.output.extend(
         onnx.helper.make_tensor_value_info(f'{name}.q', onnx.TensorProto.UINT8, None)
         for name in model.activations)
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=['CPUExecutionProvider'],
-        disabled_optimizers=DISABLED)
+    session = open_session(graph.SerializeToString(), 0)
     names = [f'{name}.q' for name in model.activations]
     return dict(zip(model.activations, session.run(names, {INPUT: images}), strict=True))
 
@@ -231,7 +228,7 @@ def test_integers_come_near_float() -> None:
     """Eight bits change little: rounding is not merely equally wrong in both engines."""
     model = calibrated(on_grid(make_tiny_model()))
     exact = dataclasses.replace(model, activations={})
-    found, wanted = (describe_reference(load_engine(one, threads=1), one.preprocessing)
+    found, wanted = (describe_reference(ALL_ENGINES.load(one, threads=1), one.preprocessing)
                      for one in (model, exact))
     cosine = (found * wanted).sum(axis=1)
     assert 0.99 <= cosine.min() < 1.0 - 1e-7

@@ -25,7 +25,7 @@ from tiny_model import make_tiny_model
 
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.runtime.parity import check_parity
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.runtime.parity import LEAST_COSINE
@@ -61,7 +61,7 @@ def test_reference_images_are_textures_that_differ() -> None:
 
 def with_reference(model: Model) -> Model:
     """Return a model with the descriptors that the default engine gives here."""
-    found = describe_reference(load_engine(model, threads=1), model.preprocessing)
+    found = describe_reference(ALL_ENGINES.load(model, threads=1), model.preprocessing)
     return dataclasses.replace(model, reference=found.astype(np.float16))
 
 
@@ -69,14 +69,14 @@ def test_the_engine_that_made_the_descriptors_passes() -> None:
     """Float16 costs next to nothing."""
     model = with_reference(make_tiny_model())
     assert model.reference.shape == (4, 16)
-    assert check_parity(model, load_engine(model, threads=1)) > 0.99999
+    assert check_parity(model, ALL_ENGINES.load(model, threads=1)) > 0.99999
 
 
 def test_the_other_engine_passes() -> None:
     """Torch multiplies in float what ONNX Runtime multiplies in integers."""
     pytest.importorskip('torch')
     model = with_reference(make_tiny_model())
-    assert check_parity(model, load_engine(model, 'torch', 1)) > LEAST_COSINE
+    assert check_parity(model, ALL_ENGINES.load(model, 'torch', 1)) > LEAST_COSINE
 
 
 def test_an_engine_that_computes_something_else_is_found() -> None:
@@ -86,12 +86,12 @@ def test_an_engine_that_computes_something_else_is_found() -> None:
     weight = model.float_tensor('projection.weight')
     weight[:4] *= -1
     tensors['projection.weight'] = weight
-    broken = load_engine(dataclasses.replace(model, tensors=tensors), threads=1)
+    broken = ALL_ENGINES.load(dataclasses.replace(model, tensors=tensors), threads=1)
     assert check_parity(model, broken) < LEAST_COSINE
     reference = model.reference.copy()
     reference[2] = -reference[2]
     changed = dataclasses.replace(model, reference=reference)
-    assert check_parity(changed, load_engine(model, threads=1)) < -0.99
+    assert check_parity(changed, ALL_ENGINES.load(model, threads=1)) < -0.99
 
 
 def test_nan_is_no_agreement_and_nothing_is_nothing() -> None:

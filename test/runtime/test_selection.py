@@ -31,9 +31,9 @@ from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.tensors import ActivationRange
-from vpr_compressed.runtime import installed_engines
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime import engines
 from vpr_compressed.runtime import selection
+from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.runtime.selection import candidates
@@ -41,14 +41,14 @@ from vpr_compressed.runtime.selection import choose_engine
 from vpr_compressed.runtime.selection import Trial
 from vpr_compressed.runtime.selection import try_engine
 
-ENGINES = ['onnxruntime', 'openvino', 'opencv']
+NAMES = ['onnxruntime', 'openvino', 'opencv']
 
 
 @pytest.fixture
 def model() -> Model:
     """Return a small model with reference descriptors."""
     model = make_tiny_model()
-    reference = describe_reference(load_engine(model, threads=1), model.preprocessing)
+    reference = describe_reference(ENGINES.load(model, threads=1), model.preprocessing)
     return dataclasses.replace(model, reference=reference.astype(np.float16))
 
 
@@ -80,7 +80,7 @@ class Race:
 @pytest.fixture
 def three(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three engines be installed, whatever is."""
-    monkeypatch.setattr(selection, 'installed_engines', lambda: [*ENGINES, 'torch'])
+    monkeypatch.setattr(engines, 'find_spec', lambda name: name)
 
 
 @pytest.mark.parametrize(('trials', 'wanted'), [
@@ -97,7 +97,7 @@ def test_the_fastest_that_passes_is_taken(
     """The default keeps its place against one that is hardly faster: noise must not choose."""
     race = Race(**trials)
     choice = choose_engine(path, model, cache=cache, attempt=race)
-    assert (choice.engine, choice.cached, race.tried) == (wanted, False, ENGINES)
+    assert (choice.engine, choice.cached, race.tried) == (wanted, False, NAMES)
     assert all(trial.describe() in choice.describe() for trial in choice.trials)
 
 
@@ -167,9 +167,9 @@ def test_without_a_choice_nothing_is_tried(
     race = Race()
     plain = dataclasses.replace(model, reference=None)
     assert choose_engine(path, plain, cache=cache, attempt=race).engine == 'onnxruntime'
-    monkeypatch.setattr(selection, 'installed_engines', lambda: ['opencv', 'torch'])
+    monkeypatch.setattr(engines, 'find_spec', {'cv2': 1, 'onnx': 1, 'torch': 1}.get)
     assert choose_engine(path, model, cache=cache, attempt=race).engine == 'opencv'
-    monkeypatch.setattr(selection, 'installed_engines', lambda: ['torch'])
+    monkeypatch.setattr(engines, 'find_spec', {'torch': 1}.get)
     with pytest.raises(EngineError, match='no inference engine is installed; install one'):
         choose_engine(path, model, cache=cache, attempt=race)
     assert not race.tried
@@ -179,14 +179,14 @@ def test_without_a_choice_nothing_is_tried(
 def test_a_model_with_rounded_activations_is_tried_in_float_too(model: Model) -> None:
     """Int8 may be slower than float; OpenCV computes in float anyway."""
     rounded = dataclasses.replace(model, activations={'stem': ActivationRange(0.1, 0)})
-    assert candidates(model) == ENGINES
-    assert candidates(rounded) == [*ENGINES, 'onnxruntime-float', 'openvino-float']
+    assert candidates(model) == NAMES
+    assert candidates(rounded) == [*NAMES, 'onnxruntime-float', 'openvino-float']
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', NAMES)
 def test_an_engine_is_tried_in_a_process_of_its_own(name: str, path: Path) -> None:
     """It is timed, agrees with the file, and is not loaded here."""
-    if name not in installed_engines():
+    if name not in ENGINES.installed():
         pytest.skip(f'{name} is not installed')
     trial = try_engine(name, path, 1)
     assert trial.passed, trial.error
@@ -226,7 +226,7 @@ def test_what_goes_wrong_in_the_process_is_said(
 def test_an_extractor_chooses_and_says_so(path: Path, tmp_path: Path) -> None:
     """With ``auto``, the choice lies in the cache of the user; a name is taken as it is."""
     extractor = load_extractor(path, threads=1)
-    assert extractor.engine_name in installed_engines()
+    assert extractor.engine_name in ENGINES.installed()
     assert 'ms, cosine' in extractor.engine_choice
     assert (Path(os.environ['XDG_CACHE_HOME']) / 'vpr_compressed' / 'engines.json').exists()
     named = load_extractor(path, engine='opencv', threads=1)

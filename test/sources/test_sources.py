@@ -34,8 +34,8 @@ from vpr_compressed.errors import SourceError
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Pose
 from vpr_compressed.sources import open_source
-from vpr_compressed.sources.folder import list_images
-from vpr_compressed.sources.frames import natural_key
+from vpr_compressed.sources.image_files import image_files
+from vpr_compressed.sources.image_files import natural_key
 
 CAMERA = '/camera/image_raw'
 COMPRESSED = '/camera/image_raw/compressed'
@@ -126,7 +126,7 @@ def test_bag_is_read_from_its_file_and_without_metadata(storage: str, tmp_path: 
     'geometry_msgs/msg/PoseWithCovarianceStamped'])
 @pytest.mark.parametrize('storage', STORAGES)
 def test_frames_take_the_pose_nearest_in_time(kind: str, storage: str, tmp_path: Path) -> None:
-    """Three kinds of messages; a pose more than half a second away is none."""
+    """Three kinds of messages; a pose more than a tenth of a second away is none."""
     with bag_maker(tmp_path / 'bag', storage) as maker:
         for number in range(3):
             maker.jpeg(COMPRESSED, encode(picture(number)), START + number * SECOND, START)
@@ -260,6 +260,20 @@ def test_folder_is_in_natural_order_with_stamps_from_the_rate(tmp_path: Path) ->
     assert [frame.stamp_ns for frame in open_source(path, rate_hz=10.0)][1] == SECOND // 10
 
 
+def test_images_of_sub_folders_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    """What is no image is left out, and folders named like one."""
+    names = ['walk2/b.PNG', 'walk2/a10.jpg', 'walk2/a9.jpg', 'walk10/a.jpeg', 'z.pgm']
+    for name in (*names, '._z.pgm', 'walk2/notes.txt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'folder.jpg').mkdir()
+    assert image_files(tmp_path) == [tmp_path / 'z.pgm']
+    found = [file.relative_to(tmp_path).as_posix() for file in image_files(tmp_path, below=True)]
+    assert found == ['walk2/a9.jpg', 'walk2/a10.jpg', 'walk2/b.PNG', 'walk10/a.jpeg', 'z.pgm']
+    with pytest.raises(SourceError, match='holds 0 entries but no image'):
+        image_files(tmp_path / 'folder.jpg', below=True)
+
+
 def test_natural_order_is_total() -> None:
     """Names that differ only in case or leading zeros still have one order."""
     names = ['a01', 'A1', 'a1', 'a2', 'a10', 'b', '10', '9']
@@ -344,7 +358,7 @@ def test_file_that_vanishes_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match='cannot read image'):
         frames[0].load()
     with pytest.raises(SourceError, match='cannot read folder'):
-        list_images(path)
+        image_files(path)
 
 
 def test_sources_describe_themselves(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_it_is_what_others_count() -> None:
 def in_a_new_process(code: str) -> list[int]:
     """Return the numbers a program prints; this process may have room for anything already."""
     done = subprocess.run(
-        [sys.executable, '-c', f'from vpr_compressed import memory\n{code}'], cwd=ROOT,
+        [sys.executable, '-c', f'from vpr_compressed.system import memory\n{code}'], cwd=ROOT,
         capture_output=True, text=True, check=True)
     return [int(word) for word in done.stdout.split()]
 

@@ -95,13 +95,12 @@ def entrants(args: Namespace) -> list[Entrant]:
     from vpr_compressed.model_file.model import find_model
     from vpr_compressed.model_file.model import read_model
     from vpr_compressed.offline.measuring.race import Entrant
-    from vpr_compressed.runtime import check_engine
-    from vpr_compressed.runtime import installed_engines
+    from vpr_compressed.offline.network.engines import ALL_ENGINES
 
     models = [find_model(model) for model in args.model or [None]]
-    engines = args.engines or installed_engines()
+    engines = args.engines or ALL_ENGINES.installed()
     for engine in engines:
-        check_engine(engine)
+        ALL_ENGINES.check(engine)
     for model in models:
         read_model(model)
     return [Entrant(name=model.stem, model=model, engine=engine, threads=threads)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vpr_compressed.offline.measuring.models import EvaluatedModel
     from vpr_compressed.offline.measuring.observation import Observation
     from vpr_compressed.offline.measuring.observation import Recordings
-    from vpr_compressed.offline.reports.comparison import Evaluation
+    from vpr_compressed.offline.reports.evaluation import Evaluation
 
 MAP_SUFFIX = '.vprmap'
 #: A live report does not mix with another one in the default folder.
@@ -102,18 +102,21 @@ def _add_live_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Write the report and print its headline."""
+    from vpr_compressed.offline.reports.page import check_jinja2
+
+    check_jinja2()
     if args.live or args.live_record:
         run_live(args)
         return
     from vpr_compressed.offline.measuring import observation
     from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import find_models
-    from vpr_compressed.offline.reports.comparison import evaluation_of
+    from vpr_compressed.offline.reports.evaluation import evaluation_of
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
     from vpr_compressed.offline.reports.evaluation_report import check_folder
     from vpr_compressed.offline.reports.evaluation_report import write_report
-    from vpr_compressed.offline.reports.summary import describe_setting
-    from vpr_compressed.offline.reports.summary import summarise
+    from vpr_compressed.offline.reports.model_report import describe_setting
+    from vpr_compressed.offline.reports.model_report import summarise
 
     cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
@@ -143,7 +146,7 @@ def run_live(args: Namespace) -> None:
     from vpr_compressed.offline.live.session import evaluate_live
     from vpr_compressed.offline.live.session import LiveEvaluation
     from vpr_compressed.offline.live.session import PAGE_NAME
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
     from vpr_compressed.system.ros_processes import check_rclpy
 
     check_live_arguments(args)
@@ -223,7 +226,7 @@ def observe_all(
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    from vpr_compressed.offline.reports.comparison import table_of
+    from vpr_compressed.offline.reports.evaluation import table_of
 
     labels = [report.model.label for report in evaluation.reports]
     rows = table_of(evaluation.reports)

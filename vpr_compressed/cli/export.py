@@ -29,7 +29,7 @@ from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
     from vpr_compressed.model_file.model import Model
-    from vpr_compressed.runtime import Engine
+    from vpr_compressed.runtime.engines import Engine
 
 FORMATS = ('onnx', 'onnx-int8', 'torch')
 #: Lowest cosine to the model's own descriptors; rounding the projection to int8 costs a little.
@@ -137,13 +137,14 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
 
 def _lowest_cosine(engine: Engine, model: Model, *, rounded: bool, threads: int) -> float:
     """Compare a file with the model on the other of two engines, where both are installed."""
-    from vpr_compressed.runtime import DEFAULT
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.offline.network.engines import ALL_ENGINES
+    from vpr_compressed.offline.network.engines import TORCH
+    from vpr_compressed.runtime.engines import DEFAULT
     from vpr_compressed.runtime.parity import describe_reference
 
     if not rounded:
         model = dataclasses.replace(model.with_precision('fp32'), activations={})
-    other = DEFAULT if engine.name == 'torch file' or find_spec('torch') is None else 'torch'
+    other = DEFAULT if engine.name == 'torch file' or find_spec(TORCH) is None else TORCH
     found = describe_reference(engine, model.preprocessing)
-    wanted = describe_reference(load_engine(model, other, threads), model.preprocessing)
+    wanted = describe_reference(ALL_ENGINES.load(model, other, threads), model.preprocessing)
     return float((found * wanted).sum(axis=1).min())

@@ -32,8 +32,6 @@ from vpr_compressed.system import terminal
 if TYPE_CHECKING:
     from vpr_compressed.model_file.report import TensorReport
 
-NAME = 'inspect'
-HELP = 'show what is in a model or map file'
 EPILOG = """\
 examples:
   vpr_compressed inspect                        the model in the package
@@ -141,13 +139,13 @@ def check_model(path: Path) -> dict[str, Any]:
     :raises VprError: if the file cannot be loaded
     """
     from vpr_compressed.model_file.model import read_model
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
     from vpr_compressed.runtime.parity import check_parity
 
     started = time.perf_counter()
     model = read_model(path)
     read = time.perf_counter()
-    engine = load_engine(model)
+    engine = ENGINES.load(model)
     ready = time.perf_counter()
     return {
         'engine': engine.name, 'read_ms': 1e3 * (read - started),
@@ -208,6 +206,7 @@ def describe_map(path: Path) -> dict[str, Any]:
             'descriptor_dtype': place_map.descriptor_dtype,
             'written_by': f'vpr_compressed {place_map.package_version}',
             'bytes_per_place': place_map.bytes_per_place, 'index_bytes': place_map.index_bytes,
+            'thumbnail_bytes': place_map.thumbnail_bytes,
             'sessions': sessions}
     finally:
         place_map.close()

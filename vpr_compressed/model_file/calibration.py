@@ -21,16 +21,16 @@ from dataclasses import asdict
 from dataclasses import dataclass
 import math
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
-from vpr_compressed.errors import ConfigError
 
 #: A steeper curve than this only means that the pairs were separable.
 MAX_SLOPE = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilarityCalibration:
+class SimilarityCalibration(Bounded):
     """
     Turn the cosine of two descriptors of one model into a probability.
 
@@ -45,16 +45,6 @@ class SimilarityCalibration:
         minimum=0.0, maximum=MAX_SLOPE)
     offset: float = option(
         0.5, 'similarity with confidence one half', minimum=-10.0, maximum=10.0)
-
-    def __post_init__(self) -> None:
-        """Refuse values that are not numbers or out of range."""
-        for name, value in asdict(self).items():
-            if not math.isfinite(value):
-                raise ConfigError(f'calibration {name} is {value}, it must be a finite number')
-        if not -1.0 <= self.threshold <= 1.0 or not 0.0 <= self.slope <= MAX_SLOPE:
-            raise ConfigError(
-                f'calibration needs a threshold in [-1, 1] and a slope in [0, {MAX_SLOPE:g}], '
-                f'got {self.threshold} and {self.slope}')
 
     def confidence(self, similarity: float) -> float:
         """Return the probability in [0, 1] that a place of this similarity is right."""

@@ -36,16 +36,15 @@ Versions:
 from __future__ import annotations
 
 from collections.abc import Mapping
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 import struct
 from typing import Any
 import zlib
 
 from vpr_compressed.errors import ModelFileError
+from vpr_compressed.system.files import write_whole
 
 MAGIC = b'\x89VPR\r\n\x1a\n'
 VERSION = 2
@@ -65,23 +64,17 @@ def write_container(
     :param header: what JSON can hold
     :raises ModelFileError: if ``path`` exists, or cannot be written
     """
-    if path.exists() and not overwrite:
-        raise ModelFileError(f'{path} exists already; choose another name or remove it first')
     text = zlib.compress(canonical_json(header), 9)
     text += b'\0' * (-(_PREFIX.size + len(text)) % _ALIGNMENT)
-    data = _PREFIX.pack(MAGIC, VERSION, len(text)) + text + payload
-    part = path.with_name(f'{path.name}.part')
+    data = bytearray(_PREFIX.pack(MAGIC, VERSION, len(text)) + text)
+    data += payload
+    data += hashlib.sha256(data).digest()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open('wb') as stream:
-            stream.write(data)
-            stream.write(hashlib.sha256(data).digest())
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+        write_whole(path, data, overwrite=overwrite)
+    except FileExistsError as error:
+        raise ModelFileError(
+            f'{path} exists already; choose another name or remove it first') from error
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise ModelFileError(f'cannot write {path}: {error.strerror}') from error
 
 

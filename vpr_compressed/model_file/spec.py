@@ -25,11 +25,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
-import math
 from typing import Any
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
+from vpr_compressed.config import required
 from vpr_compressed.errors import ConfigError
 
 #: Name under which the first layer finds the network input.
@@ -42,57 +43,48 @@ PROJECTION = 'projection'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(Bounded):
     """
-    One step of the trunk.
+    One step of the trunk; ``add`` adds two equal shapes, a convolution has a bias.
 
-    :param name: unique; tensors are called ``<name>.weight`` and ``<name>.bias``
-    :param op: ``conv`` (with bias), ``max_pool`` or ``add`` (of two equal shapes)
-    :param inputs: names of earlier layers, or ``image``
-    :param channels: number of output channels
-    :param kernel: side of the square window in pixels
-    :param groups: convolution groups; equal to the input channels for a depthwise layer
-    :param activation: applied last
+    :raises ConfigError: naming layer, field, value and bounds
     """
 
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    channels: int
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
-    activation: str = 'none'
+    name: str = required('unique; tensors are called ``<name>.weight`` and ``<name>.bias``')
+    op: str = required('what it does', choices=OPERATIONS)
+    inputs: tuple[str, ...] = required('names of earlier layers, or ``image``')
+    channels: int = required('number of output channels', minimum=1)
+    kernel: int = option(1, 'side of the square window in pixels', minimum=1)
+    stride: int = option(1, 'pixels from one window to the next', minimum=1)
+    padding: int = option(0, 'pixels added at each side, which count for nothing', minimum=0)
+    groups: int = option(
+        1, 'convolution groups; equal to the input channels for a depthwise layer', minimum=1)
+    activation: str = option('none', 'applied last', choices=ACTIVATIONS)
 
     def __post_init__(self) -> None:
-        if self.op not in OPERATIONS or self.activation not in ACTIVATIONS:
-            raise ConfigError(
-                f'layer {self.name!r} has op {self.op!r} and activation {self.activation!r}; '
-                f'known: {", ".join(OPERATIONS)} and {", ".join(ACTIVATIONS)}')
+        try:
+            super().__post_init__()
+        except ConfigError as error:
+            raise ConfigError(f'layer {self.name!r}: {error}') from error
         if len(self.inputs) != (2 if self.op == 'add' else 1):
             raise ConfigError(f'layer {self.name!r} ({self.op}) has {len(self.inputs)} inputs')
-        if min(self.channels, self.kernel, self.stride, self.groups) < 1 or self.padding < 0:
-            raise ConfigError(f'layer {self.name!r} has a size below 1: {self}')
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
+class NetworkSpec(Bounded):
     """
     Trunk, NetVLAD and projection of one network.
 
-    :param trunk: name of the architecture the layers come from, for people
-    :param layers: the trunk; the last layer feeds NetVLAD
-    :param clusters: number K of NetVLAD clusters
-    :param dimension: size D of the descriptor
+    :raises ConfigError: for a network that cannot be
     """
 
-    trunk: str
-    layers: tuple[Layer, ...]
-    clusters: int
-    dimension: int
+    trunk: str = required('name of the architecture the layers come from, for people')
+    layers: tuple[Layer, ...] = required('the trunk; the last layer feeds NetVLAD')
+    clusters: int = required('number K of NetVLAD clusters', minimum=1)
+    dimension: int = required('size D of the descriptor', minimum=1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = {INPUT}
         for layer in self.layers:
             missing = [name for name in layer.inputs if name not in known]
@@ -101,8 +93,8 @@ class NetworkSpec:
                     f'layer {layer.name!r} uses {missing or "a name that is taken"}; layers '
                     'must have unique names and come after their inputs')
             known.add(layer.name)
-        if not self.layers or self.clusters < 1 or self.dimension < 1:
-            raise ConfigError('a network needs layers, clusters >= 1 and dimension >= 1')
+        if not self.layers:
+            raise ConfigError('a network needs layers')
         self.input_channels()
 
     @property
@@ -220,7 +212,7 @@ def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessingSpec:
+class PreprocessingSpec(Bounded):
     """What a network wants to be fed; stored in its model file."""
 
     width: int = option(320, 'width of the network input in pixels', minimum=1)
@@ -228,16 +220,7 @@ class PreprocessingSpec:
     mean: tuple[float, float, float] = option(
         (0.485, 0.456, 0.406), 'RGB mean that is subtracted from pixels / 255')
     std: tuple[float, float, float] = option(
-        (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by')
-
-    def __post_init__(self) -> None:
-        """Refuse sizes and statistics that no network can have."""
-        if self.width < 1 or self.height < 1:
-            raise ConfigError(f'network input is {self.width}x{self.height}, needs 1x1 or more')
-        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
-            raise ConfigError(f'mean {self.mean} and std {self.std} must be finite')
-        if not all(value > 0.0 for value in self.std):
-            raise ConfigError(f'std must be above 0 for each colour, got {self.std}')
+        (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by', above=0.0)
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as plain data for a file header."""

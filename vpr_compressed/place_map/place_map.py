@@ -161,6 +161,14 @@ class PlaceMap:
         return float(values + (8 if self.descriptor_dtype == 'int8' else 0))
 
     @property
+    def thumbnail_bytes(self) -> int:
+        """Return the bytes of all stored pictures."""
+        with self._lock, explained(self.path):
+            row = self._file.connection.execute(
+                'SELECT COALESCE(SUM(LENGTH(data)), 0) FROM thumbnails').fetchone()
+        return int(row[0])
+
+    @property
     def index_bytes(self) -> int:
         """Return the bytes of memory the index takes."""
         with self._lock:
@@ -185,7 +193,7 @@ class PlaceMap:
         Store one keyframe, durably, in the current session (which starts with the first one).
 
         :param descriptor: float, ``(D,)``; stored with unit norm
-        :param thumbnail: small encoded picture for people
+        :param thumbnail: small JPEG of the image for people; it stays in the file
         :returns: the keyframe with its number
         :raises MapFileError: for a descriptor or pose that is no such thing, a read-only map, a
             full disk; the map is then as it was

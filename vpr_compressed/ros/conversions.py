@@ -12,39 +12,38 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Stamps, poses and matches to ROS messages and back; no node, no algorithm."""
+"""Stamps, poses, images and matches as ROS messages; no node, no algorithm."""
 
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable
-from collections.abc import Mapping
 from functools import lru_cache
-import math
 from typing import Any
 
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticStatus
-from diagnostic_msgs.msg import KeyValue
+import cv2
 from geometry_msgs.msg import Pose as PoseMessage
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
 from vpr_compressed.records import Candidate
+from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
+from vpr_compressed.sources.answer_log import ACCEPTED_ROW
+from vpr_compressed.sources.answer_log import CANDIDATE_ROW
+from vpr_compressed.sources.poses import unit_quaternion
+from vpr_compressed.sources.poses import UNKNOWN_VARIANCE
 
-#: Values of the column ``status`` of ``~/matches``.
-CANDIDATE = 0
-ACCEPTED = 1
-
-#: Nav2 refuses covariances above this.
-MAX_VARIANCE = 1e9
+#: Unit quaternion, xyzw.
+NO_ROTATION = (0.0, 0.0, 0.0, 1.0)
 _NS = 1_000_000_000
 _UINT32_MAX = (1 << 32) - 1
 _NAN = float('nan')
@@ -66,11 +65,6 @@ _POINT_TYPES = {
 _TYPE_CODES = {code: number for number, code in _POINT_TYPES.items()}
 
 
-def stamp_to_ns(stamp: Any) -> int:
-    """Return a ``builtin_interfaces/Time`` in nanoseconds."""
-    return int(stamp.sec) * _NS + int(stamp.nanosec)
-
-
 def stamp_from_ns(stamp_ns: int) -> Time:
     """Return nanoseconds as ``builtin_interfaces/Time``."""
     sec, nanosec = divmod(int(stamp_ns), _NS)
@@ -87,49 +81,8 @@ def pose_to_message(pose: Pose) -> PoseMessage:
     message = PoseMessage()
     message.position.x, message.position.y, message.position.z = map(float, pose.position_m)
     message.orientation.x, message.orientation.y, message.orientation.z, message.orientation.w = (
-        normalised(pose.orientation_xyzw))
+        unit_quaternion(pose.orientation_xyzw) or NO_ROTATION)
     return message
-
-
-def pose_from_message(message: Any) -> tuple[int, Pose]:
-    """
-    Return stamp and pose of a PoseStamped, PoseWithCovarianceStamped or Odometry message.
-
-    :param message: any of the three
-    :returns: stamp in nanoseconds, pose in the frame of the message's header
-    :raises ValueError: the pose is not finite or its quaternion has no direction
-    """
-    plain = message.pose
-    covariance = (0.0,) * 6
-    if hasattr(plain, 'covariance'):
-        covariance = tuple(usable_variance(v) for v in plain.covariance[::7])
-        plain = plain.pose
-    position = (plain.position.x, plain.position.y, plain.position.z)
-    quaternion = (plain.orientation.x, plain.orientation.y, plain.orientation.z,
-                  plain.orientation.w)
-    if not all(map(math.isfinite, (*position, *quaternion))) or not any(quaternion):
-        raise ValueError(f'pose {position}, {quaternion} is not a pose; its source must publish '
-                         'finite numbers and a unit quaternion')
-    return stamp_to_ns(message.header.stamp), Pose(
-        position_m=position, orientation_xyzw=normalised(quaternion),
-        frame_id=message.header.frame_id or 'map', covariance_diagonal=covariance)
-
-
-def normalised(quaternion: Iterable[float]) -> tuple[float, float, float, float]:
-    """Return a quaternion of unit length; no rotation for one without direction."""
-    x, y, z, w = map(float, quaternion)
-    length = math.sqrt(x * x + y * y + z * z + w * w)
-    if not math.isfinite(length) or length == 0.0:
-        return 0.0, 0.0, 0.0, 1.0
-    return x / length, y / length, z / length, w / length
-
-
-def usable_variance(value: float) -> float:
-    """Return a variance every consumer accepts: finite, not negative, at most 1e9."""
-    value = float(value)
-    if math.isnan(value):
-        return MAX_VARIANCE
-    return min(max(value, 0.0), MAX_VARIANCE)
 
 
 def pose_with_covariance(
@@ -151,9 +104,14 @@ def pose_with_covariance(
     covariance = np.zeros((6, 6))
     extra = (position_std_m ** 2,) * 3 + (yaw_std_rad ** 2,) * 3
     np.fill_diagonal(covariance, [
-        usable_variance(own + more) for own, more in zip(pose.covariance_diagonal, extra)])
+        _sum(own, more) for own, more in zip(pose.covariance_diagonal, extra)])
     message.pose.covariance = covariance.ravel()
     return message
+
+
+def _sum(own: float, more: float) -> float:
+    """Return the sum of two variances as Nav2 takes it; unknown when the first is none."""
+    return min(own + more, UNKNOWN_VARIANCE) if own >= 0.0 else UNKNOWN_VARIANCE
 
 
 def match_rows(recognition: Recognition) -> NDArray[Any]:
@@ -162,20 +120,20 @@ def match_rows(recognition: Recognition) -> NDArray[Any]:
 
     :param recognition: an accepted match is marked; it comes first when it is no candidate
     """
-    rows = [(candidate, confidence, CANDIDATE) for candidate, confidence
+    rows = [(candidate, confidence, CANDIDATE_ROW) for candidate, confidence
             in zip(recognition.candidates, recognition.confidences)]
     match = recognition.match
     if match is not None:
-        known = [c.keyframe.keyframe_id for c, _, _ in rows]
-        accepted = (Candidate(match.keyframe, match.similarity), match.confidence, ACCEPTED)
+        known = [candidate.keyframe.keyframe_id for candidate, _, _ in rows]
+        accepted = (Candidate(match.keyframe, match.similarity), match.confidence, ACCEPTED_ROW)
         place = match.keyframe.keyframe_id
         if place in known:
             rows[known.index(place)] = accepted
         else:
             rows.insert(0, accepted)
     table = np.zeros(len(rows), MATCH_DTYPE)
-    for row, (candidate, confidence, status) in zip(table, rows):
-        _fill_row(row, candidate, confidence, status)
+    for row, entry in zip(table, rows):
+        _fill_row(row, *entry)
     return table
 
 
@@ -199,8 +157,8 @@ def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
 def _match_fields() -> tuple[PointField, ...]:
     """Return the fields of every answer; making 14 messages anew takes as long as the rest."""
     return tuple(
-        PointField(name=name, offset=offset, datatype=_TYPE_CODES[kind.str[1:]], count=1)
-        for name, (kind, offset) in (MATCH_DTYPE.fields or {}).items() if name != 'padding')
+        PointField(name=name, offset=field[1], datatype=_TYPE_CODES[field[0].str[1:]], count=1)
+        for name, field in (MATCH_DTYPE.fields or {}).items() if name != 'padding')
 
 
 def matches_from_cloud(cloud: Any) -> NDArray[Any]:
@@ -224,6 +182,25 @@ def matches_from_cloud(cloud: Any) -> NDArray[Any]:
     return np.frombuffer(cloud.data, dtype, count).copy() if count else np.zeros(0, dtype)
 
 
+def image_message(image: ImageArray) -> Image:
+    """Return RGB pixels, uint8 ``(H, W, 3)``, as an ``rgb8`` image without header."""
+    height, width = image.shape[:2]
+    return Image(height=height, width=width, encoding='rgb8', is_bigendian=0, step=3 * width,
+                 data=bytes_for_message(np.ascontiguousarray(image).data.cast('B')))
+
+
+def compressed_message(image: ImageArray, codec: str = 'jpeg') -> CompressedImage:
+    """
+    Return RGB pixels, uint8 ``(H, W, 3)``, as an encoded image without header.
+
+    :param codec: ``jpeg``, or ``png``, which loses nothing
+    """
+    _, data = cv2.imencode(
+        f'.{codec}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return CompressedImage(format=f'rgb8; {codec} compressed bgr8',
+                           data=bytes_for_message(data.tobytes()))
+
+
 def bytes_for_message(data: Any) -> array.array[int]:
     """Return bytes as the one type that is fast for ``uint8[]`` fields in every ROS 2."""
     buffer = array.array('B')
@@ -238,16 +215,6 @@ def numeric_external_id(text: str) -> float:
     except (ValueError, OverflowError):
         return 0.0
     return max(value, 0.0)
-
-
-def diagnostic_status(
-    name: str, level: bytes, message: str, values: Mapping[str, Any], hardware_id: str = ''
-) -> DiagnosticStatus:
-    """Return one entry of ``/diagnostics``; floats are rounded to 4 significant digits."""
-    return DiagnosticStatus(
-        name=name, level=level, message=message, hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=f'{value:.4g}' if isinstance(value, float)
-                         else str(value)) for key, value in values.items()])
 
 
 def _fill_row(row: Any, candidate: Candidate, confidence: float, status: int) -> None:

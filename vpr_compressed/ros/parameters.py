@@ -109,7 +109,7 @@ class ParameterSet:
         self._node = node
         self._groups = tuple(groups)
         # rclpy has no public way to see start values of parameters that nobody declared
-        self._overrides: dict[str, Parameter] = node._parameter_overrides  # noqa: SLF001
+        self._overrides: dict[str, Parameter[Any]] = node._parameter_overrides  # noqa: SLF001
         self._problems: list[str] = []
         for group in self._groups:
             for name, field in group.fields().items():
@@ -146,7 +146,7 @@ class ParameterSet:
         values = self.values()
         return tuple(group.config(values) for group in self._groups)
 
-    def changed(self, parameters: Sequence[Parameter]) -> tuple[Any, ...]:
+    def changed(self, parameters: Sequence[Parameter[Any]]) -> tuple[Any, ...]:
         """
         Return the configurations as they would be after a change.
 
@@ -170,6 +170,17 @@ class ParameterSet:
                 raise ConfigError(
                     f'{self._node.get_name()} has no parameter {name!r}{suggest(name, known)}; '
                     'correct the YAML file or the command line')
+
+
+def read_config(node: Node, config_type: type[ConfigT]) -> ConfigT:
+    """
+    Declare the fields of one configuration as parameters and return the start values.
+
+    :param node: owner of the parameters, which cannot change later
+    :raises ConfigError: a start value was refused or an override has an unknown name
+    """
+    config: ConfigT = ParameterSet(node, [ParameterGroup(config_type)]).configs()[0]
+    return config
 
 
 def _start_value(name: str, value: Any, field: dataclasses.Field[Any]) -> Any:

@@ -30,16 +30,13 @@ from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.utilities import try_shutdown
 from std_srvs.srv import Trigger
 
 from vpr_compressed.config import option
-from vpr_compressed.errors import VprError
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.parameters import ParameterGroup
-from vpr_compressed.ros.parameters import ParameterSet
+from vpr_compressed.ros.parameters import read_config
+from vpr_compressed.ros.program import run_node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +114,7 @@ class RelocalizerNode(Node):
         :raises ConfigError: a parameter makes no sense
         """
         super().__init__('relocalizer', **options)
-        config: RelocalizerConfig = ParameterSet(
-            self, [ParameterGroup(RelocalizerConfig)]).configs()[0]
-        self.policy = RelocalizePolicy(config)
+        self.policy = RelocalizePolicy(read_config(self, RelocalizerConfig))
         kind = PoseWithCovarianceStamped
         self._output = self.create_publisher(kind, 'initialpose', qos.results(1))
         self._trigger = self.create_publisher(
@@ -128,6 +123,11 @@ class RelocalizerNode(Node):
             kind, 'place_recognition/pose', self._on_pose, qos.results())
         self.create_subscription(kind, 'amcl_pose', self._on_amcl, qos.latched())
         self.create_service(Trigger, '~/relocalize', self._on_request)
+
+    def run(self) -> int:
+        """Handle messages until told to stop."""
+        rclpy.spin(self)
+        return 0
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         reason = self.policy.take(self._output.get_subscription_count())
@@ -163,21 +163,7 @@ def main(args: list[str] | None = None) -> int:
     :param args: command line, as rclpy takes it
     :returns: 0, or 1 after an error
     """
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = RelocalizerNode()
-        rclpy.spin(node)
-    except VprError as error:
-        rclpy.logging.get_logger('relocalizer').error(str(error))
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            node.destroy_node()
-        try_shutdown()
-    return 0
+    return run_node('relocalizer', RelocalizerNode, args)
 
 
 if __name__ == '__main__':

@@ -27,13 +27,13 @@ from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
-from vpr_compressed.runtime import as_run_by
-from vpr_compressed.runtime import AUTO
-from vpr_compressed.runtime import check_engine
 from vpr_compressed.runtime import graph_cache
-from vpr_compressed.runtime import load_engine
-from vpr_compressed.runtime.selection import Choice
+from vpr_compressed.runtime.engines import AUTO
+from vpr_compressed.runtime.engines import Engine
+from vpr_compressed.runtime.engines import ENGINES
+from vpr_compressed.runtime.engines import Engines
 from vpr_compressed.runtime.selection import choose_engine
+from vpr_compressed.runtime.selection import EngineChoice
 from vpr_compressed.system import memory
 
 
@@ -45,14 +45,15 @@ class Extractor:
 
     :param model: what to run
     :param path: the file it came from
-    :param choice: the engine, and why it was chosen
-    :param threads: CPU threads, 0 for all cores
-    :raises EngineError: if the engine is not installed or refuses the network
+    :param engine: has it loaded
+    :param choice: which engine that is, and why it was chosen
     """
 
-    def __init__(self, model: Model, path: Path, *, choice: Choice, threads: int = 0) -> None:
+    def __init__(
+        self, model: Model, path: Path, *, engine: Engine, choice: EngineChoice
+    ) -> None:
         self._preprocess = Preprocessor(model.preprocessing)
-        self._engine = load_engine(model, choice.engine, threads)
+        self._engine = engine
         self.choice = choice
         self.model_path = path
         self.model_bytes = path.stat().st_size
@@ -90,37 +91,44 @@ class Extractor:
 
 
 def load_extractor(
-    model: Path | None = None, *, engine: str = AUTO, threads: int = 0, stays: bool = False
+    model: Path | None = None, *, engine: str = AUTO, threads: int = 0, stays: bool = False,
+    engines: Engines = ENGINES
 ) -> Extractor:
     """
     Load a model file and get it ready to run.
 
     :param model: ``.vpr`` file, or name of a packaged one; None takes the default
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param engine: name of an engine, or ``auto``
     :param threads: CPU threads, 0 for all cores
     :param stays: the process runs for long, so another one builds the graph: 28 MB less
+    :param engines: those there are
     :raises ModelFileError: missing, damaged or newer file
     :raises EngineError: unknown or missing engine, or none that can run the model
     """
     path = find_model(model)
     found = read_model(path)
-    choice = resolve_engine(path, found, engine, threads)
-    if stays:
-        graph_cache.prepare(path, as_run_by(choice.engine, found), choice.engine)
-    extractor = Extractor(found, path, choice=choice, threads=threads)
+    choice = resolve_engine(path, found, engine, threads, engines=engines)
+    kind = engines.kind(choice.engine)
+    if stays and kind.graph != 'none':
+        graph_cache.prepare(path, kind.model_run(found), trunk_only=kind.trunk_only)
+    extractor = Extractor(
+        found, path, engine=engines.load(found, choice.engine, threads), choice=choice)
     del found
     memory.give_back()
     return extractor
 
 
-def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> Choice:
+def resolve_engine(
+    path: Path, model: Model, engine: str, threads: int, *, engines: Engines = ENGINES
+) -> EngineChoice:
     """
     Return the engine a name stands for; ``auto`` may take seconds the first time.
 
     :param path: the file the model came from
+    :param engines: those there are
     :raises EngineError: unknown engine, or none that can run the model
     """
-    check_engine(engine)
+    engines.check(engine)
     if engine == AUTO:
         return choose_engine(path, model, threads=threads)
-    return Choice(engine=engine)
+    return EngineChoice(engine=engine)

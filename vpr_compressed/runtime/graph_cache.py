@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 from functools import lru_cache
 import hashlib
 import json
@@ -32,20 +33,19 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING
 
 from vpr_compressed import __version__
 from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
-from vpr_compressed.runtime import as_run_by
 from vpr_compressed.system import processes
-
-if TYPE_CHECKING:
-    from vpr_compressed.model_file.model import Model
+from vpr_compressed.system.files import write_whole
 
 #: Graphs kept: one robot, a model or two, with and without rounded activations.
 _KEPT = 4
 MODULE = 'vpr_compressed.runtime.graph_cache'
+WHOLE, TRUNK = 'whole', 'trunk'
+ROUNDED, FLOAT = 'rounded', 'float'
 _LIMIT_S = 120.0
 #: What decides the graph of a model.
 _SOURCES = ('runtime/onnx_graph.py', 'runtime/integers.py', 'model_file/spec.py')
@@ -71,28 +71,24 @@ def graph_bytes(model: Model, *, trunk_only: bool = False, keep: bool = False) -
     return data
 
 
-def prepare(path: Path, model: Model, engine: str) -> None:
+def prepare(path: Path, model: Model, *, trunk_only: bool) -> None:
     """
     Put the graph an engine needs into the cache, built by a process that ends.
 
     For a process that stays; where this fails, it builds the graph itself.
 
     :param path: the file the model came from
-    :param engine: name of the engine that will ask for it
+    :param model: what will be asked for: that of the file, or without its activation ranges
+    :param trunk_only: as for :func:`graph_bytes`
     """
-    trunk_only = takes_trunk_only(engine)
-    if engine.startswith('torch') or _cached(_key(model, trunk_only=trunk_only)) is not None:
+    if _cached(_key(model, trunk_only=trunk_only)) is not None:
         return
-    command = [sys.executable, '-m', MODULE, str(path), engine]
+    command = [sys.executable, '-m', MODULE, str(path), TRUNK if trunk_only else WHOLE,
+               ROUNDED if model.activations else FLOAT]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(  # noqa: S603 - this package itself
             command, check=False, capture_output=True, timeout=_LIMIT_S,
             env=processes.environment())
-
-
-def takes_trunk_only(engine: str) -> bool:
-    """Return whether an engine takes the graph that ends at the local features."""
-    return engine.startswith('opencv')
 
 
 def cache_folder() -> Path:
@@ -136,17 +132,11 @@ def _cached(key: str) -> bytes | None:
 def _store(key: str, data: bytes) -> None:
     """Keep a graph and the newest others; where that is impossible, nothing is kept."""
     folder = cache_folder() / 'graphs'
-    part = folder / f'{key}.{os.getpid()}.part'
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(folder / f'{key}-{_digest(data)}.onnx')
+    with contextlib.suppress(OSError):
+        write_whole(folder / f'{key}-{_digest(data)}.onnx', data)
         newest = sorted(folder.glob('*.onnx'), key=lambda path: path.stat().st_mtime_ns)
         for path in newest[:-_KEPT]:
             path.unlink(missing_ok=True)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _digest(data: bytes) -> str:
@@ -158,13 +148,16 @@ def main(arguments: Sequence[str]) -> int:
     """
     Do it.
 
-    :param arguments: model file and name of the engine
+    :param arguments: model file, :data:`WHOLE` or :data:`TRUNK`, :data:`ROUNDED` or
+        :data:`FLOAT` activations
     :returns: 0, or 1 with the reason on stderr
     """
-    path, engine = Path(arguments[0]), arguments[1]
+    path, part, activations = arguments
     try:
-        model = as_run_by(engine, read_model(path))
-        graph_bytes(model, trunk_only=takes_trunk_only(engine), keep=True)
+        model = read_model(Path(path))
+        if activations == FLOAT:
+            model = dataclasses.replace(model, activations={})
+        graph_bytes(model, trunk_only=part == TRUNK, keep=True)
     except VprError as error:
         sys.stderr.write(f'{error}\n')
         return 1

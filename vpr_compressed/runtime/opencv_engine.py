@@ -21,8 +21,6 @@ their operations.
 
 from __future__ import annotations
 
-import dataclasses
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +36,7 @@ class OpenCvEngine:
     """
     Run a model with OpenCV and NumPy, in float32 whatever the model's precision.
 
-    :param model: what to run
+    :param model: what to run; without activation ranges
     :param threads: CPU threads, 0 for OpenCV's default; OpenCV has one setting per process
     :raises EngineError: if OpenCV refuses the network
     """
@@ -46,15 +44,14 @@ class OpenCvEngine:
     name = 'opencv'
 
     def __init__(self, model: Model, threads: int = 0) -> None:
-        plain = dataclasses.replace(model, activations={})
         if threads:
             cv2.setNumThreads(threads)
         try:
             self._net = cv2.dnn.readNetFromONNX(
-                np.frombuffer(graph_bytes(plain, trunk_only=True), np.uint8))
+                np.frombuffer(graph_bytes(model, trunk_only=True), np.uint8))
         except (cv2.error, AttributeError) as error:  # some builds have no dnn module
             raise EngineError(f'OpenCV {cv2.__version__} refuses this network: {error}') from error
-        self._head = NumpyHead(plain)
+        self._head = NumpyHead(model)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """

@@ -21,18 +21,14 @@ so every machine makes the same ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.images.pixels import normalise
+from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
-
-if TYPE_CHECKING:
-    from vpr_compressed.model_file.model import Model
-    from vpr_compressed.runtime import Engine
+from vpr_compressed.runtime.engines import Engine
 
 #: Below this cosine an engine is not to be trusted with a model.
 LEAST_COSINE = 0.99

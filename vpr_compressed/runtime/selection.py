@@ -39,7 +39,6 @@ import subprocess
 import sys
 import time
 from typing import Any
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -47,23 +46,19 @@ from vpr_compressed import __version__
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import normalise
+from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
-from vpr_compressed.runtime import as_run_by
-from vpr_compressed.runtime import DEFAULT
-from vpr_compressed.runtime import FLOAT
-from vpr_compressed.runtime import installed_engines
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.engines import DEFAULT
+from vpr_compressed.runtime.engines import ENGINES
+from vpr_compressed.runtime.engines import FLOAT
 from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.graph_cache import graph_bytes
-from vpr_compressed.runtime.graph_cache import takes_trunk_only
 from vpr_compressed.runtime.parity import check_parity
 from vpr_compressed.runtime.parity import LEAST_COSINE
 from vpr_compressed.runtime.parity import reference_images
 from vpr_compressed.system import memory
 from vpr_compressed.system import processes
-
-if TYPE_CHECKING:
-    from vpr_compressed.model_file.model import Model
+from vpr_compressed.system.files import write_whole
 
 MODULE = 'vpr_compressed.runtime.selection'
 #: Another engine must be this much faster than the default, or noise would choose.
@@ -77,7 +72,7 @@ class Trial:
     """
     How one engine did.
 
-    :param engine: name as :func:`vpr_compressed.runtime.load_engine` takes it
+    :param engine: name as :class:`.engines.Engines` takes it
     :param milliseconds: per image, lower quartile (others work here, too), 0 if it did not run
     :param cosine: lowest to the reference descriptors of the file, 0 if it did not run
     :param load_s: seconds to prepare it
@@ -106,7 +101,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class EngineChoice:
     """
     The engine to use, and why.
 
@@ -130,7 +125,7 @@ class Choice:
 def choose_engine(
     path: Path, model: Model, *, threads: int = 0, cache: Path | None = None,
     attempt: Callable[[str, Path, int], Trial] | None = None
-) -> Choice:
+) -> EngineChoice:
     """
     Return the fastest engine that passes the parity check, from the cache if it is known.
 
@@ -147,29 +142,28 @@ def choose_engine(
         raise EngineError(
             'no inference engine is installed; install one: pip install onnxruntime onnx')
     if len(names) == 1 or model.reference is None or not len(model.reference):
-        return Choice(engine=names[0])
+        return EngineChoice(engine=names[0])
     cache = cache or default_cache()
     key = _key(model, names, threads)
     known = _stored(cache).get(key)
     if known is not None:
         try:
             trials = tuple(Trial(**trial) for trial in known)
-            return Choice(engine=_best(trials), trials=trials, cached=True)
+            return EngineChoice(engine=_best(trials), trials=trials, cached=True)
         except (TypeError, ValueError, EngineError):
             pass  # damaged, or nothing passed then: try again
     attempt = attempt or try_engine
     trials = tuple(attempt(name, path, threads) for name in names)
     best = _best(trials)
     _store(cache, key, [asdict(trial) for trial in trials])
-    return Choice(engine=best, trials=trials)
+    return EngineChoice(engine=best, trials=trials)
 
 
 def candidates(model: Model) -> list[str]:
-    """Return the engines worth trying, the default first; torch is only a reference."""
-    names = [name for name in installed_engines() if name != 'torch']
+    """Return the engines worth trying, the default first."""
+    names = ENGINES.installed()
     if model.activations:
-        # OpenCV computes in float anyway.
-        names += [f'{name}{FLOAT}' for name in names if name != 'opencv']
+        names += [f'{name}{FLOAT}' for name in names if ENGINES.kind(name).integers]
     return names
 
 
@@ -259,14 +253,8 @@ def _stored(cache: Path) -> dict[str, Any]:
 
 def _store(cache: Path, key: str, trials: list[dict[str, Any]]) -> None:
     """Keep a choice; where that is impossible, the next start tries again."""
-    part = cache.with_suffix(f'.{os.getpid()}.part')
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({**_stored(cache), key: trials}, indent=1), encoding='utf-8')
-        part.replace(cache)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        write_whole(cache, json.dumps({**_stored(cache), key: trials}, indent=1).encode())
 
 
 #: Images timed at most, and the time after which no further one is.
@@ -280,10 +268,11 @@ def measure(name: str, path: Path, threads: int) -> Trial:
     :raises VprError: if it cannot run the model
     """
     model = read_model(path)
+    kind = ENGINES.kind(name)
     # For the process that will stay: it need not build it, nor load what builds it.
-    graph_bytes(as_run_by(name, model), trunk_only=takes_trunk_only(name), keep=True)
+    graph_bytes(kind.model_run(model), trunk_only=kind.trunk_only, keep=True)
     started = time.perf_counter()
-    engine = load_engine(model, name, threads)
+    engine = ENGINES.load(model, name, threads)
     load_s = time.perf_counter() - started
     cosine = check_parity(model, engine)  # also warms up
     image = normalise(reference_images(model.preprocessing, 1)[0][np.newaxis],

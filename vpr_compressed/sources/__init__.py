@@ -26,7 +26,7 @@ from vpr_compressed.sources.folder import FolderSource
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import ImageSource
-from vpr_compressed.sources.image_list import FORMATS
+from vpr_compressed.sources.image_files import FORMATS
 from vpr_compressed.sources.image_list import ImageList
 from vpr_compressed.sources.image_list import ListedImage
 

@@ -21,6 +21,7 @@ falls back to the time of recording. This is the only module that imports rosbag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -35,11 +36,14 @@ from rosbags.typesys import Stores
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.images.pixels import rgb_from_message
+from vpr_compressed.records import Pose
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
-from vpr_compressed.sources.frames import natural_key
-from vpr_compressed.sources.poses import poses_of
-from vpr_compressed.sources.poses import PoseTrack
+from vpr_compressed.sources.frames import stamp_to_ns
+from vpr_compressed.sources.image_files import natural_key
+from vpr_compressed.sources.poses import decode_poses
+from vpr_compressed.sources.poses import nearest_pose
+from vpr_compressed.sources.satellite import fix_at
 from vpr_compressed.sources.satellite import FIX_TYPE
 from vpr_compressed.sources.satellite import FixConverter
 from vpr_compressed.sources.satellite import parse_zone
@@ -80,13 +84,14 @@ class BagSource:
             self._length = counts[self.topic][1]
             #: Zone that the poses are given in, None unless they come from NavSatFix messages.
             self.utm_zone: str | None = None
+            self._pose_at: Callable[[int], Pose | None] = lambda _: None
             if pose_topic is not None:
                 kind = _check_pose_topic(path, counts, pose_topic)
                 messages = (message for message, _ in _messages(reader, pose_topic))
                 if kind == FIX_TYPE:
-                    self._track = self._read_fixes(messages, utm_zone)
+                    self._pose_at = self._read_fixes(messages, utm_zone)
                 else:
-                    self._track = PoseTrack(poses_of(messages))
+                    self._pose_at = partial(nearest_pose, decode_poses(messages))
         self.pose_topic = pose_topic
 
     def __len__(self) -> int:
@@ -98,11 +103,11 @@ class BagSource:
         with self._open() as reader:
             for index, (message, recorded_ns) in enumerate(_messages(reader, self.topic)):
                 header = message.header
-                stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec or recorded_ns
+                stamp_ns = stamp_to_ns(header.stamp) or recorded_ns
                 compressed = hasattr(message, 'format')
                 yield Frame(
                     index=index, name=f'{self.topic}[{index}]', stamp_ns=stamp_ns,
-                    pose=self._track.at(stamp_ns) if self.pose_topic else None,
+                    pose=self._pose_at(stamp_ns),
                     load=partial(rgb_from_message, message), frame_id=header.frame_id,
                     encoded=partial(_encoded, message) if compressed else None)
 
@@ -112,13 +117,15 @@ class BagSource:
         poses += f' on UTM zone {self.utm_zone}' if self.utm_zone else ''
         return f'bag {self.path} ({len(self)} images on {self.topic}{poses})'
 
-    def _read_fixes(self, messages: Iterator[Any], utm_zone: str | None) -> PoseTrack:
-        """Return the track of a NavSatFix topic and remember its zone."""
+    def _read_fixes(
+        self, messages: Iterator[Any], utm_zone: str | None
+    ) -> Callable[[int], Pose | None]:
+        """Return what tells the pose at a time from a NavSatFix topic; remember its zone."""
         converter = FixConverter(None if utm_zone is None else parse_zone(utm_zone))
-        track = PoseTrack(converter.poses(messages), interpolate=True)
+        fixes = converter.poses(messages)
         if converter.zone is not None:
             self.utm_zone = converter.zone.name
-        return track
+        return partial(fix_at, fixes)
 
     @contextmanager
     def _open(self) -> Iterator[AnyReader]:

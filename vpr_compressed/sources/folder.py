@@ -24,8 +24,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.sources.frames import natural_key
-from vpr_compressed.sources.image_list import FORMATS
+from vpr_compressed.sources.image_files import image_files
 from vpr_compressed.sources.image_list import ImageList
 from vpr_compressed.sources.image_list import ListedImage
 from vpr_compressed.sources.pose_table import PoseRow
@@ -47,40 +46,12 @@ class FolderSource(ImageList):
         :param rate_hz: images per second, used for stamps that ``poses.csv`` does not give
         :raises SourceError: no images, or ``poses.csv`` is wrong
         """
-        files = list_images(path)
+        files = image_files(path)
         poses = path / POSES_NAME
         rows = _read_rows(poses, files) if poses.is_file() else {}
         super().__init__(
             path, [_listed(file, rows.get(file.name, PoseRow())) for file in files],
             rate_hz=rate_hz, note=f'poses from {POSES_NAME}' if rows else '')
-
-
-def list_images(folder: Path) -> list[Path]:
-    """
-    Return the image files of a folder in natural name order.
-
-    :raises SourceError: if there is none, or the folder cannot be read
-    """
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise SourceError(f'cannot read folder {folder}: {error.strerror}') from error
-    # Hidden files are left out: macOS puts "._name.jpg" beside every image it copies.
-    files = [
-        entry for entry in entries
-        if entry.suffix.lower() in FORMATS and not entry.name.startswith('.') and entry.is_file()]
-    if not files:
-        raise SourceError(_no_images(folder, entries))
-    return sorted(files, key=lambda file: natural_key(file.name))
-
-
-def _no_images(folder: Path, entries: list[Path]) -> str:
-    """Return the text of the error for a folder without images."""
-    folders = sorted(entry.name for entry in entries if entry.is_dir())
-    hint = f'; did you mean one of its folders: {", ".join(folders[:8])}?' if folders else ''
-    return (
-        f'{folder} holds {len(entries)} entries but no image ({", ".join(sorted(FORMATS))}) and '
-        f'no bag; give the folder that holds the images themselves{hint}')
 
 
 def _read_rows(path: Path, files: list[Path]) -> dict[str, PoseRow]:

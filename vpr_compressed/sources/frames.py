@@ -20,7 +20,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-import re
+from typing import Any
 from typing import Protocol
 
 from vpr_compressed.records import ImageArray
@@ -91,13 +91,6 @@ class ImageSource(Protocol):
         """Return one line for people: what it is, how many images, which topic."""
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """
-    Return a sort key that puts ``image9`` before ``image10``.
-
-    :param name: file name; digits compare as numbers, the rest without regard to case
-    """
-    parts = re.split(r'(\d+)', name.lower())
-    # The name itself breaks ties such as "01" and "1", so that the order is total.
-    return (*((1, int(part), '') if part.isdecimal() else (0, 0, part) for part in parts),
-            (0, 0, name))
+def stamp_to_ns(stamp: Any) -> int:
+    """Return the ``builtin_interfaces/Time`` of rclpy or rosbags in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

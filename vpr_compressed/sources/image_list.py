@@ -31,12 +31,7 @@ from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Pose
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
-
-#: File suffix -> ``format`` field of a CompressedImage message.
-FORMATS = {
-    '.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png', '.bmp': 'bmp', '.webp': 'webp',
-    '.tif': 'tiff', '.tiff': 'tiff', '.ppm': 'ppm', '.pgm': 'pgm',
-}
+from vpr_compressed.sources.image_files import FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +39,7 @@ class ListedImage:
     """
     One entry of a list.
 
-    :param file: the image file, with a suffix of :data:`FORMATS`
+    :param file: the image file, with a suffix of ``image_files.FORMATS``
     :param name: what people call it
     :param stamp_ns: time in nanoseconds, None to number the images by a rate
     :param pose: where it was taken, None when unknown

@@ -30,6 +30,7 @@ from pathlib import Path
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.records import Pose
+from vpr_compressed.sources.poses import unit_quaternion
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ def _number(row: Mapping[str, str | None], column: str, default: str = '') -> fl
 def _orientation(row: Mapping[str, str | None]) -> tuple[float, float, float, float]:
     """Return the unit quaternion xyzw of a line; level and facing x when it has none."""
     if row.get('qw'):
-        values = tuple(_number(row, column, '0') for column in ('qx', 'qy', 'qz', 'qw'))
-        norm = math.sqrt(sum(value * value for value in values))
-        if norm < 1e-6:
+        unit = unit_quaternion((
+            _number(row, 'qx', '0'), _number(row, 'qy', '0'), _number(row, 'qz', '0'),
+            _number(row, 'qw')))
+        if unit is None:
             raise ValueError('the quaternion qx, qy, qz, qw is zero')
-        x, y, z, w = (value / norm for value in values)
-        return x, y, z, w
+        return unit
     half = _number(row, 'yaw_rad', '0') / 2
     return 0.0, 0.0, math.sin(half), math.cos(half)

@@ -12,101 +12,104 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Poses of a recorded pose topic, looked up by time."""
+"""
+Pose messages, live and from a bag, and which of several poses belongs to an image.
+
+Messages may come from rclpy or rosbags: only their fields are looked at.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Sequence
 import math
+from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
 from vpr_compressed.records import Pose
+from vpr_compressed.sources.frames import stamp_to_ns
 
-#: A pose further than this from the image says nothing about where the image was taken.
-MAX_GAP_NS = 500_000_000
-#: Two fixes of a satellite receiver further apart than this say nothing about the way between.
-MAX_FIX_GAP_NS = 3_000_000_000
-_DIAGONAL = (0, 7, 14, 21, 28, 35)
+#: Largest difference between the stamps of an image and its pose, in nanoseconds: 0.1 s.
+POSE_TOLERANCE_NS = 100_000_000
+#: Variance of what is not known, in m^2 or rad^2; also the largest one that Nav2 accepts.
+UNKNOWN_VARIANCE = 1e9
 
-
-class PoseTrack:
-    """Poses in order of their stamps."""
-
-    def __init__(self, entries: Iterable[tuple[int, Pose]], *, interpolate: bool = False) -> None:
-        """
-        Sort the poses.
-
-        :param entries: stamp in nanoseconds and pose, see :func:`poses_of`
-        :param interpolate: whether to go straight from one position to the next; for satellite
-            receivers, whose one fix a second is too coarse at the speed of a car
-        """
-        ordered = sorted(entries, key=lambda entry: entry[0])
-        self._stamps = np.array([stamp for stamp, _ in ordered], np.int64)
-        self._poses = [pose for _, pose in ordered]
-        self._interpolate = interpolate
-
-    def __len__(self) -> int:
-        """Return the number of poses."""
-        return len(self._poses)
-
-    def at(self, stamp_ns: int) -> Pose | None:
-        """
-        Return the pose at a time.
-
-        :returns: the pose nearest in time, None if none is within half a second; with
-            interpolation the position on the way between two fixes at most three seconds apart
-        """
-        after = int(np.searchsorted(self._stamps, stamp_ns))
-        if self._interpolate and 0 < after < len(self._poses):
-            first, second = int(self._stamps[after - 1]), int(self._stamps[after])
-            if second - first <= MAX_FIX_GAP_NS:
-                share = (stamp_ns - first) / (second - first)
-                return _between(self._poses[after - 1], self._poses[after], share)
-        near = [i for i in (after - 1, after) if 0 <= i < len(self._poses)]
-        if not near:
-            return None
-        best = min(near, key=lambda i: abs(int(self._stamps[i]) - stamp_ns))
-        gap_ns = abs(int(self._stamps[best]) - stamp_ns)
-        return self._poses[best] if gap_ns <= MAX_GAP_NS else None
+TimedPose = tuple[int, Pose]
 
 
-def poses_of(messages: Iterable[Any]) -> list[tuple[int, Pose]]:
+def decode_pose(message: Any) -> TimedPose:
     """
-    Return stamp in nanoseconds and pose of every message whose values are finite.
+    Return stamp and pose of a PoseStamped, PoseWithCovarianceStamped or Odometry message.
 
-    :param messages: Odometry, PoseStamped or PoseWithCovarianceStamped, of rclpy or rosbags
+    A variance that cannot be one (NaN, infinite, negative) becomes ``UNKNOWN_VARIANCE``, so that
+    it never looks certain. Zeros stay: a message whose sender fills in no covariance then equals
+    one that has none.
+
+    :param message: of rclpy or rosbags
+    :returns: stamp in nanoseconds, pose in the frame of the message's header (``map`` if empty)
+    :raises ValueError: the position is not finite, or the quaternion has no direction
     """
-    return [entry for message in messages if (entry := _entry(message)) is not None]
-
-
-def _between(first: Pose, second: Pose, share: float) -> Pose:
-    """Return the pose a share of the way from one to the next, as uncertain as the worse one."""
-    x, y, z = (
-        one + share * (other - one) for one, other in zip(first.position_m, second.position_m))
-    worse = first if first.covariance_diagonal > second.covariance_diagonal else second
-    return replace(worse, position_m=(x, y, z))
-
-
-def _entry(message: Any) -> tuple[int, Pose] | None:
-    """Return stamp and pose of one message, or None when the pose makes no sense."""
-    stamp = message.header.stamp
     pose = message.pose
-    covariance = getattr(pose, 'covariance', None)
-    pose = pose if covariance is None else pose.pose
-    place = (float(pose.position.x), float(pose.position.y), float(pose.position.z))
-    turn = (
-        float(pose.orientation.x), float(pose.orientation.y), float(pose.orientation.z),
-        float(pose.orientation.w))
-    norm = math.sqrt(sum(value * value for value in turn))
-    if not all(map(math.isfinite, place)) or not math.isfinite(norm) or norm < 1e-6:
+    x, y, z, roll, pitch, yaw = (0.0,) * 6
+    if hasattr(pose, 'covariance'):
+        x, y, z, roll, pitch, yaw = map(_usable_variance, pose.covariance[::7])
+        pose = pose.pose
+    place, turn = pose.position, pose.orientation
+    position = (float(place.x), float(place.y), float(place.z))
+    quaternion = (float(turn.x), float(turn.y), float(turn.z), float(turn.w))
+    unit = unit_quaternion(quaternion)
+    if unit is None or not all(map(math.isfinite, position)):
+        raise ValueError(
+            f'pose {position}, {quaternion} is not a pose; its source must publish finite numbers '
+            'and a unit quaternion')
+    return stamp_to_ns(message.header.stamp), Pose(
+        position_m=position, orientation_xyzw=unit, frame_id=message.header.frame_id or 'map',
+        covariance_diagonal=(x, y, z, roll, pitch, yaw))
+
+
+def decode_poses(messages: Iterable[Any]) -> list[TimedPose]:
+    """Return the messages that :func:`decode_pose` can read, by stamp; leave out the others."""
+    poses = []
+    for message in messages:
+        try:
+            poses.append(decode_pose(message))
+        except ValueError:
+            continue
+    return sorted(poses, key=itemgetter(0))
+
+
+def nearest_pose(
+    poses: Sequence[TimedPose], stamp_ns: int, tolerance_ns: int = POSE_TOLERANCE_NS
+) -> Pose | None:
+    """
+    Return the pose nearest in time, the earlier one of two equally near.
+
+    :param poses: by stamp
+    :param stamp_ns: time of the image in nanoseconds
+    :param tolerance_ns: largest difference allowed, in nanoseconds
+    :returns: None when no pose is near enough
+    """
+    after = bisect_left(poses, stamp_ns, key=itemgetter(0))
+    around = poses[max(after - 1, 0):after + 1]
+    gap_ns, pose = min(
+        ((abs(stamp - stamp_ns), pose) for stamp, pose in around),
+        key=itemgetter(0), default=(0, None))
+    return pose if gap_ns <= tolerance_ns else None
+
+
+def unit_quaternion(
+    quaternion: tuple[float, float, float, float]
+) -> tuple[float, float, float, float] | None:
+    """Return a quaternion with norm 1, or None when it is not finite or has no direction."""
+    norm = math.hypot(*quaternion)
+    if not 1e-6 <= norm < math.inf:
         return None
-    x, y, z, w = (value / norm for value in turn)
-    variances = [0.0] * 6 if covariance is None else [float(covariance[i]) for i in _DIAGONAL]
-    v = [value if math.isfinite(value) and value >= 0 else 0.0 for value in variances]
-    return stamp.sec * 10**9 + stamp.nanosec, Pose(
-        position_m=place, orientation_xyzw=(x, y, z, w),
-        frame_id=message.header.frame_id or 'map',
-        covariance_diagonal=(v[0], v[1], v[2], v[3], v[4], v[5]))
+    x, y, z, w = quaternion
+    return x / norm, y / norm, z / norm, w / norm
+
+
+def _usable_variance(value: Any) -> float:
+    """Return a variance that is finite, not negative, and at most the unknown one."""
+    variance = float(value)
+    return min(variance, UNKNOWN_VARIANCE) if variance >= 0.0 else UNKNOWN_VARIANCE

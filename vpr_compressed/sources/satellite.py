@@ -28,16 +28,28 @@ This is the only module that imports utm, and only when there are fixes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 import math
+from operator import itemgetter
 import re
 from typing import Any
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.records import Pose
+from vpr_compressed.sources.frames import stamp_to_ns
+from vpr_compressed.sources.poses import nearest_pose
+from vpr_compressed.sources.poses import TimedPose
 
 FIX_TYPE = 'sensor_msgs/msg/NavSatFix'
+#: An image this far from a single fix still has its place, in nanoseconds: receivers give one fix
+#: a second, so 0.5 s is the middle between two, and the 0.1 s of odometry would lose most images.
+FIX_TOLERANCE_NS = 500_000_000
+#: Two fixes further apart than this say nothing about the way between, in nanoseconds.
+MAX_FIX_GAP_NS = 3_000_000_000
 #: Largest northing; what the southern half of a zone counts from.
 _SOUTHERN_ORIGIN_M = 10_000_000.0
 #: Further from the middle of its zone the grid is bent too much; a whole zone aside is 9 degrees.
@@ -100,9 +112,9 @@ class FixConverter:
         self._utm = utm
         self.zone = zone
 
-    def poses(self, messages: Iterable[Any]) -> list[tuple[int, Pose]]:
+    def poses(self, messages: Iterable[Any]) -> list[TimedPose]:
         """
-        Return stamp in nanoseconds and pose of every fix that says where the receiver was.
+        Return stamp in nanoseconds and pose of every fix that tells a place, by stamp.
 
         Left out are messages without a fix (a negative status) or with values that are not
         finite or no place on Earth. The orientation is unknown and stays at facing x (east).
@@ -110,9 +122,10 @@ class FixConverter:
         :raises SourceError: a place within 10 degrees of the South or 6 of the North Pole, or
             too far from a zone that was chosen
         """
-        return [self._entry(message) for message in messages if is_fix(message)]
+        poses = [self._entry(message) for message in messages if is_fix(message)]
+        return sorted(poses, key=itemgetter(0))
 
-    def _entry(self, message: Any) -> tuple[int, Pose]:
+    def _entry(self, message: Any) -> TimedPose:
         """Return stamp and pose of one fix."""
         latitude, longitude = float(message.latitude), float(message.longitude)
         try:
@@ -129,9 +142,8 @@ class FixConverter:
                 f'grid: {error}; so near to a pole use odometry instead') from error
         self.zone = zone
         shift = _SOUTHERN_ORIGIN_M * ((latitude >= 0) - int(zone.north))
-        stamp = message.header.stamp
         east_m2, north_m2 = _variances(message)
-        return stamp.sec * 10**9 + stamp.nanosec, Pose(
+        return stamp_to_ns(message.header.stamp), Pose(
             position_m=(float(east), float(north) + shift, 0.0), frame_id=zone.frame_id,
             covariance_diagonal=(east_m2, north_m2, 0.0, 0.0, 0.0, 0.0))
 
@@ -146,6 +158,24 @@ class FixConverter:
                 'place, or leave out recordings of another one')
 
 
+def fix_at(fixes: Sequence[TimedPose], stamp_ns: int) -> Pose | None:
+    """
+    Return the pose on the straight way from one fix to the next.
+
+    The nearest fix alone would be too coarse at the speed of a car. Beside a longer gap it counts
+    for the images near it.
+
+    :param fixes: by stamp
+    :param stamp_ns: time of the image in nanoseconds
+    """
+    after = bisect_left(fixes, stamp_ns, key=itemgetter(0))
+    if 0 < after < len(fixes):
+        (start_ns, first), (end_ns, second) = fixes[after - 1:after + 1]
+        if end_ns - start_ns <= MAX_FIX_GAP_NS:
+            return _between(first, second, (stamp_ns - start_ns) / (end_ns - start_ns))
+    return nearest_pose(fixes, stamp_ns, FIX_TOLERANCE_NS)
+
+
 def is_fix(message: Any) -> bool:
     """
     Return whether a NavSatFix names a place on Earth.
@@ -155,6 +185,14 @@ def is_fix(message: Any) -> bool:
     latitude, longitude = float(message.latitude), float(message.longitude)
     # A NaN fails both comparisons.
     return message.status.status >= 0 and abs(latitude) <= 90 and abs(longitude) <= 180
+
+
+def _between(first: Pose, second: Pose, share: float) -> Pose:
+    """Return the pose a share of the way from one to the next, as uncertain as the worse one."""
+    x, y, z = (
+        one + share * (other - one) for one, other in zip(first.position_m, second.position_m))
+    worse = first if first.covariance_diagonal > second.covariance_diagonal else second
+    return replace(worse, position_m=(x, y, z))
 
 
 def _variances(message: Any) -> tuple[float, float]:

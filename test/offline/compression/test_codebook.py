@@ -21,20 +21,19 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='codebooks are trained with torch (train extra)')
-
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.model_file.tensors import CodebookTensor  # noqa: E402
-from vpr_compressed.model_file.tensors import QuantizedTensor  # noqa: E402
-from vpr_compressed.offline.compression import codebook  # noqa: E402
-from vpr_compressed.offline.compression.codebook import Codebook  # noqa: E402
-from vpr_compressed.offline.compression.codebook import fit_codebook  # noqa: E402
-from vpr_compressed.offline.compression.codebook import kmeans_1d  # noqa: E402
-from vpr_compressed.offline.compression.codebook import nearest  # noqa: E402
-from vpr_compressed.offline.compression.codebook import PEAK  # noqa: E402
-from vpr_compressed.offline.compression.recipe import BITS  # noqa: E402
-from vpr_compressed.offline.compression.recipe import GRIDS  # noqa: E402
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.model_file.tensors import CodebookTensor
+from vpr_compressed.model_file.tensors import QuantizedTensor
+from vpr_compressed.offline.compression import codebook
+from vpr_compressed.offline.compression.codebook import Codebook
+from vpr_compressed.offline.compression.codebook import fit_codebook
+from vpr_compressed.offline.compression.codebook import kmeans_1d
+from vpr_compressed.offline.compression.codebook import nearest
+from vpr_compressed.offline.compression.codebook import PEAK
+from vpr_compressed.offline.compression.recipe import BITS
+from vpr_compressed.offline.compression.recipe import GRIDS
 
 Numbers = NDArray[np.float64]
 SHAPES = [(16, 40), (6, 4, 3, 3)]

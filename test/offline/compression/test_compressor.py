@@ -24,24 +24,22 @@ import zipfile
 
 import numpy as np
 import pytest
+from tiny_model import make_tiny_model
+import torch
 
-torch = pytest.importorskip('torch', reason='networks are trained with torch (train extra)')
-
-from tiny_model import make_tiny_model  # noqa: E402
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.model_file.model import read_model  # noqa: E402
-from vpr_compressed.model_file.model import write_model  # noqa: E402
-from vpr_compressed.model_file.tensors import CodebookTensor  # noqa: E402
-from vpr_compressed.model_file.tensors import QuantizedTensor  # noqa: E402
-from vpr_compressed.offline.compression import recipe as steps  # noqa: E402
-from vpr_compressed.offline.compression.compressor import Cancelled  # noqa: E402
-from vpr_compressed.offline.compression.compressor import Compressor  # noqa: E402
-from vpr_compressed.offline.training.labels import SourceConfig  # noqa: E402
-from vpr_compressed.offline.training.tuning import describe_views  # noqa: E402
-from vpr_compressed.offline.training.tuning import Material  # noqa: E402
-from vpr_compressed.offline.training.views import Views  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.model_file.tensors import CodebookTensor
+from vpr_compressed.model_file.tensors import QuantizedTensor
+from vpr_compressed.offline.compression import recipe as steps
+from vpr_compressed.offline.compression.compressor import Cancelled
+from vpr_compressed.offline.compression.compressor import Compressor
+from vpr_compressed.offline.training.labels import SourceConfig
+from vpr_compressed.offline.training.tuning import describe_views
+from vpr_compressed.offline.training.tuning import Material
+from vpr_compressed.offline.training.views import Views
 
 SHORT: dict[str, Any] = {'steps': 4, 'batch': 6}
 #: Every kind of step, and every way of doing it that keeps something in the checkpoint.
@@ -147,9 +145,9 @@ def check_result(path: Path, views: Any) -> None:
     zeros = sum((tensor.values == 0).sum() for tensor in shared.values())
     assert zeros >= 0.59 * sum(tensor.values.size for tensor in shared.values())
     assert set(model.activations) >= {'image', model.spec.layers[-1].name}
-    from vpr_compressed.runtime import load_engine
+    from vpr_compressed.runtime.engines import ENGINES
 
-    engine = load_engine(model)
+    engine = ENGINES.load(model)
     found = np.stack([engine.describe(views.batch([row])) for row in range(8)])
     wanted = views.parent[:8, :12]
     wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)

@@ -22,22 +22,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='networks are trained with torch (train extra)')
-
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.offline.compression.codebook import fit_codebook  # noqa: E402
-from vpr_compressed.offline.compression.constraints import Constraints  # noqa: E402
-from vpr_compressed.offline.compression.recipe import GRIDS  # noqa: E402
-from vpr_compressed.offline.compression.recipe import select  # noqa: E402
-from vpr_compressed.offline.compression.recipe import Sparsify  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import smallest  # noqa: E402
-from vpr_compressed.offline.compression.steps import HANDLERS  # noqa: E402
-from vpr_compressed.offline.compression.steps import Work  # noqa: E402
-from vpr_compressed.offline.compression.student import Student  # noqa: E402
-from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
-from vpr_compressed.offline.training.tuning import describe_views  # noqa: E402
-from vpr_compressed.offline.training.tuning import Material  # noqa: E402
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.offline.compression.codebook import fit_codebook
+from vpr_compressed.offline.compression.constraints import Constraints
+from vpr_compressed.offline.compression.recipe import GRIDS
+from vpr_compressed.offline.compression.recipe import select
+from vpr_compressed.offline.compression.recipe import Sparsify
+from vpr_compressed.offline.compression.sparsify import smallest
+from vpr_compressed.offline.compression.steps import HANDLERS
+from vpr_compressed.offline.compression.steps import Work
+from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.network.network import VprNetwork
+from vpr_compressed.offline.training.tuning import describe_views
+from vpr_compressed.offline.training.tuning import Material
 
 MakeStudent = Callable[[], Any]
 ROWS = np.arange(8)

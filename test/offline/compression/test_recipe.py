@@ -20,27 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch  # noqa: F401
 
-pytest.importorskip('torch', reason='the losses of a recipe need torch (train extra)')
-
-from vpr_compressed.config import config_from_mapping  # noqa: E402
-from vpr_compressed.config import read_yaml  # noqa: E402
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig  # noqa: E402
-from vpr_compressed.offline.compression.recipe import check_order  # noqa: E402
-from vpr_compressed.offline.compression.recipe import describe  # noqa: E402
-from vpr_compressed.offline.compression.recipe import Finetune  # noqa: E402
-from vpr_compressed.offline.compression.recipe import load_recipe  # noqa: E402
-from vpr_compressed.offline.compression.recipe import needs_labels  # noqa: E402
-from vpr_compressed.offline.compression.recipe import PruneChannels  # noqa: E402
-from vpr_compressed.offline.compression.recipe import Quantize  # noqa: E402
-from vpr_compressed.offline.compression.recipe import QuantizeActivations  # noqa: E402
-from vpr_compressed.offline.compression.recipe import Recipe  # noqa: E402
-from vpr_compressed.offline.compression.recipe import ReduceChannels  # noqa: E402
-from vpr_compressed.offline.compression.recipe import select  # noqa: E402
-from vpr_compressed.offline.compression.recipe import Sparsify  # noqa: E402
-from vpr_compressed.offline.compression.recipe import STEPS  # noqa: E402
-from vpr_compressed.offline.compression.recipe import TruncateWhitening  # noqa: E402
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.config import read_yaml
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
+from vpr_compressed.offline.compression.recipe import check_order
+from vpr_compressed.offline.compression.recipe import describe
+from vpr_compressed.offline.compression.recipe import Finetune
+from vpr_compressed.offline.compression.recipe import load_recipe
+from vpr_compressed.offline.compression.recipe import needs_labels
+from vpr_compressed.offline.compression.recipe import PruneChannels
+from vpr_compressed.offline.compression.recipe import Quantize
+from vpr_compressed.offline.compression.recipe import QuantizeActivations
+from vpr_compressed.offline.compression.recipe import Recipe
+from vpr_compressed.offline.compression.recipe import ReduceChannels
+from vpr_compressed.offline.compression.recipe import select
+from vpr_compressed.offline.compression.recipe import Sparsify
+from vpr_compressed.offline.compression.recipe import STEPS
+from vpr_compressed.offline.compression.recipe import TruncateWhitening
 
 RECIPES = sorted(Path(__file__).resolve().parents[3].glob('config/recipes/*.yaml'))
 NAMES = ['features.0.weight', 'features.0.bias', 'netvlad.centers', 'netvlad.assignment.weight',

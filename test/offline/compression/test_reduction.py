@@ -19,22 +19,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+from tiny_model import make_tiny_model
+from tiny_model import make_tiny_spec
+import torch
 
-torch = pytest.importorskip('torch', reason='networks are built with torch (train extra)')
-
-from tiny_model import make_tiny_model  # noqa: E402
-from tiny_model import make_tiny_spec  # noqa: E402
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.model_file.spec import INPUT  # noqa: E402
-from vpr_compressed.model_file.spec import Layer  # noqa: E402
-from vpr_compressed.model_file.spec import NetworkSpec  # noqa: E402
-from vpr_compressed.offline.compression.reduction import feature_basis  # noqa: E402
-from vpr_compressed.offline.compression.reduction import reduce_channels  # noqa: E402
-from vpr_compressed.offline.compression.reduction import residual_basis  # noqa: E402
-from vpr_compressed.offline.compression.reduction import truncate_whitening  # noqa: E402
-from vpr_compressed.offline.compression.reduction import vlad_basis  # noqa: E402
-from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.model_file.spec import INPUT
+from vpr_compressed.model_file.spec import Layer
+from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.offline.compression.reduction import feature_basis
+from vpr_compressed.offline.compression.reduction import reduce_channels
+from vpr_compressed.offline.compression.reduction import residual_basis
+from vpr_compressed.offline.compression.reduction import truncate_whitening
+from vpr_compressed.offline.compression.reduction import vlad_basis
+from vpr_compressed.offline.network.network import VprNetwork
 
 Weights = dict[str, NDArray[np.float32]]
 CHANNELS, TRUE_RANK, CLUSTERS = 24, 6, 5

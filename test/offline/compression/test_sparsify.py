@@ -21,20 +21,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='weights are tensors of torch (train extra)')
-
-from vpr_compressed.offline.compression.recipe import Sparsify  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import allocate  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import below  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import common_threshold  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import gradual  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import SCAN  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import scan  # noqa: E402
-from vpr_compressed.offline.compression.sparsify import smallest  # noqa: E402
-from vpr_compressed.offline.compression.steps import HANDLERS  # noqa: E402
-from vpr_compressed.offline.compression.steps import Work  # noqa: E402
-from vpr_compressed.offline.training.tuning import Material  # noqa: E402
+from vpr_compressed.offline.compression.recipe import Sparsify
+from vpr_compressed.offline.compression.sparsify import allocate
+from vpr_compressed.offline.compression.sparsify import below
+from vpr_compressed.offline.compression.sparsify import common_threshold
+from vpr_compressed.offline.compression.sparsify import gradual
+from vpr_compressed.offline.compression.sparsify import SCAN
+from vpr_compressed.offline.compression.sparsify import scan
+from vpr_compressed.offline.compression.sparsify import smallest
+from vpr_compressed.offline.compression.steps import HANDLERS
+from vpr_compressed.offline.compression.steps import Work
+from vpr_compressed.offline.training.tuning import Material
 
 Curves = dict[str, list[tuple[float, float]]]
 

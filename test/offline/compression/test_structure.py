@@ -22,35 +22,33 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+from tiny_model import make_tiny_spec
+import torch
+import torchvision  # noqa: F401
 
-torch = pytest.importorskip('torch', reason='networks are built with torch (train extra)')
-pytest.importorskip('torchvision', reason='trunks come from torchvision')
-
-from tiny_model import make_tiny_spec  # noqa: E402
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.model_file.spec import INPUT  # noqa: E402
-from vpr_compressed.model_file.spec import Layer  # noqa: E402
-from vpr_compressed.model_file.spec import multiply_adds  # noqa: E402
-from vpr_compressed.model_file.spec import NetworkSpec  # noqa: E402
-from vpr_compressed.offline.compression.structure import channel_groups  # noqa: E402
-from vpr_compressed.offline.compression.structure import mask_channels  # noqa: E402
-from vpr_compressed.offline.compression.structure import remove_channels  # noqa: E402
-from vpr_compressed.offline.compression.structure import resized  # noqa: E402
-from vpr_compressed.offline.compression.structure_plan import Grain  # noqa: E402
-from vpr_compressed.offline.compression.structure_plan import keep_by_sensitivity  # noqa: E402
-from vpr_compressed.offline.compression.structure_plan import keep_globally  # noqa: E402
-from vpr_compressed.offline.compression.structure_plan import keep_per_layer  # noqa: E402
-from vpr_compressed.offline.compression.structure_plan import sensitivity  # noqa: E402
-from vpr_compressed.offline.compression.structure_plan import Target  # noqa: E402
-from vpr_compressed.offline.compression.structure_scores import CRITERIA  # noqa: E402
-from vpr_compressed.offline.compression.structure_scores import descriptor_change  # noqa: E402
-from vpr_compressed.offline.compression.structure_scores import importance  # noqa: E402
-from vpr_compressed.offline.compression.structure_scores import importances  # noqa: E402
-from vpr_compressed.offline.compression.structure_scores import mean_activations  # noqa: E402
-from vpr_compressed.offline.compression.structure_scores import taylor_scores  # noqa: E402
-from vpr_compressed.offline.network.backbones import build_trunk  # noqa: E402
-from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.model_file.spec import INPUT
+from vpr_compressed.model_file.spec import Layer
+from vpr_compressed.model_file.spec import multiply_adds
+from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.offline.compression.structure import channel_groups
+from vpr_compressed.offline.compression.structure import mask_channels
+from vpr_compressed.offline.compression.structure import remove_channels
+from vpr_compressed.offline.compression.structure import resized
+from vpr_compressed.offline.compression.structure_plan import Grain
+from vpr_compressed.offline.compression.structure_plan import keep_by_sensitivity
+from vpr_compressed.offline.compression.structure_plan import keep_globally
+from vpr_compressed.offline.compression.structure_plan import keep_per_layer
+from vpr_compressed.offline.compression.structure_plan import sensitivity
+from vpr_compressed.offline.compression.structure_plan import Target
+from vpr_compressed.offline.compression.structure_scores import CRITERIA
+from vpr_compressed.offline.compression.structure_scores import descriptor_change
+from vpr_compressed.offline.compression.structure_scores import importance
+from vpr_compressed.offline.compression.structure_scores import importances
+from vpr_compressed.offline.compression.structure_scores import mean_activations
+from vpr_compressed.offline.compression.structure_scores import taylor_scores
+from vpr_compressed.offline.network.backbones import build_trunk
+from vpr_compressed.offline.network.network import VprNetwork
 
 Weights = dict[str, NDArray[np.float32]]
 TRUNKS = ('tiny', 'mobilenet_v2', 'resnet18', 'vgg16')

@@ -27,24 +27,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+import scipy  # noqa: F401
+from tiny_checkpoints import FOREIGN
+from tiny_checkpoints import Foreign
+from tiny_checkpoints import make_foreign
+import torch  # noqa: F401
 
-pytest.importorskip('torch', reason='checkpoints are read with torch (train extra)')
-pytest.importorskip('scipy', reason='MATLAB files are read with scipy (scipy extra)')
-
-from tiny_checkpoints import FOREIGN  # noqa: E402
-from tiny_checkpoints import Foreign  # noqa: E402
-from tiny_checkpoints import make_foreign  # noqa: E402
-
-from vpr_compressed.model_file.model import write_model  # noqa: E402
-from vpr_compressed.offline.importers import FAMILIES  # noqa: E402
-from vpr_compressed.offline.importers import import_network  # noqa: E402
-from vpr_compressed.offline.importers.parts import CAFFE_MEANS  # noqa: E402
-from vpr_compressed.offline.importers.parts import FlattenOrder  # noqa: E402
-from vpr_compressed.offline.importers.parts import ForeignNetwork  # noqa: E402
-from vpr_compressed.offline.importers.parts import imagenet_preprocessing  # noqa: E402
-from vpr_compressed.offline.importers.parts import mean_preprocessing  # noqa: E402
-from vpr_compressed.offline.importers.pca import read_pca  # noqa: E402
-from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
+from vpr_compressed.model_file.model import write_model
+from vpr_compressed.offline.importers import FAMILIES
+from vpr_compressed.offline.importers import import_network
+from vpr_compressed.offline.importers.parts import CAFFE_MEANS
+from vpr_compressed.offline.importers.parts import FlattenOrder
+from vpr_compressed.offline.importers.parts import ForeignNetwork
+from vpr_compressed.offline.importers.parts import imagenet_preprocessing
+from vpr_compressed.offline.importers.parts import mean_preprocessing
+from vpr_compressed.offline.importers.pca import read_pca
+from vpr_compressed.offline.network.engines import load_extractor
 
 TOLERANCE = 1e-4
 WIDTH, HEIGHT = 96, 64

@@ -25,18 +25,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import io as scipy_io
+from tiny_checkpoints import make_foreign
+import torch
 
-torch = pytest.importorskip('torch', reason='checkpoints are read with torch (train extra)')
-scipy_io = pytest.importorskip('scipy.io', reason='MATLAB files are read with scipy')
-
-from tiny_checkpoints import make_foreign  # noqa: E402
-
-from vpr_compressed.cli.import_weights import EPILOG  # noqa: E402
-from vpr_compressed.errors import ModelFileError  # noqa: E402
-from vpr_compressed.offline.importers import FAMILIES  # noqa: E402
-from vpr_compressed.offline.importers import import_network  # noqa: E402
-from vpr_compressed.offline.importers.parts import Projection  # noqa: E402
-from vpr_compressed.offline.importers.pca import read_pca  # noqa: E402
+from vpr_compressed.cli.import_weights import EPILOG
+from vpr_compressed.errors import ModelFileError
+from vpr_compressed.offline.importers import FAMILIES
+from vpr_compressed.offline.importers import import_network
+from vpr_compressed.offline.importers.parts import Projection
+from vpr_compressed.offline.importers.pca import read_pca
 
 
 class Crafted:

@@ -20,24 +20,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_model import make_tiny_spec
+import torch
+import torchvision
 
-torch = pytest.importorskip('torch', reason='networks are built with torch (train extra)')
-torchvision = pytest.importorskip('torchvision', reason='trunks come from torchvision')
-
-from tiny_model import make_tiny_spec  # noqa: E402
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.model_file.spec import INPUT  # noqa: E402
-from vpr_compressed.model_file.spec import Layer  # noqa: E402
-from vpr_compressed.model_file.spec import NetworkSpec  # noqa: E402
-from vpr_compressed.model_file.tensors import ActivationRange  # noqa: E402
-from vpr_compressed.offline.network.backbones import build_trunk  # noqa: E402
-from vpr_compressed.offline.network.backbones import TRUNKS  # noqa: E402
-from vpr_compressed.offline.network.initialise import fit_projection  # noqa: E402
-from vpr_compressed.offline.network.initialise import kmeans  # noqa: E402
-from vpr_compressed.offline.network.netvlad import NetVlad  # noqa: E402
-from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.model_file.spec import INPUT
+from vpr_compressed.model_file.spec import Layer
+from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.model_file.tensors import ActivationRange
+from vpr_compressed.offline.network.backbones import build_trunk
+from vpr_compressed.offline.network.backbones import TRUNKS
+from vpr_compressed.offline.network.initialise import fit_projection
+from vpr_compressed.offline.network.initialise import kmeans
+from vpr_compressed.offline.network.netvlad import NetVlad
+from vpr_compressed.offline.network.network import VprNetwork
 
 
 def _reference_features(name: str, model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

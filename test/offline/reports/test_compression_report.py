@@ -33,7 +33,7 @@ from vpr_compressed.offline.accuracy.agreement import Agreement
 from vpr_compressed.offline.accuracy.agreement import RetrievalAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.reports import compression_plots
-from vpr_compressed.offline.reports.compression_page import duration
+from vpr_compressed.offline.reports.compression_report import duration
 from vpr_compressed.offline.reports.compression_report import write_report
 from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow

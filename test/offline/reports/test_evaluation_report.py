@@ -35,13 +35,14 @@ from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports import similarity_plot
-from vpr_compressed.offline.reports.comparison import evaluation_of
-from vpr_compressed.offline.reports.evaluation_page import render
+from vpr_compressed.offline.reports.evaluation import evaluation_of
 from vpr_compressed.offline.reports.evaluation_report import check_folder
+from vpr_compressed.offline.reports.evaluation_report import render
 from vpr_compressed.offline.reports.evaluation_report import write_report
-from vpr_compressed.offline.reports.summary import describe_setting
-from vpr_compressed.offline.reports.summary import Report
-from vpr_compressed.offline.reports.summary import summarise
+from vpr_compressed.offline.reports.image_pairs import Gallery
+from vpr_compressed.offline.reports.model_report import describe_setting
+from vpr_compressed.offline.reports.model_report import Report
+from vpr_compressed.offline.reports.model_report import summarise
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import versions
@@ -179,27 +180,36 @@ def test_surest_entries_are_spread_out() -> None:
     assert image_pairs.spread(np.full(3, -np.inf), 3, 1) == []
 
 
-def test_wrong_answers_are_shown_with_what_would_have_been_right(
-    report: Report, source: FolderSource
-) -> None:
+def test_wrong_answers_are_shown_with_what_would_have_been_right(report: Report) -> None:
     """Query 4 found place 0; query 5 found place 1."""
-    chosen = image_pairs.choose(report, right=False)
-    assert [(choice.query, choice.found, choice.answer) for choice in chosen] == [(4, 0, 4)]
-    pair = image_pairs.fetch(report, chosen, source, source)[0]
-    assert pair.answer is not None
-    assert not pair.right
-    assert pair.query_text == 'query 4: <4>.png'
-    assert pair.answer_text == 'right would be 4'
+    _, worst = image_pairs.choose(evaluation_of([report]))
+    assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
+        [('query', 4), ('wrong', 0), ('solution', 4)]]
+    assert [tile.text for tile in worst.queries[0].tiles] == [
+        'query 4: <4>.png', 'place 0, wrong: 0.860', 'right would be 4']
 
 
 def test_images_of_pairs_are_small_and_keep_their_shape(
     report: Report, source: FolderSource
 ) -> None:
-    """Wide ones shrink, small ones stay."""
-    pairs = image_pairs.fetch(report, image_pairs.choose(report, right=True), source, source)
-    shapes = {pair.query.shape for pair in pairs}
-    assert shapes <= {(30, 40, 3), (27, 360, 3)}
-    assert len(pairs) >= 2
+    """Wide ones shrink, small ones stay; an image is that of its index."""
+    gallery = image_pairs.fetch(evaluation_of([report]), source, source)
+    best, _ = gallery.groups
+    images = [gallery.image(tile) for each in best.queries for tile in each.tiles]
+    assert {image.shape for image in images} <= {(30, 40, 3), (27, 360, 3)}
+    assert len(best.queries) >= 2
+    for each in best.queries:
+        for tile in each.tiles:
+            np.testing.assert_allclose(gallery.image(tile), 40 * tile.index, atol=1)
+
+
+def test_a_query_from_nowhere_is_wrong_and_has_no_solution(make_report: ReportMaker) -> None:
+    """The robot was where the map knows nothing; whatever it found is wrong."""
+    truth = GroundTruth((*[frozenset({n}) for n in range(5)], frozenset()), PLACES, 'no last one')
+    _, worst = image_pairs.choose(evaluation_of(
+        [make_report([0, 1, 2, 3, 4, 5], [None] * 6, truth)]))
+    assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
+        [('query', 5), ('wrong', 5)]]
 
 
 @pytest.mark.parametrize(('best', 'matches', 'truth'), [
@@ -222,7 +232,7 @@ def test_corner_cases_are_drawn_and_written(
 
 def test_names_cannot_break_the_page(report: Report) -> None:
     """File names, the command and the model's name are text, not HTML."""
-    page = render(report, [])
+    page = render(evaluation_of([report]), [], Gallery())
     assert '&lt;4&gt;.png' in page
     assert 'vpr_compressed &lt;evaluate&gt;' in page
     assert '<4>' not in page
@@ -232,7 +242,7 @@ def test_names_cannot_break_the_page(report: Report) -> None:
 
 def test_caption_is_drawn_only_where_it_is_wanted(report: Report) -> None:
     """The page has it as text, the file has it in the picture."""
-    plot = evaluation_plots.recall_plot(report)
+    plot = evaluation_plots.recall_plot([report])
     heights = [
         cv2.imdecode(np.frombuffer(plot.png(caption=caption), np.uint8), 1).shape[0]
         for caption in (True, False)]

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='losses are computed with torch (train extra)')
-
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.offline.training.losses import distill  # noqa: E402
-from vpr_compressed.offline.training.losses import targets  # noqa: E402
-from vpr_compressed.offline.training.losses import TEMPERATURE  # noqa: E402
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.offline.training.losses import distill
+from vpr_compressed.offline.training.losses import targets
+from vpr_compressed.offline.training.losses import TEMPERATURE
 
 
 def unit(*rows: list[float]) -> torch.Tensor:

@@ -19,13 +19,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='losses are torch functions (train extra)')
-
-from vpr_compressed.offline.training.losses import info_nce  # noqa: E402
-from vpr_compressed.offline.training.losses import LOSSES  # noqa: E402
-from vpr_compressed.offline.training.losses import multi_similarity  # noqa: E402
-from vpr_compressed.offline.training.losses import triplet  # noqa: E402
+from vpr_compressed.offline.training.losses import info_nce
+from vpr_compressed.offline.training.losses import LOSSES
+from vpr_compressed.offline.training.losses import multi_similarity
+from vpr_compressed.offline.training.losses import triplet
 
 SAME = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)
 DIFFERENT = torch.tensor([[0, 0, 1], [0, 0, 1], [1, 1, 0]], dtype=torch.bool)

@@ -27,12 +27,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='training needs torch (train extra)')
-
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.offline.training import parallel  # noqa: E402
-from vpr_compressed.runtime.extractor import load_extractor  # noqa: E402
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.offline.training import parallel
+from vpr_compressed.runtime.extractor import load_extractor
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKER = Path(__file__).with_name('parallel_worker.py')

@@ -23,25 +23,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiny_model import make_tiny_spec
+import torch
 
-torch = pytest.importorskip('torch', reason='training needs torch (train extra)')
-
-from tiny_model import make_tiny_spec  # noqa: E402
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.model_file.spec import PreprocessingSpec  # noqa: E402
-from vpr_compressed.offline.accuracy.night import darken  # noqa: E402
-from vpr_compressed.offline.network.network import VprNetwork  # noqa: E402
-from vpr_compressed.offline.training.augment import augment  # noqa: E402
-from vpr_compressed.offline.training.batches import BatchSampler  # noqa: E402
-from vpr_compressed.offline.training.batches import ImageLoader  # noqa: E402
-from vpr_compressed.offline.training.labels import load_training_set  # noqa: E402
-from vpr_compressed.offline.training.labels import SourceConfig  # noqa: E402
-from vpr_compressed.offline.training.loop import Trainer  # noqa: E402
-from vpr_compressed.offline.training.loop import TrainRecord  # noqa: E402
-from vpr_compressed.offline.training.train_config import load_train_config  # noqa: E402
-from vpr_compressed.offline.training.train_config import TrainConfig  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.offline.accuracy.night import darken
+from vpr_compressed.offline.network.network import VprNetwork
+from vpr_compressed.offline.training.augment import augment
+from vpr_compressed.offline.training.batches import BatchSampler
+from vpr_compressed.offline.training.batches import ImageLoader
+from vpr_compressed.offline.training.labels import load_training_set
+from vpr_compressed.offline.training.labels import SourceConfig
+from vpr_compressed.offline.training.loop import Trainer
+from vpr_compressed.offline.training.loop import TrainRecord
+from vpr_compressed.offline.training.train_config import load_train_config
+from vpr_compressed.offline.training.train_config import TrainConfig
 
 SIZE = PreprocessingSpec(width=64, height=48)
 

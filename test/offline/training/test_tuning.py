@@ -22,22 +22,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='students are trained with torch (train extra)')
-
-from vpr_compressed.errors import ConfigError  # noqa: E402
-from vpr_compressed.errors import TrainingError  # noqa: E402
-from vpr_compressed.offline.compression.codebook import fit_codebook  # noqa: E402
-from vpr_compressed.offline.compression.recipe import Finetune  # noqa: E402
-from vpr_compressed.offline.training.batches import BatchSampler  # noqa: E402
-from vpr_compressed.offline.training.labels import LabelledImages  # noqa: E402
-from vpr_compressed.offline.training.labels import SourceConfig  # noqa: E402
-from vpr_compressed.offline.training.labels import TrainingSet  # noqa: E402
-from vpr_compressed.offline.training.train_config import TrainConfig  # noqa: E402
-from vpr_compressed.offline.training.tuning import describe_views  # noqa: E402
-from vpr_compressed.offline.training.tuning import Material  # noqa: E402
-from vpr_compressed.offline.training.tuning import Tuner  # noqa: E402
-from vpr_compressed.offline.training.views import Views  # noqa: E402
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import TrainingError
+from vpr_compressed.offline.compression.codebook import fit_codebook
+from vpr_compressed.offline.compression.recipe import Finetune
+from vpr_compressed.offline.training.batches import BatchSampler
+from vpr_compressed.offline.training.labels import LabelledImages
+from vpr_compressed.offline.training.labels import SourceConfig
+from vpr_compressed.offline.training.labels import TrainingSet
+from vpr_compressed.offline.training.train_config import TrainConfig
+from vpr_compressed.offline.training.tuning import describe_views
+from vpr_compressed.offline.training.tuning import Material
+from vpr_compressed.offline.training.tuning import Tuner
+from vpr_compressed.offline.training.views import Views
 
 MakeStudent = Callable[[], Any]
 STEPS = 6

@@ -57,7 +57,7 @@ from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.runtime import load_engine
+from vpr_compressed.runtime.engines import ENGINES
 
 PARENT = 'parent'
 
@@ -238,7 +238,7 @@ class CompressSession:
         from vpr_compressed.runtime.parity import describe_reference
 
         student = self._compressor.student.model()
-        engine = load_engine(student, threads=self._job.threads)
+        engine = ENGINES.load(student, threads=self._job.threads)
         return replace(
             student, calibration=self._calibration(first, last),
             reference=describe_reference(engine, student.preprocessing).astype(np.float16),

@@ -23,13 +23,15 @@ import os
 from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
+from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy import ground_truth
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.records import Pose
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
-from vpr_compressed.sources.frames import natural_key
-from vpr_compressed.sources.image_list import FORMATS
+from vpr_compressed.sources.image_files import FORMATS
+from vpr_compressed.sources.image_files import image_files
+from vpr_compressed.sources.image_files import natural_key
 
 
 def folders_of(root: Path) -> list[Path]:
@@ -53,16 +55,11 @@ def images_below(root: Path) -> list[Path]:
     :raises DatasetError: if there is none, or a folder cannot be read
     """
     try:
-        files = [
-            file for file in root.rglob('*')
-            if file.suffix.lower() in FORMATS and not file.name.startswith('.')
-            and file.is_file()]
-    except OSError as error:
-        raise DatasetError(f'cannot read folder {root}: {error.strerror}') from error
-    if not files:
+        return image_files(root, below=True)
+    except SourceError as error:
         raise DatasetError(
-            f'{root} holds no image ({", ".join(sorted(FORMATS))}); it was perhaps not unpacked')
-    return sorted(files, key=lambda file: natural_key(file.relative_to(root).as_posix()))
+            f'{root} holds no image ({", ".join(sorted(FORMATS))}); it was perhaps not unpacked'
+        ) from error
 
 
 def listed(

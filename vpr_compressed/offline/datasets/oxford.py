@@ -37,7 +37,7 @@ from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
-from vpr_compressed.sources.frames import natural_key
+from vpr_compressed.sources.image_files import natural_key
 
 _QUERY = '_query.txt'
 _PREFIX = 'oxc1_'

@@ -43,13 +43,14 @@ from vpr_compressed.offline.importers.parts import ForeignNetwork
 from vpr_compressed.offline.importers.parts import Projection
 from vpr_compressed.offline.importers.pca import HOW_TO_SAVE
 from vpr_compressed.offline.importers.pca import read_pca
+from vpr_compressed.offline.network.engines import ALL_ENGINES
+from vpr_compressed.offline.network.engines import TORCH
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.initial_network import fit_whitening
 from vpr_compressed.offline.training.labels import list_images
 from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.records import DescriptorArray
-from vpr_compressed.runtime import load_engine
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.system.terminal import progress
 
@@ -95,7 +96,7 @@ def import_weights(job: ImportJob) -> Model:
     walks = _walks(job)
     model, family, origin = _uncalibrated(job)
     calibration, calibrated = _calibration(model, job, walks)
-    engine = load_engine(model, 'torch')
+    engine = ALL_ENGINES.load(model, TORCH)
     return replace(
         model, calibration=calibration,
         reference=describe_reference(engine, model.preprocessing).astype(np.float16),

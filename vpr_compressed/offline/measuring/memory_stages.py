@@ -80,7 +80,7 @@ def _stages(*, model: str, engine: str, places: int) -> Iterator[str]:
             yield name
     import numpy as np
 
-    from vpr_compressed.runtime.extractor import load_extractor
+    from vpr_compressed.offline.network.engines import load_extractor
 
     extractor = load_extractor(Path(model), engine=engine)
     yield f'model on {extractor.engine_name}'

@@ -45,11 +45,11 @@ from vpr_compressed.offline.accuracy.night import darken
 from vpr_compressed.offline.measuring.model_process import ImageFiles
 from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.measuring.model_process import LoadCost
+from vpr_compressed.offline.network.engines import load_extractor
+from vpr_compressed.offline.network.engines import resolve_engine
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime.extractor import Extractor
-from vpr_compressed.runtime.extractor import load_extractor
-from vpr_compressed.runtime.extractor import resolve_engine
 from vpr_compressed.runtime.parity import reference_images
 from vpr_compressed.system import memory
 from vpr_compressed.system import processes

@@ -24,7 +24,7 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.model_file.model import find_model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.spec import multiply_adds
-from vpr_compressed.runtime.extractor import resolve_engine
+from vpr_compressed.offline.network.engines import resolve_engine
 from vpr_compressed.system.machine import sha256_of
 
 
@@ -63,7 +63,7 @@ def find_models(
     Read every model and choose its engine.
 
     :param given: model files or names of packaged models, None for the default one
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param engine: one of :data:`.engines.ALL_ENGINES`, or ``auto``
     :raises ModelFileError: a file is missing or damaged
     :raises EngineError: the engine is not installed, or none can run a model
     :raises ConfigError: a model is given twice

@@ -33,6 +33,7 @@ import numpy as np
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.measuring.model_process import ModelProcess
+from vpr_compressed.offline.network.engines import ALL_ENGINES
 
 #: Seconds between two turns, so that threads of the last one have gone to sleep.
 _REST_S = 0.005
@@ -46,7 +47,7 @@ class Entrant:
     One model on one engine.
 
     :param name: for the table
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param engine: one of :data:`.engines.ALL_ENGINES`, or ``auto``
     :param threads: CPU threads, 0 for all cores
     """
 
@@ -170,8 +171,7 @@ class _Runner:
         p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
         return Finisher(
             entrant=entrant, engine=cost.engine, precision=cost.precision,
-            integers=cost.rounds_activations and cost.engine in (
-                'onnxruntime', 'openvino', 'torch'),
+            integers=cost.rounds_activations and ALL_ENGINES.kind(cost.engine).integers,
             p50_ms=float(p50), p95_ms=float(p95),
             cpu_ms=float(np.median(self._cpu)) if self._cpu else 0.0,
             file_bytes=entrant.model.stat().st_size, resident_bytes=cost.resident_bytes,

@@ -28,30 +28,34 @@ from matplotlib.ticker import NullLocator
 import numpy as np
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports.compression_rows import PARTS
 from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.reports.compression_rows import TensorRow
 from vpr_compressed.offline.reports.figures import finish
-from vpr_compressed.offline.reports.figures import HEAT
 from vpr_compressed.offline.reports.figures import INK
+from vpr_compressed.offline.reports.figures import legend_below
 from vpr_compressed.offline.reports.figures import new_axes
-from vpr_compressed.offline.reports.figures import Plot
+from vpr_compressed.offline.reports.figures import PALE
 from vpr_compressed.offline.reports.figures import RIGHT
 from vpr_compressed.offline.reports.figures import set_title
-from vpr_compressed.offline.reports.figures import style_axes
-from vpr_compressed.offline.reports.figures import WIDTH_IN
+from vpr_compressed.offline.reports.figures import SOFT
 from vpr_compressed.offline.reports.figures import WITHHELD
 from vpr_compressed.offline.reports.figures import WRONG
-from vpr_compressed.offline.reports.page import size_text
+from vpr_compressed.offline.reports.page import Plot
 from vpr_compressed.offline.reports.paper import PAPER
 from vpr_compressed.offline.reports.paper import PAPER_SOURCE
+from vpr_compressed.system.terminal import human_bytes
 
 CURVE_NAME, PARTS_NAME = 'size_accuracy.png', 'parts.png'
 LAYERS_NAME, SENSITIVITY_NAME = 'layers.png', 'sensitivity.png'
 NAMES = frozenset({CURVE_NAME, LAYERS_NAME, SENSITIVITY_NAME, PARTS_NAME})
-_GREY = '#52606d'
+#: Layers, and rows of the sensitivity, that fit into a picture that can be read.
+MAX_LAYERS = 90
+#: Cells of the heat map get their number where there are at most so many columns.
+MAX_NUMBERED = 9
 #: Ticks of the axis of losses, in points.
 _TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
 #: Where a tag may stand around its point, in points of 1/72 inch, best first.
@@ -91,7 +95,7 @@ def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
         axes.plot(ratios, main, color=RIGHT, linewidth=2, marker='o', markersize=6,
                   label=words[0])
     if context.target_ratio is not None:
-        axes.axvline(context.target_ratio, color=_GREY, linewidth=1, linestyle=(0, (2, 3)))
+        axes.axvline(context.target_ratio, color=SOFT, linewidth=1, linestyle=(0, (2, 3)))
     _scale(axes, ratios, [main, second], context)
     axes.set(xlabel='file: times smaller than the original float weights',
              ylabel=f'{words[2]}  [points]')
@@ -152,16 +156,15 @@ def parts_plot(rows: Sequence[StepRow]) -> Plot:
     axes.set_yticks(range(len(PARTS)), PARTS)
     axes.xaxis.set_major_locator(FixedLocator(
         [10.0 ** power for power in range(2, 12) if 10.0 ** power <= 3 * max(known)]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel('bytes, logarithmic')
-    axes.legend(handles=[
-        Line2D([], [], marker='o', linestyle='none', color=WITHHELD, label='parent in float32'),
-        Line2D([], [], marker='o', linestyle='none', color=RIGHT, label='file after the last '
-               'step')], loc='upper left', bbox_to_anchor=(0.0, -0.22), ncol=2, frameon=False,
-        fontsize=9)
+    legend_below(axes, 0.22, ncol=2, fontsize=9, handles=[
+        Line2D([], [], marker='o', linestyle='none', color=colour, label=name)
+        for colour, name in (
+            (WITHHELD, 'parent in float32'), (RIGHT, 'file after the last step'))])
     total = sum(before.values())
-    title = f'Bytes by part: {size_text(total)} became {size_text(rows[-1].file_bytes)}'
+    title = f'Bytes by part: {human_bytes(total)} became {human_bytes(rows[-1].file_bytes)}'
     set_title(axes, title)
     return finish(PARTS_NAME, title, (
         'What the weights of each part take as 4-byte floats, and what is left of them in the '
@@ -181,10 +184,10 @@ def _float_bytes(row: StepRow) -> dict[str, int]:
 def _ends(before: int, after: int) -> str:
     """Return two sizes and how many times the one is the other."""
     if not before:
-        return size_text(after)
+        return human_bytes(after)
     if not after:
-        return f'{size_text(before)}, removed'
-    return f'{size_text(before)} to {size_text(after)}: {before / after:.1f}x'
+        return f'{human_bytes(before)}, removed'
+    return f'{human_bytes(before)} to {human_bytes(after)}: {before / after:.1f}x'
 
 
 def _scale(
@@ -207,7 +210,7 @@ def _scale(
     if context.target_ratio is not None:
         axes.annotate(f'target {context.target_ratio:g}x', (context.target_ratio, 0.02),
                       (-3, 0), xycoords=('data', 'axes fraction'), textcoords='offset points',
-                      ha='right', va='bottom', rotation=90, fontsize=8.5, color=_GREY)
+                      ha='right', va='bottom', rotation=90, fontsize=8.5, color=SOFT)
 
 
 def _tag(axes: Axes, figure: Figure, ratios: FloatArray, lines: Sequence[FloatArray]) -> None:
@@ -229,7 +232,7 @@ def _tag(axes: Axes, figure: Figure, ratios: FloatArray, lines: Sequence[FloatAr
         axes.annotate(
             str(number), (ratios[number], lines[0][number]), tuple(place - point),
             textcoords='offset points', ha='center', va='center', fontsize=8.5, color=RIGHT,
-            weight='bold', arrowprops={'arrowstyle': '-', 'color': '#a9c8ea', 'linewidth': 0.8},
+            weight='bold', arrowprops={'arrowstyle': '-', 'color': PALE, 'linewidth': 0.8},
             bbox={'boxstyle': 'circle,pad=0.12', 'facecolor': 'white', 'alpha': 0.85,
                   'linewidth': 0}, zorder=5)
 
@@ -244,13 +247,12 @@ def _distance(place: FloatArray, others: FloatArray | Sequence[FloatArray]) -> f
 def _legend(axes: Axes, figure: Figure, rows: Sequence[StepRow]) -> None:
     """List the lines, and below them the numbered steps."""
     height = figure.get_size_inches()[1]
-    lines = axes.legend(loc='upper left', bbox_to_anchor=(-0.1, -0.68 / height), ncol=3,
-                        frameon=False, fontsize=8.5, columnspacing=1.2)
-    axes.add_artist(lines)
+    axes.add_artist(legend_below(
+        axes, 0.68 / height, left=-0.1, ncol=3, fontsize=8.5, columnspacing=1.2))
     steps = [Line2D([], [], linestyle='none', label=f'{number}  {_short(row)}')
              for number, row in enumerate(rows)]
-    axes.legend(handles=steps, loc='upper left', bbox_to_anchor=(-0.1, -1.33 / height), ncol=2,
-                frameon=False, fontsize=8.5, handlelength=0, handletextpad=0)
+    legend_below(axes, 1.33 / height, left=-0.1, handles=steps, ncol=2, fontsize=8.5,
+                 handlelength=0, handletextpad=0)
 
 
 def _short(row: StepRow) -> str:
@@ -266,29 +268,23 @@ def _change(what: str, drop: float) -> str:
     return f'{what} {"fell" if drop > 0 else "rose"} by {abs(drop):.2f} points'
 
 
-#: Layers, and rows of the sensitivity, that fit into a picture that can be read.
-MAX_LAYERS = 90
-#: Cells of the heat map get their number where there are at most so many columns.
-MAX_NUMBERED = 9
-
-
 def layers_plot(row: StepRow) -> Plot:
     """Draw zeros and bits of every weight tensor."""
     layers = [tensor for tensor in row.tensors if len(tensor.shape) > 1]
     shown = _largest(layers)
     height = max(2.6, 0.125 * len(shown) + 1.3)
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = Figure(figsize=(figures.WIDTH_IN, height))
     left = figure.add_subplot(1, 2, 1)
     right = figure.add_subplot(1, 2, 2, sharey=left)
     places = np.arange(len(shown))
     left.barh(places, [layer.zeros for layer in shown], color=RIGHT, height=0.75)
-    right.barh(places, [layer.bits for layer in shown], color='#a9c8ea', height=0.75)
+    right.barh(places, [layer.bits for layer in shown], color=PALE, height=0.75)
     for place, layer in zip(places, shown):
         text = f'{layer.levels:,}' if layer.levels else 'floats'
         right.annotate(text, (layer.bits, place), (2, 0), textcoords='offset points', va='center',
-                       fontsize=6.5, color=_GREY, annotation_clip=False)
+                       fontsize=6.5, color=SOFT, annotation_clip=False)
     for axes in (left, right):
-        style_axes(axes)
+        figures.style_axes(axes)
         axes.grid(axis='y', visible=False)
         axes.tick_params(labelsize=8)
     left.set_yticks(places, [layer.name.removesuffix('.weight') for layer in shown], fontsize=6.5)
@@ -297,7 +293,7 @@ def layers_plot(row: StepRow) -> Plot:
         0, 1.3 * max([8.0, *(layer.bits for layer in shown)])))
     right.tick_params(labelleft=False)
     title = f'Layers: {row.zeros:.0f} % zeros, {row.bits:.1f} bits per weight'
-    figure.suptitle(title, x=0.012, ha='left', fontsize=12, weight='bold', color=INK)
+    set_title(figure, title)
     left_out = '' if len(shown) == len(layers) else (
         f'The {len(shown)} largest of {len(layers)} are shown. ')
     return finish(LAYERS_NAME, title, (
@@ -321,8 +317,8 @@ def sensitivity_plot(context: ReportContext) -> Plot:
     figure, axes = new_axes(height)
     low, high = float(np.nanmin(matrix)), float(np.nanmax(matrix))
     axes.set_facecolor('#f3e3d9')
-    shown = axes.imshow(matrix, cmap=HEAT, vmin=low, vmax=max(high, low + 1e-9), aspect='auto',
-                        interpolation='nearest')
+    shown = axes.imshow(matrix, cmap=figures.HEAT, vmin=low, vmax=max(high, low + 1e-9),
+                        aspect='auto', interpolation='nearest')
     axes.grid(visible=False)
     axes.set_xticks(range(len(levels)), [f'{level:g}' for level in levels], fontsize=9,
                     rotation=60 if len(levels) > 12 else 0)

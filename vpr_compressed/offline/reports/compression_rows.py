@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """What was measured after each step of a compression."""
 
 from __future__ import annotations
@@ -128,12 +127,12 @@ class StepRow:
     @property
     def recall(self) -> float | None:
         """recall@1, mean over the sets; None without labels."""
-        return _mean([item.recall[1] for item in self.scores.values()])
+        return mean([item.recall[1] for item in self.scores.values()])
 
     @property
     def mean_average_precision(self) -> float | None:
         """Mean average precision, mean over the sets; None without labels."""
-        return _mean([item.mean_average_precision for item in self.scores.values()])
+        return mean([item.mean_average_precision for item in self.scores.values()])
 
     def part_bytes(self) -> dict[str, int]:
         """Return the bytes of the file by :data:`PARTS`."""
@@ -147,8 +146,7 @@ class StepRow:
         """Return plain data."""
         return {
             **asdict(self), 'ratio': self.ratio,
-            'scores': {name: item.to_json() for name, item in self.scores.items()},
-            'agreement': None if self.agreement is None else self.agreement.to_json()}
+            'scores': {name: item.to_json() for name, item in self.scores.items()}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> StepRow:
@@ -161,8 +159,6 @@ class StepRow:
         try:
             given['scores'] = {
                 name: SetScores.from_json(item) for name, item in given['scores'].items()}
-            if given['agreement'] is not None:
-                given['agreement'] = Agreement.from_json(given['agreement'])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise VprError(
                 f'a row of the report has scores this version cannot use ({error!r}); it was '
@@ -235,6 +231,6 @@ def size_sentence(rows: Sequence[StepRow], context: ReportContext) -> tuple[bool
         f'({100 * excess * target / last.parent_bytes:.1f} %) too large.')
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def mean(values: Sequence[float]) -> float | None:
     """Return the mean, or None of nothing."""
     return float(np.mean(values)) if values else None

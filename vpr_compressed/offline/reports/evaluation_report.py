@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import json
 from pathlib import Path
 import re
@@ -24,8 +25,14 @@ import shutil
 import tempfile
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.offline.reports.comparison import Evaluation
-from vpr_compressed.offline.reports.summary import FORMAT
+from vpr_compressed.offline.accuracy.uncertainty import RESAMPLES
+from vpr_compressed.offline.reports import page
+from vpr_compressed.offline.reports.evaluation import Evaluation
+from vpr_compressed.offline.reports.evaluation import FORMAT
+from vpr_compressed.offline.reports.evaluation import table_of
+from vpr_compressed.offline.reports.image_pairs import fetch
+from vpr_compressed.offline.reports.image_pairs import Gallery
+from vpr_compressed.offline.reports.model_report import Report
 from vpr_compressed.sources import ImageSource
 
 JSON_NAME = 'report.json'
@@ -34,6 +41,8 @@ HTML_NAME = 'report.html'
 PART = '.part-'
 #: Folder of what was measured, inside that of the report unless the user names another.
 CACHE_NAME = '.vpr_cache'
+#: Rows of the table of queries; the rest is in report.json.
+MAX_ROWS = 500
 #: Pictures that a report may have; those of an earlier one are removed.
 _PICTURES = re.compile(
     r'(recall|precision_recall|similarity(_\d+)?|latency|costs|(best|worst)_matches)\.png')
@@ -74,31 +83,55 @@ def write_report(
     :raises VprError: the folder holds other files, or the disk is full
     """
     # Matplotlib is slow to import; nobody needs it before.
-    from vpr_compressed.offline.reports import comparison_page
-    from vpr_compressed.offline.reports import comparison_plots
-    from vpr_compressed.offline.reports import evaluation_page
-    from vpr_compressed.offline.reports import hardest
-    from vpr_compressed.offline.reports import image_pairs
+    from vpr_compressed.offline.reports.evaluation_plots import draw
 
     check_folder(folder)
-    if len(evaluation.reports) == 1:
-        report = evaluation.reports[0]
-        plots = image_pairs.draw(report, reference, query)
-        text = evaluation_page.render(report, plots)
-    else:
-        plots = comparison_plots.draw(evaluation)
-        text = comparison_page.render(
-            evaluation, plots, hardest.fetch(evaluation, reference, query))
+    gallery = fetch(evaluation, reference, query)
+    plots = draw(evaluation, gallery)
     content = {plot.name: plot.png(caption=True) for plot in plots}
-    content[HTML_NAME] = text.encode()
+    content[HTML_NAME] = render(evaluation, plots, gallery).encode()
     # Last, because it marks the folder as a report.
-    content[JSON_NAME] = (
-        json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + '\n').encode()
+    text = json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
+    content[JSON_NAME] = f'{text}\n'.encode()
     write_files(folder, content)
     for entry in folder.iterdir():
         if _PICTURES.fullmatch(entry.name) and entry.name not in content:
             entry.unlink(missing_ok=True)
     return folder / HTML_NAME
+
+
+def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery) -> str:
+    """
+    Return the page.
+
+    :param plots: drawn into it as PNG, with their captions as text
+    :param gallery: queries that several models are shown with
+    """
+    return page.render(
+        'evaluation.html.j2', reports=evaluation.reports, comparisons=evaluation.comparisons,
+        values=evaluation.to_json(), plots=plots, gallery=gallery, resamples=RESAMPLES,
+        # The last row is too wide for a column, and said below.
+        numbers=table_of(evaluation.reports)[:-1], found=_found, max_rows=MAX_ROWS,
+        differences=[(
+            f'{each.second} minus {each.first}', f'{100 * each.difference:+.1f}',
+            f'{100 * each.interval.low:+.1f} to {100 * each.interval.high:+.1f}',
+            each.only_first, each.only_second, f'{each.p_value:.3g}')
+            for each in evaluation.comparisons])
+
+
+def _found(report: Report, number: int) -> list[tuple[str, str]]:
+    """Return what one model found for a query, and what it accepted, each with its CSS class."""
+    query, row = report.measurement.queries[number], int(report.best_rows[number])
+    verdict = 'right' if report.best_right[number] else 'wrong'
+    best = ('soft', 'none') if row < 0 else (
+        verdict, f'{row} {verdict}, {report.best_similarities[number]:.3f}')
+    if query.match_row is None:
+        return [best, ('soft', 'withheld')]
+    place = f'accepted place {query.match_row}'
+    if report.truth.junk and query.match_row in report.truth.junk[number]:
+        return [best, ('soft', f'{place}, junk')]
+    verdict = 'right' if query.match_row in report.truth.positives[number] else 'wrong'
+    return [best, (verdict, f'{place}, {verdict}, confidence {query.confidence:.2f}')]
 
 
 def write_files(folder: Path, content: Mapping[str, bytes]) -> None:

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 How every plot of the reports is drawn: axes, units, a title, a caption that says what to see.
 
@@ -21,53 +20,24 @@ Figures are made without pyplot: no window, no global state, safe in any thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import textwrap
 from typing import Any
 
-import cv2
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 import numpy as np
 
-from vpr_compressed.errors import VprError
-from vpr_compressed.records import ImageArray
+from vpr_compressed.offline.reports.page import Plot
 
 # Blue and orange differ for every common kind of colour vision; green and red do not.
-RIGHT, WRONG, WITHHELD, INK = '#0b66c3', '#e2570e', '#8b95a1', '#1f2933'
+RIGHT, WRONG, ANSWER = '#0b66c3', '#e2570e', '#2aa198'
+INK, SOFT, WITHHELD, PALE = '#1f2933', '#52606d', '#8b95a1', '#a9c8ea'
 HEAT = LinearSegmentedColormap.from_list('heat', ['#ffffff', '#c9d3dd', '#5f6f80', '#141b22'])
-ANSWER = '#2aa198'
+#: Width of every figure, in inches.
 WIDTH_IN = 6.2
-
-
-@dataclass(frozen=True)
-class Plot:
-    """
-    A finished picture.
-
-    :param name: file name
-    :param title: what is shown, for a page and for readers who cannot see it
-    :param caption: what to see in it
-    :param pixels: RGB, uint8, ``(H, W, 3)``, with the caption at the bottom
-    :param caption_rows: rows of pixels at the bottom that hold the caption
-    """
-
-    name: str
-    title: str
-    caption: str
-    pixels: ImageArray
-    caption_rows: int
-
-    def png(self, *, caption: bool) -> bytes:
-        """Return the picture as PNG, with the caption or, for a page that has it, without."""
-        rows = len(self.pixels) - (0 if caption else self.caption_rows)
-        good, data = cv2.imencode(
-            '.png', self.pixels[:rows, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-        if not good:
-            raise VprError(f'cannot encode the plot {self.name}')
-        return data.tobytes()
 
 
 def finish(
@@ -88,7 +58,7 @@ def finish(
     share = caption_in / height
     figure.text(
         0.012, share - 0.02 / height, '\n'.join(lines), va='top', ha='left', fontsize=9,
-        color='#52606d', linespacing=1.25)
+        color=SOFT, linespacing=1.25)
     figure.tight_layout(
         rect=(0, share + foot_in / height, 1, 1 - head_in / height), pad=0.6)
     canvas: Any = FigureCanvasAgg(figure)
@@ -111,12 +81,25 @@ def style_axes(axes: Axes) -> None:
     axes.spines[['left', 'bottom']].set_color('#9aa5b1')
     axes.grid(color='#e4e7eb', linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors='#52606d', labelsize=10)
+    axes.tick_params(colors=SOFT, labelsize=10)
     axes.xaxis.label.set(color=INK, fontsize=10.5)
     axes.yaxis.label.set(color=INK, fontsize=10.5)
 
 
-def set_title(axes: Axes, text: str) -> None:
-    """Set a left-aligned title that wraps at the width of the figure."""
-    axes.set_title(
-        textwrap.fill(text, 58), loc='left', fontsize=12, weight='bold', color=INK, pad=10)
+def set_title(place: Axes | Figure, text: str) -> None:
+    """Set a left-aligned title, of a figure with several axes on one line, else wrapped."""
+    if isinstance(place, Figure):
+        place.suptitle(text, x=0.012, ha='left', fontsize=12, weight='bold', color=INK)
+    else:
+        place.set_title(
+            textwrap.fill(text, 58), loc='left', fontsize=12, weight='bold', color=INK, pad=10)
+
+
+def legend_below(axes: Axes, drop: float, *, left: float = 0.0, **look: Any) -> Legend:
+    """
+    Set a legend without a frame below the axes.
+
+    :param drop: from the bottom of the axes, as a share of their height
+    :param left: from the left end of the axes, as a share of their width
+    """
+    return axes.legend(loc='upper left', bbox_to_anchor=(left, -drop), frameon=False, **look)

@@ -12,67 +12,177 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Make all plots of a report: choose the best and the worst matches and fetch their images."""
+"""
+The queries worth a look, with their images.
+
+Of one model they are its surest right and its surest wrong answers; of several the queries that
+most of them get wrong, and those on which they differ.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import resize
+from vpr_compressed.offline.accuracy.metrics import answerable
 from vpr_compressed.offline.accuracy.metrics import FloatArray
-from vpr_compressed.offline.reports import evaluation_plots
-from vpr_compressed.offline.reports import figures
-from vpr_compressed.offline.reports.similarity_plot import similarity_plot
-from vpr_compressed.offline.reports.summary import Report
+from vpr_compressed.offline.reports.evaluation import Evaluation
+from vpr_compressed.offline.reports.model_report import Report
 from vpr_compressed.records import ImageArray
 from vpr_compressed.sources import ImageSource
 
-#: Pairs of each kind, and the width of their images in pixels.
-COUNT = 4
+#: Queries of a group, of one model and of several.
+COUNT, COUNT_OF_SEVERAL = 4, 6
+#: Different places shown per query.
+PLACES = 3
+#: Widest image, in pixels.
 WIDTH = 360
+_JPEG_QUALITY = 82
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A query worth showing; rows are reference indices, ``answer`` is None if not needed."""
+class Tile:
+    """
+    One framed image with its text.
 
-    query: int
-    found: int
-    answer: int | None
-    right: bool
+    :param kind: query, right, wrong, or solution for a right place that nobody found
+    :param index: of the query, else of the place in the reference
+    """
+
+    kind: str
+    index: int
+    text: str
 
 
-def draw(report: Report, reference: ImageSource, query: ImageSource) -> list[figures.Plot]:
-    """Return all plots of a report, in the order a reader wants them."""
-    best = fetch(report, choose(report, right=True), reference, query)
-    worst = fetch(report, choose(report, right=False), reference, query)
-    wrong = int((~report.best_right).sum())
-    return [
-        evaluation_plots.recall_plot(report), evaluation_plots.precision_recall_plot(report),
-        similarity_plot(report), evaluation_plots.latency_plot(report),
-        evaluation_plots.pairs_plot('best_matches.png', 'Surest right answers', (
+@dataclass(frozen=True)
+class ShownQuery:
+    """
+    A query and the places to show beside it.
+
+    :param tiles: the query; at most :data:`PLACES` different places that were found for it, those
+        of most models first, and one more if only that is right; a right place if there is one
+        and none of the found ones is
+    :param hidden: how many further places were found
+    """
+
+    tiles: tuple[Tile, ...]
+    hidden: int
+
+
+@dataclass(frozen=True)
+class QueryGroup:
+    """
+    Queries that are shown for the same reason.
+
+    :param name: of a picture file
+    :param caption: which queries they are, and what to see in their images
+    """
+
+    name: str
+    title: str
+    caption: str
+    queries: tuple[ShownQuery, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Groups of queries with the images to show them, by index."""
+
+    groups: tuple[QueryGroup, ...] = ()
+    queries: Mapping[int, ImageArray] = field(default_factory=dict)
+    places: Mapping[int, ImageArray] = field(default_factory=dict)
+
+    def image(self, tile: Tile) -> ImageArray:
+        """Return the image of a tile, RGB."""
+        return (self.queries if tile.kind == 'query' else self.places)[tile.index]
+
+    def jpeg(self, tile: Tile) -> bytes:
+        """Return the image of a tile for a page."""
+        good, data = cv2.imencode(
+            '.jpg', self.image(tile)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        if not good:
+            raise VprError(f'cannot encode the image of {tile.text}')
+        return data.tobytes()
+
+
+def fetch(evaluation: Evaluation, reference: ImageSource, query: ImageSource) -> Gallery:
+    """Choose the queries and load their images, small; each source is read once."""
+    groups = choose(evaluation)
+    tiles = [tile for group in groups for each in group.queries for tile in each.tiles]
+    asked = {tile.index for tile in tiles if tile.kind == 'query'}
+    found = {tile.index for tile in tiles if tile.kind != 'query'}
+    return Gallery(groups, load_images(query, asked), load_images(reference, found))
+
+
+def choose(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
+    """Return the two groups of queries, each query from another stretch of the walk."""
+    return _surest(evaluation) if len(evaluation.reports) == 1 else _contested(evaluation)
+
+
+def _surest(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
+    """Return the surest right and the surest wrong answers of one model."""
+    report = evaluation.first
+    right, found = report.best_right, report.best_rows >= 0
+    best, worst = (
+        _pick(evaluation, np.where(found & kind, report.best_similarities, -np.inf), COUNT)
+        for kind in (right, ~right))
+    return (
+        QueryGroup('best_matches.png', 'Surest right answers', (
             'A query on the left, the place that was found for it beside it, with their cosine '
-            'similarity: the surest right answers, each from another stretch of the walk.'),
-            best),
-        evaluation_plots.pairs_plot('worst_matches.png', 'Surest wrong answers', (
-            f'The surest of the {wrong} queries whose most similar place is wrong: query, what '
-            'was found, and the most similar place that would have been right, if there is one. '
-            'Look for what the two places share.'), worst)]
+            'similarity: the surest right answers, each from another stretch of the walk.'), best),
+        QueryGroup('worst_matches.png', 'Surest wrong answers', (
+            f'The surest of the {int((~right).sum())} queries whose most similar place is wrong: '
+            'query, what was found, and the most similar place that would have been right, if '
+            'there is one. Look for what the two places share.'), worst))
 
 
-def choose(report: Report, *, right: bool, count: int = COUNT) -> list[Choice]:
+def _contested(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
+    """Return the queries that most models get wrong, and those on which they differ."""
+    counts, models = evaluation.wrong_counts, len(evaluation.reports)
+    known = answerable(evaluation.first.truth.positives)
+    margins = np.mean([margin(report) for report in evaluation.reports], axis=0)
+    mostly, divided = known & (2 * counts > models), known & (counts > 0) & (counts < models)
+    wrong = _pick(
+        evaluation, np.where(mostly, counts + margins / 4, -np.inf), COUNT_OF_SEVERAL)
+    # Where they differ, an even split says most.
+    even = np.minimum(counts, models - counts) + np.abs(margins) / 4
+    split = _pick(evaluation, np.where(divided, even, -np.inf), COUNT_OF_SEVERAL)
+    most = 'both models' if models == 2 else f'more than half of the {models} models'
+    return (
+        QueryGroup('hardest.png', 'Hardest queries', (
+            f'{most.capitalize()} are wrong on {_queries(mostly)}. Shown are those most models '
+            'get wrong, by the largest margins first. The query comes first, then each different '
+            'place that was found (blue frame: right, orange: wrong), then, if nobody found one, '
+            'a right place (green).' if wrong else
+            f'There is no query on which {most} are wrong.'), wrong),
+        QueryGroup('split.png', 'Where the models differ', (
+            f'On {_queries(divided)} some models are right and others wrong.' if split else
+            'The models are right and wrong on the same queries.'), split))
+
+
+def margin(report: Report) -> FloatArray:
     """
-    Return the surest right answers, or the surest wrong ones, each from another stretch.
+    Return how much surer a model is of its answer than of the best right place, ``(Q,)``.
 
-    :param right: the best matches, else the worst
+    0 where the answer is right, 2 (the largest difference of two cosines) where no right place is
+    ranked.
     """
-    scores = np.where(
-        (report.best_right == right) & (report.best_rows >= 0), report.best_similarities, -np.inf)
-    gap = max(2, len(scores) // (4 * count))
-    return [_choice(report, query) for query in spread(scores, count, gap)]
+    measured, best = report.measurement, report.best_similarities
+    margins = np.zeros(len(measured.queries))
+    for query, rows in enumerate(report.truth.positives):
+        if rows and not report.best_right[query]:
+            right = np.flatnonzero(np.isin(measured.rows[query], list(rows)))
+            margins[query] = 2.0 if not len(right) else (
+                best[query] - measured.similarities[query, right[0]])
+    return margins
 
 
 def spread(scores: FloatArray, count: int, gap: int) -> list[int]:
@@ -90,44 +200,8 @@ def spread(scores: FloatArray, count: int, gap: int) -> list[int]:
     return chosen
 
 
-def fetch(
-    report: Report, choices: list[Choice], reference: ImageSource, query: ImageSource
-) -> list[evaluation_plots.Pair]:
-    """
-    Load the images of the choices, small.
-
-    Each source is read once and no further than needed; nothing else is decoded.
-    """
-    queries = load_images(query, (choice.query for choice in choices))
-    places = load_images(reference, (
-        row for choice in choices for row in (choice.found, choice.answer) if row is not None))
-    measured = report.measurement
-    pairs = []
-    for choice in choices:
-        similarity = report.best_similarities[choice.query]
-        verdict = 'right' if choice.right else 'wrong'
-        answer = None if choice.answer is None else places[choice.answer]
-        pairs.append(evaluation_plots.Pair(
-            queries[choice.query], places[choice.found], answer, choice.right,
-            _label(choice.query, measured.queries[choice.query].name),
-            f'found {choice.found}, {verdict}, {similarity:.3f}',
-            '' if choice.answer is None else f'right would be {choice.answer}'))
-    return pairs
-
-
-def _choice(report: Report, query: int) -> Choice:
-    """Return one choice with the right place that looked most similar."""
-    right = bool(report.best_right[query])
-    rows = report.truth.positives[query]
-    found = int(report.best_rows[query])
-    if right or not rows:
-        return Choice(query, found, None, right)
-    ranked = [row for row in report.measurement.rows[query].tolist() if row in rows]
-    return Choice(query, found, ranked[0] if ranked else min(rows), right)
-
-
 def load_images(source: ImageSource, wanted: Iterable[int]) -> dict[int, ImageArray]:
-    """Return the wanted images of a source, scaled down."""
+    """Return the wanted images of a source, scaled down; it is read no further than needed."""
     missing = set(wanted)
     images: dict[int, ImageArray] = {}
     if missing:
@@ -140,16 +214,50 @@ def load_images(source: ImageSource, wanted: Iterable[int]) -> dict[int, ImageAr
     return images
 
 
+def _pick(evaluation: Evaluation, scores: FloatArray, count: int) -> tuple[ShownQuery, ...]:
+    """Return the queries of the highest scores."""
+    gap = max(2, len(scores) // (4 * count))
+    return tuple(_shown(evaluation, query) for query in spread(scores, count, gap))
+
+
+def _shown(evaluation: Evaluation, query: int) -> ShownQuery:
+    """Return one query with what was found for it."""
+    first, positives = evaluation.first, evaluation.first.truth.positives[query]
+    found: dict[int, list[str]] = {}
+    for report in evaluation.reports:
+        row, label = int(report.best_rows[query]), report.model.label
+        if row >= 0:
+            cosine = f'{report.best_similarities[query]:.3f}'
+            found.setdefault(row, []).append(
+                f'{label} {cosine}' if len(evaluation.reports) > 1 else cosine)
+    rows = sorted(found, key=lambda row: (-len(found[row]), row))
+    # A right one that somebody found must be seen.
+    right = [row for row in rows if row in positives][:1]
+    shown = rows[:PLACES] + [row for row in right if row not in rows[:PLACES]]
+    name = first.measurement.queries[query].name
+    # The name of a topic would say nothing new.
+    asked = f'query {query}' if name.endswith(f'[{query}]') else f'query {query}: {name}'
+    kinds = ['right' if row in positives else 'wrong' for row in shown]
+    tiles = [Tile('query', query, asked), *(
+        Tile(kind, row, f'place {row}, {kind}: {", ".join(found[row])}')
+        for kind, row in zip(kinds, shown))]
+    if positives and not right:
+        # The one that the first model ranks highest.
+        ranked = first.measurement.rows[query].tolist()
+        solution = next((row for row in ranked if row in positives), min(positives))
+        tiles.append(Tile('solution', solution, f'right would be {solution}'))
+    return ShownQuery(tuple(tiles), len(rows) - len(shown))
+
+
+def _queries(chosen: NDArray[np.bool_]) -> str:
+    """Return in words how many queries a mask chooses."""
+    count = int(chosen.sum())
+    return f'{count} {"query" if count == 1 else "queries"}'
+
+
 def _small(image: ImageArray) -> ImageArray:
     """Return an image at most WIDTH pixels wide, same proportions."""
     height, width = image.shape[:2]
     if width <= WIDTH:
         return image
     return resize(image, WIDTH, max(1, round(height * WIDTH / width)))
-
-
-def _label(query: int, name: str) -> str:
-    """Return what to write above a query; a topic's name would say nothing new."""
-    if name.endswith(f'[{query}]'):
-        return f'query {query}'
-    return f'query {query}: {name if len(name) <= 28 else f"...{name[-25:]}"}'

@@ -22,13 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
-from vpr_compressed.offline.reports import evaluation_page
 from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports import page
-from vpr_compressed.offline.reports.figures import Plot
+from vpr_compressed.offline.reports.evaluation_report import MAX_ROWS
+from vpr_compressed.offline.reports.page import Plot
 
 PLOT_NAME = 'live_latency.png'
 #: Seconds after the first image when one was published, and milliseconds to its answer.
@@ -112,28 +111,17 @@ def render(values: Mapping[str, Any], plot: Plot, setting: Mapping[str, Any]) ->
         ('unknown' if values['dropped_by_mailbox'] is None else str(values['dropped_by_mailbox']),
          'dropped for a newer image'),
         (f'{latency["p50"]:.0f} ms' if latency else 'none', 'from image to answer, median')]
-    lines = ''.join(
-        f'<tr><td class="num">{entry["index"]}</td><td>{escape(entry["name"])}</td>'
-        f'<td>{live["best"]}, accepted {live["accepted"]}</td>'
-        f'<td>{offline["best"]}, accepted {offline["accepted"]}</td>'
-        f'<td class="num">{abs(live["similarity"] - offline["similarity"]):.2g}</td></tr>'
-        for entry in values['differing'][:evaluation_page.MAX_ROWS]
-        for live, offline in [(entry['live'], entry['offline'])])
-    differing = '<p>None.</p>' if not values['differing'] else (
-        '<div class="scroll"><table class="wide"><tr><th class="num">image</th><th>name</th>'
-        '<th>live</th><th>offline</th><th class="num">similarity differs by</th></tr>'
-        f'{lines}</table></div>')
-    facts = [(name, str(value)) for name, value in setting.items()
-             if isinstance(value, (str, int, float)) and name != 'command']
-    return page.document('Live and offline answers', f"""<h1>Live and offline answers</h1>
-<p class="soft">The recording was played to the ROS 2 node over DDS; the images it answered went
-through the same code once more, offline.</p>
-<div class="cards">{''.join(page.card(*entry) for entry in cards)}</div>
-<h2>Picture</h2>{page.figure(plot)}
-<h2>Numbers</h2><div class="scroll">{page.table([(n.strip(), v) for n, v in rows(values)])}</div>
-<h2>Answers that differ</h2>{differing}
-<h2>How it was made</h2><pre>{escape(str(setting.get('command', '')))}</pre>
-<div class="scroll space">{page.table(facts)}</div>""")
+    return page.render(
+        'live.html.j2', cards=cards, plot=plot, command=str(setting.get('command', '')),
+        numbers=[(name.strip(), value) for name, value in rows(values)],
+        differing=[(
+            entry['index'], entry['name'],
+            *(f'{side["best"]}, accepted {side["accepted"]}' for side in (live, offline)),
+            f'{abs(live["similarity"] - offline["similarity"]):.2g}')
+            for entry in values['differing'][:MAX_ROWS]
+            for live, offline in [(entry['live'], entry['offline'])]],
+        facts=[(name, str(value)) for name, value in setting.items()
+               if isinstance(value, (str, int, float)) and name != 'command'])
 
 
 def _times(values: Mapping[str, float]) -> str:

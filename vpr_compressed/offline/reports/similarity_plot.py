@@ -25,16 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports.figures import ANSWER
-from vpr_compressed.offline.reports.figures import finish
-from vpr_compressed.offline.reports.figures import HEAT
-from vpr_compressed.offline.reports.figures import new_axes
-from vpr_compressed.offline.reports.figures import Plot
 from vpr_compressed.offline.reports.figures import RIGHT
-from vpr_compressed.offline.reports.figures import set_title
-from vpr_compressed.offline.reports.figures import WIDTH_IN
 from vpr_compressed.offline.reports.figures import WRONG
-from vpr_compressed.offline.reports.summary import Report
+from vpr_compressed.offline.reports.model_report import Report
+from vpr_compressed.offline.reports.page import Plot
 
 #: Rows and columns that are drawn at most; a picture has about so many pixels.
 LIMIT = 1000
@@ -50,11 +46,11 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
     matrix, truth = similarity_matrix(report), truth_matrix(report)
     rows, columns = _blocks(report, LIMIT)
     queries, places = matrix.shape[0] * rows, matrix.shape[1] * columns
-    height = float(np.clip(WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
-    figure, axes = new_axes(height)
+    height = float(np.clip(figures.WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
+    figure, axes = figures.new_axes(height)
     low, high = np.nanpercentile(matrix, [2, 99.8])
     shown = axes.imshow(
-        matrix, cmap=HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
+        matrix, cmap=figures.HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
         interpolation='nearest', extent=(-0.5, places - 0.5, queries - 0.5, -0.5))
     if min(truth.shape) > 1:  # one query or place alone has no outline
         axes.contour(
@@ -73,10 +69,10 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
         ': no match accepted' if not accepted.accepted else
         f': {accepted.accepted} {"" if label else "matches "}accepted, '
         f'{accepted.accepted - accepted.correct} wrong')
-    set_title(axes, title)
+    figures.set_title(axes, title)
     pooled = '' if rows == columns == 1 else (
         f'Each entry is the largest similarity of {rows} queries and {columns} places. ')
-    return finish(name, title, pooled + (
+    return figures.finish(name, title, pooled + (
         'Dark is similar. A dark line inside the outlined band of right answers is a route that '
         'is recognised; dark patches elsewhere are places that look alike. Dots are the answers '
         'the recogniser accepted; a query without a dot was withheld.'), figure)

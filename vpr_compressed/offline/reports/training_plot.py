@@ -12,17 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Picture of a training run: validation recall and loss over the steps."""
+"""Picture of a training run: validation recall over the steps."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-from matplotlib import pyplot  # noqa: E402
+from vpr_compressed.offline.reports import figures
 
 
 def plot_training(log: Path, picture: Path) -> None:
@@ -33,16 +30,17 @@ def plot_training(log: Path, picture: Path) -> None:
     :param picture: PNG to write
     """
     records = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
-    figure, axis = pyplot.subplots(figsize=(8, 4.5), layout='constrained')
+    figure, axes = figures.new_axes(3.8)
     for name in records[0]['recalls']:
         points = [(item['step'], item['recalls'][name]) for item in records if item['recalls']]
-        axis.plot(*zip(*points), marker='o', markersize=3, label=name)
+        axes.plot(*zip(*points), marker='o', markersize=3, label=name)
     best = [item['step'] for item in records if item['is_best']]
     if best:
-        axis.axvline(best[-1], color='0.7', linestyle='--', label=f'kept (step {best[-1]})')
-    axis.set(xlabel='optimiser step', ylabel='recall@1 on validation images', ylim=(0.0, 1.0),
-             title='Training: the kept weights are those with the highest mean recall')
-    axis.grid(alpha=0.3)
-    axis.legend(loc='lower right')
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
+        axes.axvline(best[-1], color='0.7', linestyle='--', label=f'kept (step {best[-1]})')
+    axes.set(xlabel='optimiser step', ylabel='recall@1 on validation images', ylim=(0.0, 1.0))
+    axes.legend(loc='lower right')
+    title = 'Training: recall@1 on validation images'
+    figures.set_title(axes, title)
+    plot = figures.finish(picture.name, title, (
+        'The kept weights are those with the highest mean recall over all sets.'), figure)
+    picture.write_bytes(plot.png(caption=True))

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from vpr_compressed.config import option
 from vpr_compressed.config import suggest
+from vpr_compressed.errors import SourceError
 from vpr_compressed.errors import TrainingError
-
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+from vpr_compressed.sources.image_files import image_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +154,11 @@ def list_images(folder: Path) -> list[Path]:
 
     :raises TrainingError: if there are none
     """
-    paths = [path for path in folder.glob('*') if path.suffix.lower() in _IMAGE_SUFFIXES]
-    if not paths:
-        raise TrainingError(f'no images in {folder}; check --data and the folder in the recipe')
-    return sorted(paths, key=lambda path: [
-        int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.name)])
+    try:
+        return image_files(folder)
+    except SourceError as error:
+        raise TrainingError(
+            f'no images in {folder}; check --data and the folder in the recipe') from error
 
 
 def _load_positions(root: Path, config: SourceConfig) -> LabelledImages:

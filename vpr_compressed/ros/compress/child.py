@@ -40,17 +40,16 @@ from typing import IO
 from vpr_compressed.ros.compress.config import CompressConfig
 from vpr_compressed.system import processes
 
-#: Exit codes of the verb, and of the node.
-WRITTEN, FAILED, NOT_ACCEPTED, INTERRUPTED = 0, 1, 3, 130
+#: Exit codes of the verb, and of the node, besides those of ``program``.
+WRITTEN, NOT_ACCEPTED = 0, 3
 #: Sets up the child before the verb starts, where a fork of a threaded process cannot: gentle,
-#: deaf to nobody's ctrl-C, and asked to stop when the node dies, even by SIGKILL (Linux only).
+#: and asked to stop when the node dies, even by SIGKILL (Linux only).
 _GUARD = """
 import ctypes, os, signal, sys
 parent, nice = int(sys.argv[1]), int(sys.argv[2])
-signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.nice(nice)
 if sys.platform == 'linux':
-    ctypes.CDLL(None).prctl(1, int(signal.SIGINT))
+    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
 if os.getppid() != parent:
     sys.exit(130)
 os.execv(sys.argv[3], sys.argv[3:])
@@ -119,9 +118,9 @@ class CompressProcess:
             return None
         return self._process.poll()
 
-    def interrupt(self) -> None:
+    def terminate(self) -> None:
         """Ask the child to save a checkpoint and end."""
-        self._process.send_signal(signal.SIGINT)
+        self._process.terminate()
 
     def kill(self) -> None:
         """End the child and all it has started; its last checkpoint stays."""

@@ -22,39 +22,33 @@ it is. Stopped at any time, the same parameters go on where it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-import contextlib
 import sys
-import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-import rclpy
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.executors import ExternalShutdownException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.utilities import try_shutdown
 from std_srvs.srv import Trigger
 
-from vpr_compressed.errors import VprError
 from vpr_compressed.ros.compress.child import compress_command
 from vpr_compressed.ros.compress.child import CompressProcess
-from vpr_compressed.ros.compress.child import FAILED
-from vpr_compressed.ros.compress.child import INTERRUPTED
 from vpr_compressed.ros.compress.child import NOT_ACCEPTED
 from vpr_compressed.ros.compress.child import Progress
 from vpr_compressed.ros.compress.child import WRITTEN
 from vpr_compressed.ros.compress.config import CompressConfig
-from vpr_compressed.ros.conversions import diagnostic_status
-from vpr_compressed.ros.parameters import ParameterGroup
-from vpr_compressed.ros.parameters import ParameterSet
-from vpr_compressed.ros.place_recognition.diagnostics import ERROR
-from vpr_compressed.ros.place_recognition.diagnostics import OK
-from vpr_compressed.ros.place_recognition.diagnostics import WARN
+from vpr_compressed.ros.diagnostics import diagnostic_status
+from vpr_compressed.ros.diagnostics import Diagnostics
+from vpr_compressed.ros.diagnostics import ERROR
+from vpr_compressed.ros.diagnostics import OK
+from vpr_compressed.ros.diagnostics import steady_clock
+from vpr_compressed.ros.diagnostics import WARN
+from vpr_compressed.ros.parameters import read_config
+from vpr_compressed.ros.program import FAILED
+from vpr_compressed.ros.program import INTERRUPTED
+from vpr_compressed.ros.program import run_node
+from vpr_compressed.ros.program import spin_until
 
 _POLL_S = 0.1
-_PERIOD_S = 1.0
 _LOG_S = 30.0
 #: How long the last words may take to reach those who listen.
 _SETTLE_S = 0.5
@@ -79,52 +73,38 @@ class CompressNode(Node):
         #: Exit code of the node once the child has ended.
         self.exit_status: int | None = None
         self.progress = Progress()
-        self.config: CompressConfig = ParameterSet(
-            self, [ParameterGroup(CompressConfig)]).configs()[0]
+        self.config = read_config(self, CompressConfig)
         self._command = command
         self._level, self._message = OK, 'waiting for ~/start'
-        self._publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = Diagnostics(self, self._report)
         self.create_service(Trigger, '~/cancel', self._on_cancel)
         self.create_service(Trigger, '~/start', self._on_start)
-        # steady time: a paused /clock must not silence the diagnostics
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_POLL_S, self._poll, clock=clock)
-        self.create_timer(_PERIOD_S, self._publish, clock=clock)
+        self.create_timer(_POLL_S, self._poll, clock=steady_clock())
         if self.config.autostart:
             self._start()
 
     def run(self) -> int:
         """Handle messages until the child has ended; return the exit code of the node."""
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(self)
         try:
-            while self.exit_status is None:
-                if not self.context.ok():
-                    raise ExternalShutdownException
-                executor.spin_once(timeout_sec=_POLL_S)
-            self._publish()
-            end_s = time.monotonic() + _SETTLE_S
-            while self.context.ok() and time.monotonic() < end_s:
-                executor.spin_once(timeout_sec=_POLL_S)
-        finally:
-            executor.remove_node(self)
-            executor.shutdown(0.0)
-        return self.exit_status
-
-    def close(self) -> int:
-        """Stop the child as ctrl-C would, wait for it, and return the exit code of the node."""
-        if self._child is not None and self.exit_status is None:
-            self._cancelled = True
-            self._child.interrupt()
-            try:
-                self._child.wait()
-            except BaseException:
-                self._child.kill()
-                self._child.wait()
-                raise
-            finally:
-                self._poll()
+            spin_until(self, lambda: self.exit_status is not None)
+            self._diagnostics.publish()
+            spin_until(self, lambda: False, _SETTLE_S)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            self._stop()
         return INTERRUPTED if self.exit_status is None else self.exit_status
+
+    def _stop(self) -> None:
+        """Ask the child to end and wait for it; a further ctrl-C ends it at once."""
+        if self._child is None or self.exit_status is not None:
+            return
+        self._cancelled = True
+        self._child.terminate()
+        try:
+            self._child.wait()
+        except KeyboardInterrupt:
+            self._child.kill()
+            self._child.wait()
+        self._poll()
 
     def _start(self) -> None:
         command = self._command(self.config)
@@ -184,16 +164,13 @@ class CompressNode(Node):
             return 'the compression ended without saying that it finished' + (said and f': {said}')
         return said or f'the compression ended with exit code {code} and no message'
 
-    def _publish(self) -> None:
-        """Publish the state."""
+    def _report(self) -> list[DiagnosticStatus]:
+        """Return the state for ``/diagnostics``."""
         values = {**self.progress.values(), 'out': self.config.out}
         if self._child is not None:
             values['pid'] = self._child.pid
-        status = diagnostic_status(
-            f'{self.get_name()}: compression', self._level, self._message, values)
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._publisher.publish(array)
+        return [diagnostic_status(
+            f'{self.get_name()}: compression', self._level, self._message, values)]
 
     def _log(self, level: str, text: str) -> None:
         """Write one line; progress only now and then."""
@@ -207,9 +184,7 @@ class CompressNode(Node):
         else:
             logger.debug(text)
 
-    def _on_start(
-        self, _request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
+    def _on_start(self, _request: Any, response: Any) -> Any:
         response.success = self._child is None
         if self._child is None:
             self._start()
@@ -218,11 +193,9 @@ class CompressNode(Node):
             response.message = f'started already: {self._message}'
         return response
 
-    def _on_cancel(
-        self, _request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
+    def _on_cancel(self, _request: Any, response: Any) -> Any:
         response.success = self._child is not None and self.exit_status is None
-        if not response.success:
+        if self._child is None or self.exit_status is not None:
             response.message = f'nothing runs: {self._message}'
         elif self._cancelled:
             self._child.kill()
@@ -230,7 +203,7 @@ class CompressNode(Node):
                                 f'checkpoint in {self.config.out}')
         else:
             self._cancelled = True
-            self._child.interrupt()
+            self._child.terminate()
             response.message = (
                 f'stopping after the present optimiser step; the checkpoint stays in '
                 f'{self.config.out} and the same parameters go on from it; cancel again to end '
@@ -245,27 +218,7 @@ def main(args: list[str] | None = None) -> int:
     :param args: command line, as rclpy takes it
     :returns: 0 written, 3 not accepted, 130 cancelled or interrupted, 1 after an error
     """
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = CompressNode()
-        return node.run()
-    except VprError as error:
-        rclpy.logging.get_logger('compress').error(str(error))
-        return FAILED
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return INTERRUPTED if node is None else _close(node)
-    finally:
-        if node is not None:
-            node.destroy_node()
-        try_shutdown()
-
-
-def _close(node: CompressNode) -> int:
-    """Stop the child; a second ctrl-C ends it at once."""
-    with contextlib.suppress(KeyboardInterrupt):
-        return node.close()
-    return INTERRUPTED
+    return run_node('compress', CompressNode, args, stopped=INTERRUPTED)
 
 
 if __name__ == '__main__':

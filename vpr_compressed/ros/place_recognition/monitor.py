@@ -12,65 +12,107 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Once a second: diagnostics, missing images, and the shown map up to date."""
+"""Once a second: what ``/diagnostics`` says of the node, and the shown map up to date."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
 
-from vpr_compressed.ros.place_recognition.diagnostics import missing_image
-from vpr_compressed.ros.place_recognition.diagnostics import statuses
-from vpr_compressed.ros.place_recognition.outputs import Outputs
+from vpr_compressed.ros.diagnostics import diagnostic_status
+from vpr_compressed.ros.diagnostics import Diagnostics
+from vpr_compressed.ros.diagnostics import ERROR
+from vpr_compressed.ros.diagnostics import OK
+from vpr_compressed.ros.diagnostics import WARN
+from vpr_compressed.ros.place_recognition.pipeline import Pipeline
+from vpr_compressed.system import memory
 
-if TYPE_CHECKING:
-    from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
-
-_PERIOD_S = 1.0
+#: Level, message, and values of an entry.
+Entry = tuple[bytes, str, dict[str, Any]]
 
 
 class Monitor:
-    """Publishes ``/diagnostics`` of a configured node, active or not."""
+    """Watches a pipeline, active or not."""
 
-    def __init__(self, node: PlaceRecognitionNode, outputs: Outputs) -> None:
+    def __init__(self, node: Node, pipeline: Pipeline) -> None:
         """
-        Start the timer.
+        Start to publish.
 
-        :param node: a configured node
-        :param outputs: its publishers
+        :param node: owner
+        :param pipeline: what is watched
         """
         self._node = node
-        self._outputs = outputs
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # steady time: a paused /clock must not silence the diagnostics
-        self._timer = node.create_timer(
-            _PERIOD_S, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._pipeline = pipeline
+        self._diagnostics = Diagnostics(node, self._report)
 
     def close(self) -> None:
-        """Stop the timer."""
-        self._node.destroy_timer(self._timer)
-        self._node.destroy_publisher(self._publisher)
+        """Stop publishing."""
+        self._diagnostics.close()
 
-    def _on_second(self) -> None:
-        node = self._node
-        node.attempt.check_time()
-        state = node.input_state()
-        missing = missing_image(node.statistics, state)
+    def _report(self) -> list[DiagnosticStatus]:
+        """Return the entries of one diagnostic array."""
+        pipeline = self._pipeline
+        pipeline.attempt.check_time()
+        pipeline.update_shown_map()
+        missing = pipeline.missing_image()
         if missing is not None:
-            node.get_logger().warning(missing, throttle_duration_sec=10.0)
-        array = DiagnosticArray(status=statuses(
-            node.statistics, state, node.engine_facts(), node.get_name()))
-        array.header.stamp = node.get_clock().now().to_msg()
-        self._publisher.publish(array)
-        self._update_shown_map()
+            self._node.get_logger().warning(missing, throttle_duration_sec=10.0)
+        facts = pipeline.model.facts
+        entries = {'input': _input_entry(pipeline, missing), 'inference': _model_entry(pipeline),
+                   'map': _map_entry(pipeline), 'matching': _matching_entry(pipeline)}
+        return [diagnostic_status(f'{self._node.get_name()}: {name}', *entry,
+                                  hardware_id=f'{facts["model"]} on {facts["engine"]}')
+                for name, entry in entries.items()]
 
-    def _update_shown_map(self) -> None:
-        """Publish the places again when they changed and somebody looks."""
-        pipeline, worker = self._node.pipeline, self._node.worker
-        if pipeline is None or worker is None or not self._node.active:
-            return
-        if pipeline.map_is_outdated() and self._outputs.map_is_watched():
-            worker.submit(pipeline.publish_map)
+
+def _input_entry(pipeline: Pipeline, missing: str | None) -> Entry:
+    statistics, publishers = pipeline.statistics, pipeline.count_publishers()
+    counts = statistics.snapshot()
+    values = {
+        'topic': pipeline.image_topic, 'publishers': publishers,
+        'rate_hz': statistics.rate_hz(), 'age_s': statistics.age_s(),
+        'received': counts.received, 'dropped': counts.dropped, 'bad': counts.bad,
+        'time_jumps': counts.time_jumps, 'encoding': statistics.encoding,
+        'last_error': statistics.last_error}
+    if not pipeline.active:
+        return OK, 'inactive', values
+    if not pipeline.looking:
+        return OK, 'disabled by ~/enable', values
+    if missing is not None:
+        return (WARN if publishers else ERROR), missing, values
+    if statistics.last_error and counts.bad:
+        return WARN, f'{counts.bad} unusable images, last: {statistics.last_error}', values
+    return OK, f'{values["rate_hz"]:.1f} images per second', values
+
+
+def _model_entry(pipeline: Pipeline) -> Entry:
+    statistics = pipeline.statistics
+    latency = statistics.latency_ms()
+    values = {**pipeline.model.facts, **latency, 'processed': statistics.snapshot().processed,
+              'resident_bytes': memory.resident_bytes(), 'peak_bytes': memory.peak_bytes()}
+    text = f'{latency["inference_ms_p50"]:.1f} ms per image' if latency else 'no image processed'
+    return OK, text, values
+
+
+def _map_entry(pipeline: Pipeline) -> Entry:
+    facts, counts = pipeline.statistics.map_facts, pipeline.statistics.snapshot()
+    values = {
+        'path': facts.path or '(in memory)', 'places': facts.places, 'added': counts.added,
+        'without_pose': counts.without_pose, 'bytes_per_place': facts.bytes_per_place,
+        'thumbnail_bytes': pipeline.thumbnail_bytes(), 'index_bytes': facts.index_bytes,
+        'read_only': facts.read_only}
+    if facts.read_only and not facts.places:
+        return WARN, 'the map is empty, nothing can be recognised', values
+    if counts.without_pose:
+        return WARN, f'{counts.without_pose} images not added: no pose at their time', values
+    return OK, f'{facts.places} places', values
+
+
+def _matching_entry(pipeline: Pipeline) -> Entry:
+    statistics = pipeline.statistics
+    counts = statistics.snapshot()
+    values = {'looked': counts.looked, 'accepted': counts.accepted,
+              'accept_rate': statistics.accept_rate(), 'last_answer': statistics.last_answer}
+    return OK, statistics.last_answer or 'nothing looked at', values

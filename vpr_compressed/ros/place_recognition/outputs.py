@@ -20,32 +20,28 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
-import cv2
 from geometry_msgs.msg import PoseArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.conversions import bytes_for_message
 from vpr_compressed.ros.conversions import cloud_from_matches
 from vpr_compressed.ros.conversions import match_rows
 from vpr_compressed.ros.conversions import pose_with_covariance
 from vpr_compressed.ros.place_recognition import markers
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
-from vpr_compressed.ros.place_recognition.diagnostics import describe_answer
+from vpr_compressed.ros.place_recognition.debug_image import debug_image
+from vpr_compressed.ros.place_recognition.debug_image import shown_place
+from vpr_compressed.ros.place_recognition.tf import import_tf2
 from vpr_compressed.ros.place_recognition.tf import MapToOdom
-
-_DEBUG_HEIGHT = 240
 
 
 class Outputs:
@@ -61,7 +57,10 @@ class Outputs:
         """
         self._node = node
         self.config = config
-        create = node.create_lifecycle_publisher
+        self._map_to_odom = (
+            MapToOdom(import_tf2('publish_map_to_odom_tf: true'), node, config)
+            if config.publish_map_to_odom_tf else None)
+        create: Callable[..., Any] = node.create_lifecycle_publisher
         options = {'qos_overriding_options': qos.overridable()}
         self._matches = create(PointCloud2, '~/matches', qos.results(), **options)
         self._pose = create(PoseWithCovarianceStamped, '~/pose', qos.results(), **options)
@@ -70,7 +69,6 @@ class Outputs:
         self._match_markers = create(MarkerArray, '~/match_markers', qos.results(1))
         # reliable: whoever wants best effort gets it too, the other way round nothing arrives
         self._debug = create(CompressedImage, '~/debug_image/compressed', qos.results(1))
-        self._map_to_odom = MapToOdom(node, config) if config.publish_map_to_odom_tf else None
 
     def publish(
         self, header: Header, recognition: Recognition, image: ImageArray,
@@ -96,7 +94,9 @@ class Outputs:
             self._match_markers.publish(
                 markers.match_markers(recognition, query_pose, self.config.map_frame))
         if _wanted(self._debug):
-            self._debug.publish(debug_image(header, recognition, image, thumbnail))
+            place = shown_place(recognition)
+            stored = None if place is None else thumbnail(place)
+            self._debug.publish(debug_image(header, recognition, image, stored))
 
     def publish_map(self, keyframes: Iterable[Keyframe]) -> None:
         """Publish the places of the map; late subscribers get them too."""
@@ -107,10 +107,6 @@ class Outputs:
     def map_is_watched(self) -> bool:
         """Return whether somebody looks at the places of the map."""
         return _wanted(self._map_markers)
-
-    def is_open(self) -> bool:
-        """Return whether messages can still be published."""
-        return bool(self._node.context.ok())
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -127,40 +123,6 @@ class Outputs:
             yaw_std_rad=config.yaw_std_rad))
         if self._map_to_odom is not None:
             self._map_to_odom.publish(pose, stamp_ns)
-
-
-def debug_image(
-    header: Header, recognition: Recognition, image: ImageArray,
-    thumbnail: Callable[[int], bytes | None]
-) -> CompressedImage:
-    """
-    Return query and most similar place side by side as JPEG, with the answer below.
-
-    :param image: RGB uint8 ``(H, W, 3)``
-    :param thumbnail: keyframe id -> encoded small image, or None
-    """
-    panels = [_fit(image)]
-    if recognition.candidates:
-        shown = (recognition.match.keyframe if recognition.match is not None
-                 else recognition.candidates[0].keyframe)
-        stored = thumbnail(shown.keyframe_id)
-        if stored:
-            panels.append(_fit(rgb_from_encoded(stored, name='thumbnail')))
-    picture = np.concatenate(panels, axis=1)
-    bar = np.zeros((24, picture.shape[1], 3), np.uint8)
-    colour = (90, 220, 90) if recognition.match is not None else (235, 180, 60)
-    cv2.putText(bar, describe_answer(recognition), (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.4,
-                colour, 1, cv2.LINE_AA)
-    bgr = cv2.cvtColor(np.concatenate([picture, bar]), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode('.jpg', bgr)
-    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8',
-                           data=bytes_for_message(data.tobytes()))
-
-
-def _fit(image: ImageArray) -> ImageArray:
-    """Return an image at the height of the debug picture."""
-    width = max(1, round(image.shape[1] * _DEBUG_HEIGHT / image.shape[0]))
-    return cv2.resize(image, (width, _DEBUG_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 def _wanted(publisher: Any) -> bool:

@@ -13,35 +13,55 @@
 # limitations under the License.
 
 """
-From an image message to the published answer; everything here runs in the worker thread.
+From an image message to the published answer.
 
-The pipeline owns extractor, map and recognizer of a configured node. Opening and closing the
-map happen in the worker thread too, so its SQLite connection never leaves it.
+The executor's thread leaves an image in the mailbox; everything else happens in the worker
+thread, one image after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 import time
 import traceback
 from typing import Any
+from typing import NamedTuple
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
 
 from vpr_compressed.consistency import ConsistencyConfig
+from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import rgb_from_message
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
-from vpr_compressed.records import Recognition
-from vpr_compressed.ros.conversions import stamp_to_ns
+from vpr_compressed.ros import qos
+from vpr_compressed.ros.place_recognition.attempts import Attempt
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
-from vpr_compressed.ros.place_recognition.diagnostics import MapFacts
-from vpr_compressed.ros.place_recognition.diagnostics import Statistics
+from vpr_compressed.ros.place_recognition.loading import LoadedModel
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pose_sources import PoseSource
+from vpr_compressed.ros.place_recognition.statistics import MapFacts
+from vpr_compressed.ros.place_recognition.statistics import Statistics
+from vpr_compressed.ros.place_recognition.worker import Worker
+from vpr_compressed.sources.frames import stamp_to_ns
+
+HAND_OVER_S = 5e-5
+#: How long a request waits for the image in hand.
+_REQUEST_S = 10.0
+
+
+class Settings(NamedTuple):
+    """The parameters of the node, group by group."""
+
+    node: PlaceRecognitionConfig
+    recognizer: RecognizerConfig
+    consistency: ConsistencyConfig
 
 
 @dataclass(frozen=True)
@@ -52,68 +72,141 @@ class ReceivedImage:
     arrived_s: float
 
 
+@dataclass(frozen=True)
+class Listening:
+    """The subscriptions of an active node; without poses where keyframes get none."""
+
+    images: Any
+    poses: PoseSource | None
+
+
 class Pipeline:
-    """Decode, find the pose, recognise, publish, count: one image after the other."""
+    """Receive, decode, find the pose, recognise, publish, count."""
 
     def __init__(
-        self, extractor: Any, place_map: PlaceMap, config: PlaceRecognitionConfig
+        self, node: LifecycleNode, model: LoadedModel, place_map: PlaceMap, outputs: Outputs,
+        open_poses: Callable[[], PoseSource] | None, settings: Settings
     ) -> None:
         """
-        Take ownership of an open map.
+        Be ready; images are received after ``start``.
 
-        :param extractor: describes images
-        :param place_map: opened in the thread that calls ``handle``
-        :param config: mode and image settings
+        :param node: owner of the subscription
+        :param model: describes images
+        :param place_map: open map of that model
+        :param outputs: where answers go
+        :param open_poses: opens what keyframes get their poses from, None for none
+        :param settings: the parameters
+        :raises MapFileError: map and model do not fit
         """
-        self.extractor = extractor
-        self.place_map = place_map
-        self.config = config
-        self.mapping = config.mode in ('mapping', 'slam')
-        self.on_answer: Callable[[Recognition], None] = lambda _: None
-        self._recognizer: Recognizer
-        self._outputs: Outputs
-        self._poses: PoseSource
-        self._statistics: Statistics
-        self._logger: Any
+        self._node = node
+        self._logger = node.get_logger()
+        self._outputs = outputs
+        self._open_poses = open_poses
+        self._listening: Listening | None = None
         self._last_stamp_ns: int | None = None
         self._shown_places = -1
+        self._counted = (0, 0)
+        self.model = model
+        self.place_map = place_map
+        self.config = settings.node
+        self.image_topic = qos.image_topic(node, settings.node.image_transport)
+        self.enabled = True
+        self.mapping = settings.node.mode in ('mapping', 'slam')
+        self.attempt = Attempt(self._logger)
+        self.statistics = Statistics(map_facts=self._map_facts())
+        self._recognizer = self._make_recognizer(settings)
+        self._worker = Worker(self._handle)
 
-    def connect(
-        self, outputs: Outputs, poses: PoseSource, statistics: Statistics, logger: Any
-    ) -> None:
-        """Say where answers, poses, counts and log lines go."""
-        self._outputs, self._poses = outputs, poses
-        self._statistics, self._logger = statistics, logger
+    @property
+    def active(self) -> bool:
+        """Whether images are received."""
+        return self._listening is not None
 
-    def tune(
-        self, config: PlaceRecognitionConfig, recognizer: RecognizerConfig,
-        consistency: ConsistencyConfig
-    ) -> None:
-        """Take new settings; the frames seen so far no longer vote."""
-        self.config = config
-        self._outputs.config = config
-        self._recognizer = Recognizer(self.extractor, self.place_map, recognizer, consistency)
-        self._recognizer.localization = config.mode in ('localization', 'slam')
+    @property
+    def looking(self) -> bool:
+        """Whether received images are looked at, without a trigger or because of one."""
+        return self.enabled and (self.config.continuous or self.attempt.active)
 
-    def begin(self) -> None:
-        """Forget earlier frames and map in a new session; called at activation."""
-        self._last_stamp_ns = None
-        self._recognizer.reset()
-        self.publish_map()
+    # What the executor's thread calls.
 
-    def handle(self, received: ReceivedImage) -> None:
-        """Process one image; whatever is wrong with it costs this image only."""
-        try:
-            self._process(received)
-        except VprError as error:
-            self._statistics.bad_image(str(error))
-            self._logger.warning(f'image skipped: {error}', throttle_duration_sec=5.0)
-        except Exception as error:  # one image must never end the thread
-            if not self._outputs.is_open():
-                return  # the node is being shut down, there is nobody to answer
-            self._statistics.bad_image(repr(error))
-            self._logger.error(f'image skipped after an internal error: {error!r}\n'
-                               f'{traceback.format_exc()}', throttle_duration_sec=5.0)
+    def start(self) -> None:
+        """Subscribe to images and poses; earlier images are forgotten, mapping starts anew."""
+        self.statistics.start()
+        self._worker.call(self._begin)
+        kind = Image if self.config.image_transport == 'raw' else CompressedImage
+        self._listening = Listening(
+            poses=self._open_poses() if self._open_poses is not None else None,
+            images=self._node.create_subscription(
+                kind, self.image_topic, self._on_image, qos.newest_only(self.config.image_qos),
+                qos_overriding_options=qos.overridable()))
+
+    def stop(self) -> None:
+        """Unsubscribe; the image in hand is still answered. May be called twice."""
+        if self._listening is not None:
+            self._node.destroy_subscription(self._listening.images)
+            self._worker.discard()
+            self._worker.call(lambda: None)
+            if self._listening.poses is not None:
+                self._listening.poses.close()
+            self._listening = None
+
+    def close(self) -> None:
+        """Stop, and end the worker thread."""
+        self.stop()
+        self._worker.stop()
+
+    def tune(self, settings: Settings) -> None:
+        """Take new settings; the images seen so far no longer vote."""
+        self.config = self._outputs.config = settings.node
+        self._worker.submit(lambda: self._tune(settings))
+
+    def trigger(self) -> str:
+        """
+        Start one attempt to localise and return what happens now, in words.
+
+        :raises ConfigError: why nothing can happen
+        """
+        config = self.config
+        if not self.active:
+            raise ConfigError('the node is not active; activate it first')
+        if not self.enabled:
+            raise ConfigError('the node is disabled; call ~/enable with true first')
+        if config.mode == 'mapping':
+            raise ConfigError('mode mapping does not localise; use mode localization or slam')
+        if not self.statistics.map_facts.places:
+            raise ConfigError('the map is empty, nothing can be recognised')
+        missing = self.missing_image()
+        if missing is not None:
+            raise ConfigError(missing)
+        self.attempt.start(config.trigger_timeout_s)
+        return (f'looking at {self.image_topic} for up to {config.trigger_timeout_s:g} s; '
+                'an accepted place is published on ~/pose')
+
+    def missing_image(self) -> str | None:
+        """Return why no image arrives, in words, or None while images do arrive."""
+        age_s = self.statistics.age_s()
+        if not (self.active and self.looking) or age_s <= self.config.image_timeout_s:
+            return None
+        publishers = self.count_publishers()
+        return (f'no image on {self.image_topic} for {age_s:.1f} s '
+                f'({publishers} publisher{"" if publishers == 1 else "s"})')
+
+    def count_publishers(self) -> int:
+        """Return how many publish the image topic."""
+        return self._node.count_publishers(self.image_topic)
+
+    def thumbnail_bytes(self) -> int:
+        """Return the bytes of the stored pictures; counted again when the map has changed."""
+        places = self.statistics.map_facts.places
+        if self._counted[0] != places:
+            self._counted = places, self.place_map.thumbnail_bytes
+        return self._counted[1]
+
+    def update_shown_map(self) -> None:
+        """Publish the places again when they changed and somebody looks."""
+        outdated = self.statistics.map_facts.places != self._shown_places
+        if self.active and outdated and self._outputs.map_is_watched():
+            self._worker.submit(self._show_map)
 
     def set_mapping(self, wanted: bool) -> None:
         """
@@ -136,11 +229,7 @@ class Pipeline:
         if self.place_map.read_only:
             raise MapFileError(
                 f'the map {self.place_map.path} is open read-only in mode {self.config.mode}')
-        places = len(self.place_map)
-        self.place_map.clear()
-        self._recognizer.reset()
-        self.publish_map()
-        return places
+        return self._worker.call(self._clear, _REQUEST_S)
 
     def save(self) -> str:
         """
@@ -150,85 +239,107 @@ class Pipeline:
         """
         if self.place_map.path is None:
             raise MapFileError('the map is in memory only; set parameter map_path to keep it')
-        self.place_map.save()
+        self._worker.call(self.place_map.save, _REQUEST_S)
         return f'{len(self.place_map)} places in {self.place_map.path}'
 
-    def publish_map(self) -> None:
-        """Publish the places of the map."""
-        self._statistics.map_facts = facts = self.facts()
-        self._shown_places = facts.places
-        self._outputs.publish_map(self.place_map.keyframes())
+    def _on_image(self, message: Any) -> None:
+        """Leave the image in the mailbox."""
+        self.statistics.arrived(
+            message.encoding if isinstance(message, Image) else message.format)
+        if not self.looking:
+            return
+        if self._worker.put(ReceivedImage(message, time.perf_counter())):
+            self.statistics.add('dropped')
+        # Without a pause this thread keeps Python's lock while it prepares its next wait, for
+        # half a millisecond in which the image lies there.
+        time.sleep(HAND_OVER_S)
 
-    def map_is_outdated(self) -> bool:
-        """Return whether the map has changed since it was published."""
-        return self._statistics.map_facts.places != self._shown_places
+    # What the worker thread calls.
 
-    def facts(self) -> MapFacts:
-        """Return size and memory of the map."""
-        store = self.place_map
-        return MapFacts(
-            path=str(store.path or ''), places=len(store), read_only=store.read_only,
-            bytes_per_place=float(store.bytes_per_place), index_bytes=int(store.index_bytes))
-
-    def close(self) -> None:
-        """Close the map; nothing may be called after that."""
-        self.place_map.close()
+    def _handle(self, received: ReceivedImage) -> None:
+        """Process one image; whatever is wrong with it costs this image only."""
+        try:
+            self._process(received)
+        except VprError as error:
+            self.statistics.bad_image(str(error))
+            self._logger.warning(f'image skipped: {error}', throttle_duration_sec=5.0)
+        except Exception as error:  # noqa: BLE001  (one image must never end the thread)
+            if not self._node.context.ok():
+                return  # the node is being shut down, there is nobody to answer
+            self.statistics.bad_image(repr(error))
+            self._logger.error(f'image skipped after an internal error: {error!r}\n'
+                               f'{traceback.format_exc()}', throttle_duration_sec=5.0)
 
     def _process(self, received: ReceivedImage) -> None:
-        message = received.message
-        image = rgb_from_message(message, at_least=self._recognizer.input_size)
+        message, recognizer = received.message, self._recognizer
+        image = rgb_from_message(message, at_least=recognizer.input_size)
         stamp_ns = stamp_to_ns(message.header.stamp)
         self._notice_time_jump(stamp_ns)
-        pose = self._poses.pose_at(stamp_ns) if self.mapping else None
-        add = self.mapping and (pose is not None or not self._poses.required)
-        if self.mapping and not add:
-            self._statistics.add('without_pose')
-            self._logger.warning(
-                f'image at {stamp_ns} ns not added to the map: no pose within '
-                f'{self.config.pose_tolerance_s} s of it', throttle_duration_sec=5.0)
-        self._recognizer.mapping = add
-        recognition = self._recognizer.process(
+        poses = self._listening.poses if self._listening is not None else None
+        pose = poses.pose_at(stamp_ns) if self.mapping and poses is not None else None
+        recognizer.mapping = self.mapping and (poses is None or pose is not None)
+        if self.mapping and not recognizer.mapping:
+            self._miss_pose(stamp_ns)
+        recognition = recognizer.process(
             image, stamp_ns=stamp_ns, pose=pose, name=message.header.frame_id)
-        self._outputs.publish(message.header, recognition, image, pose, self._thumbnail)
-        self._count(recognition, received)
-
-    def _count(self, recognition: Recognition, received: ReceivedImage) -> None:
-        """Update the statistics after an answer."""
-        self._statistics.map_facts = self.facts()
-        self._statistics.processed(
+        self._outputs.publish(message.header, recognition, image, pose, self.place_map.thumbnail)
+        self.statistics.map_facts = self._map_facts()
+        self.statistics.processed(
             recognition, (time.perf_counter() - received.arrived_s) * 1e3,
-            looked=self._recognizer.localization)
-        self.on_answer(recognition)
+            looked=recognizer.localization)
+        self.attempt.answered(recognition)
 
     def _notice_time_jump(self, stamp_ns: int) -> None:
         """Report stamps that go back, as at the end of a looped bag; the recognizer forgets."""
         last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
         if last is not None and stamp_ns < last:
-            self._statistics.add('time_jumps')
+            self.statistics.add('time_jumps')
             self._logger.warning(
                 f'image stamps jumped back by {(last - stamp_ns) / 1e9:.3f} s; earlier images no '
                 'longer vote', throttle_duration_sec=5.0)
 
-    def _thumbnail(self, keyframe_id: int) -> bytes | None:
-        """Return the small image stored with a keyframe, or None."""
-        reader = getattr(self.place_map, 'thumbnail', None)
-        return None if reader is None else reader(keyframe_id)
+    def _miss_pose(self, stamp_ns: int) -> None:
+        """Report an image that cannot become a keyframe."""
+        self.statistics.add('without_pose')
+        self._logger.warning(
+            f'image at {stamp_ns} ns not added to the map: no pose within '
+            f'{self.config.pose_tolerance_s} s of it', throttle_duration_sec=5.0)
 
+    def _begin(self) -> None:
+        """Forget earlier images and map in a new session."""
+        self._last_stamp_ns = None
+        self._recognizer.reset()
+        self._show_map()
 
-def open_map(config: PlaceRecognitionConfig, extractor: Any) -> PlaceMap:
-    """
-    Open or create the map the mode needs.
+    def _clear(self) -> int:
+        """Remove every place and return how many there were."""
+        places = len(self.place_map)
+        self.place_map.clear()
+        self._recognizer.reset()
+        self._show_map()
+        return places
 
-    :param config: mode and path; a relative path starts where the node was started
-    :param extractor: model the map has to fit
-    :raises MapFileError: the map is missing, damaged, not writable or of another model
-    """
-    path = Path(config.map_path).expanduser() if config.map_path else None
-    identity = extractor.descriptor_id
-    if config.mode == 'localization' and path is not None:
-        return PlaceMap.open(path, descriptor_id=identity, read_only=True)
-    if path is not None and path.exists():
-        return PlaceMap.open(path, descriptor_id=identity, read_only=False)
-    return PlaceMap.create(
-        path, descriptor_id=identity, dimension=extractor.dimension,
-        model_name=str(getattr(extractor, 'model_name', '')))
+    def _tune(self, settings: Settings) -> None:
+        """Recognise with new settings."""
+        self._recognizer = self._make_recognizer(settings)
+
+    def _make_recognizer(self, settings: Settings) -> Recognizer:
+        """Return a recognizer that has seen nothing yet."""
+        recognizer = Recognizer(
+            self.model.extractor, self.place_map, settings.recognizer, settings.consistency)
+        recognizer.localization = settings.node.mode in ('localization', 'slam')
+        return recognizer
+
+    def _show_map(self) -> None:
+        """Publish the places of the map."""
+        self.statistics.map_facts = self._map_facts()
+        self._shown_places = self.statistics.map_facts.places
+        self._outputs.publish_map(self.place_map.keyframes())
+
+    def _map_facts(self) -> MapFacts:
+        """Return size and memory of the map."""
+        place_map = self.place_map
+        return MapFacts(
+            path=str(place_map.path or ''), places=len(place_map),
+            read_only=place_map.read_only, bytes_per_place=place_map.bytes_per_place,
+            index_bytes=place_map.index_bytes)

@@ -16,8 +16,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from bisect import insort
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
 import threading
 from typing import Any
 from typing import Protocol
@@ -29,8 +31,12 @@ from rclpy.node import Node
 
 from vpr_compressed.records import Pose
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.conversions import pose_from_message
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.tf import import_tf2
+from vpr_compressed.ros.place_recognition.tf import TfPoses
+from vpr_compressed.sources.poses import decode_pose
+from vpr_compressed.sources.poses import nearest_pose
+from vpr_compressed.sources.poses import TimedPose
 
 _MESSAGES = {
     'pose_with_covariance': PoseWithCovarianceStamped, 'pose': PoseStamped, 'odometry': Odometry}
@@ -39,34 +45,13 @@ _NS = 1_000_000_000
 
 
 class PoseSource(Protocol):
-    """Something that knows where the robot was."""
-
-    required: bool
-
-    def start(self) -> None:
-        """Begin to listen."""
-
-    def stop(self) -> None:
-        """Stop listening."""
+    """Something that listens to where the robot is."""
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """Return the pose of the robot base at an image's stamp, or None."""
 
-
-class NoPoses:
-    """Keyframes without poses: places are recognised by number only."""
-
-    required = False
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-    def pose_at(self, stamp_ns: int) -> Pose | None:
-        """Return None."""
-        return None
+    def close(self) -> None:
+        """Stop listening."""
 
 
 class PoseBuffer:
@@ -79,9 +64,9 @@ class PoseBuffer:
         :param tolerance_ns: largest difference of the stamps in nanoseconds
         :param wait_s: how long ``nearest`` waits for a pose not older than the image
         """
-        self.tolerance_ns = tolerance_ns
-        self.wait_s = wait_s
-        self._poses: list[tuple[int, Pose]] = []
+        self._tolerance_ns = tolerance_ns
+        self._wait_s = wait_s
+        self._poses: list[TimedPose] = []
         self._arrived = threading.Condition()
 
     def add(self, stamp_ns: int, pose: Pose) -> None:
@@ -89,7 +74,7 @@ class PoseBuffer:
         with self._arrived:
             if self._poses and stamp_ns < self._poses[-1][0] - _NS:
                 self._poses.clear()
-            insort(self._poses, (stamp_ns, pose), key=_stamp)
+            insort(self._poses, (stamp_ns, pose), key=itemgetter(0))
             del self._poses[:-_KEEP]
             self._arrived.notify_all()
 
@@ -102,70 +87,52 @@ class PoseBuffer:
         """
         with self._arrived:
             self._arrived.wait_for(
-                lambda: self._poses and self._poses[-1][0] >= stamp_ns, self.wait_s)
-            at = bisect_left(self._poses, stamp_ns, key=_stamp)
-            around = self._poses[max(at - 1, 0):at + 1]
-        best = min(around, key=lambda entry: abs(entry[0] - stamp_ns), default=None)
-        if best is None or abs(best[0] - stamp_ns) > self.tolerance_ns:
-            return None
-        return best[1]
+                lambda: self._poses and self._poses[-1][0] >= stamp_ns, self._wait_s)
+            return nearest_pose(self._poses, stamp_ns, self._tolerance_ns)
 
 
 class TopicPoses:
     """Poses from the topic ``pose``."""
 
-    required = True
-
     def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
         """
-        Prepare, without listening yet.
+        Subscribe.
 
         :param node: owner of the subscription
         :param config: message type, tolerance and waiting time
         """
         self._node = node
-        self._type = _MESSAGES[config.pose_type]
         self._buffer = PoseBuffer(int(config.pose_tolerance_s * _NS), config.pose_wait_s)
-        self._subscription: Any = None
-
-    def start(self) -> None:
-        """Subscribe."""
-        self._subscription = self._node.create_subscription(
-            self._type, 'pose', self._on_pose, qos.results(50),
+        self._subscription = node.create_subscription(
+            _MESSAGES[config.pose_type], 'pose', self._on_pose, qos.results(50),
             qos_overriding_options=qos.overridable())
-
-    def stop(self) -> None:
-        """Unsubscribe."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """Return the pose nearest in time, or None."""
         return self._buffer.nearest(stamp_ns)
 
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
     def _on_pose(self, message: Any) -> None:
         try:
-            self._buffer.add(*pose_from_message(message))
+            self._buffer.add(*decode_pose(message))
         except ValueError as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
 
-def make_pose_source(node: Node, config: PlaceRecognitionConfig) -> PoseSource:
+def pose_source(
+    node: Node, config: PlaceRecognitionConfig
+) -> Callable[[], PoseSource] | None:
     """
-    Return the pose source the parameters ask for.
+    Return what opens the pose source the parameters ask for.
 
+    :returns: None for keyframes without poses: places are then recognised by number only
     :raises ConfigError: TF is wanted and tf2_ros is not installed
     """
     if config.pose_source == 'topic_pose':
-        return TopicPoses(node, config)
+        return partial(TopicPoses, node, config)
     if config.pose_source == 'tf':
-        from vpr_compressed.ros.place_recognition.tf import TfPoses
-
-        return TfPoses(node, config)
-    return NoPoses()
-
-
-def _stamp(entry: tuple[int, Pose]) -> int:
-    """Return the sort key of a buffered pose."""
-    return entry[0]
+        return partial(TfPoses, import_tf2('pose_source: tf'), node, config)
+    return None

@@ -18,40 +18,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from typing import TYPE_CHECKING
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.node import Node
 from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
-from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
 from vpr_compressed.ros import qos
-
-if TYPE_CHECKING:
-    from vpr_compressed.ros.place_recognition.node import PlaceRecognitionNode
-
-_TIMEOUT_S = 10.0
+from vpr_compressed.ros.place_recognition.pipeline import Pipeline
 
 
 class Services:
     """Requests from outside; every answer says in words what happened."""
 
-    def __init__(self, node: PlaceRecognitionNode) -> None:
+    def __init__(self, node: Node, pipeline: Pipeline) -> None:
         """
         Open the services.
 
-        :param node: a configured node
+        :param node: owner
+        :param pipeline: does what is asked for
         """
         self._node = node
+        self._pipeline = pipeline
         self._services = [
-            node.create_service(SetBool, '~/enable', self._answer(self._enable)),
-            node.create_service(SetBool, '~/set_mapping', self._answer(self._set_mapping)),
-            node.create_service(Trigger, '~/save_map', self._answer(self._save)),
-            node.create_service(Trigger, '~/clear_map', self._answer(self._clear)),
-            node.create_service(
-                Trigger, '~/trigger_localization', self._answer(lambda _: node.trigger())),
-        ]
+            node.create_service(kind, name, _answer(action)) for kind, name, action in (
+                (SetBool, '~/enable', self._enable),
+                (SetBool, '~/set_mapping', self._set_mapping),
+                (Trigger, '~/save_map', lambda _: pipeline.save()),
+                (Trigger, '~/clear_map', lambda _: f'{pipeline.clear()} places removed'),
+                (Trigger, '~/trigger_localization', lambda _: pipeline.trigger()))]
         self._subscription = node.create_subscription(
             PoseWithCovarianceStamped, '~/trigger_localization', self._on_trigger,
             qos.results())
@@ -62,41 +58,28 @@ class Services:
             self._node.destroy_service(service)
         self._node.destroy_subscription(self._subscription)
 
-    @staticmethod
-    def _answer(action: Callable[[Any], str]) -> Callable[[Any, Any], Any]:
-        """Return a service callback whose answer carries the words of an action."""
-        def callback(request: Any, response: Any) -> Any:
-            try:
-                response.success, response.message = True, action(request)
-            except VprError as error:
-                response.success, response.message = False, str(error)
-            return response
-        return callback
-
     def _on_trigger(self, _message: PoseWithCovarianceStamped) -> None:
         """Start an attempt; the content of the message has no meaning, as with Isaac ROS."""
         try:
-            self._node.trigger()
+            self._pipeline.trigger()
         except VprError as error:
             self._node.get_logger().warning(f'trigger_localization refused: {error}')
 
-    def _enable(self, request: SetBool.Request) -> str:
-        self._node.enabled = bool(request.data)
+    def _enable(self, request: Any) -> str:
+        self._pipeline.enabled = bool(request.data)
         return 'enabled' if request.data else 'disabled: images are ignored'
 
-    def _set_mapping(self, request: SetBool.Request) -> str:
-        self._run(lambda pipeline: pipeline.set_mapping(bool(request.data)))
+    def _set_mapping(self, request: Any) -> str:
+        self._pipeline.set_mapping(bool(request.data))
         return 'adding places' if request.data else 'not adding places'
 
-    def _save(self, _request: Trigger.Request) -> str:
-        return str(self._run(lambda pipeline: pipeline.save()))
 
-    def _clear(self, _request: Trigger.Request) -> str:
-        return f'{self._run(lambda pipeline: pipeline.clear())} places removed'
-
-    def _run(self, job: Callable[[Any], Any]) -> Any:
-        """Run a job on the pipeline in the worker thread and wait for it."""
-        pipeline, worker = self._node.pipeline, self._node.worker
-        if pipeline is None or worker is None:
-            raise ConfigError('the node is not configured')
-        return worker.call(lambda: job(pipeline), _TIMEOUT_S)
+def _answer(action: Callable[[Any], str]) -> Callable[[Any, Any], Any]:
+    """Return a service callback whose answer carries the words of an action."""
+    def callback(request: Any, response: Any) -> Any:
+        try:
+            response.success, response.message = True, action(request)
+        except VprError as error:
+            response.success, response.message = False, str(error)
+        return response
+    return callback

@@ -27,68 +27,72 @@ from rclpy.time import Time
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
 from vpr_compressed.ros.conversions import header_at
-from vpr_compressed.ros.conversions import normalised
+from vpr_compressed.ros.conversions import NO_ROTATION
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.sources.poses import unit_quaternion
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 Transform = tuple[Vector, Quaternion]
+#: How long a transform of odometry may be late, in seconds.
+_ODOM_WAIT_S = 0.1
 
 
-class TfPoses:
-    """Poses of the robot base in the map from TF."""
+class Frames:
+    """The tree of frames, heard from its making until it is closed."""
 
-    required = True
-
-    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
+    def __init__(self, tf2: Any, node: Node, config: PlaceRecognitionConfig) -> None:
         """
-        Prepare, without listening yet.
+        Subscribe to /tf and /tf_static.
 
-        :raises ConfigError: tf2_ros is not installed
+        :param tf2: see :func:`import_tf2`
+        :param config: names of the frames
         """
-        self._tf2 = _tf2_ros('pose_source: tf')
+        self._tf2 = tf2
         self._node = node
         self._config = config
-        self._buffer: Any = None
-        self._listener: Any = None
+        self._buffer = tf2.Buffer()
+        self._listener = tf2.TransformListener(self._buffer, node)
 
-    def start(self) -> None:
-        """Subscribe to /tf and /tf_static."""
-        self._buffer = self._tf2.Buffer()
-        self._listener = self._tf2.TransformListener(self._buffer, self._node)
+    def lookup(self, target: str, stamp_ns: int, wait_s: float) -> Transform | None:
+        """Return target_T_base at a time, or None after a throttled warning."""
+        source = self._config.base_frame
+        try:
+            time = Time(nanoseconds=stamp_ns, clock_type=self._node.get_clock().clock_type)
+            wait = Duration(nanoseconds=int(wait_s * 1e9))
+            found = self._buffer.lookup_transform(target, source, time, wait).transform
+        except self._tf2.TransformException as error:
+            self._node.get_logger().warning(
+                f'no TF from {target} to {source} at the image: {error}',
+                throttle_duration_sec=5.0)
+            return None
+        place, turn = found.translation, found.rotation
+        return (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Unsubscribe."""
-        if self._listener is not None:
-            self._listener.unregister()
-        self._listener = self._buffer = None
+        self._listener.unregister()
+
+
+class TfPoses(Frames):
+    """Poses of the robot base in the map from TF."""
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """Return the pose of the base in the map at this time, or None when TF does not know."""
-        config, buffer = self._config, self._buffer
-        found = None if buffer is None else _lookup(
-            self._node, self._tf2, buffer, (config.map_frame, config.base_frame), stamp_ns,
-            config.pose_wait_s)
+        config = self._config
+        found = self.lookup(config.map_frame, stamp_ns, config.pose_wait_s)
         if found is None:
             return None
         return Pose(position_m=found[0], orientation_xyzw=found[1], frame_id=config.map_frame)
 
 
-class MapToOdom:
+class MapToOdom(Frames):
     """Publishes map->odom so that the base ends up where it was recognised."""
 
-    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
-        """
-        Start listening to TF.
-
-        :raises ConfigError: tf2_ros is not installed
-        """
-        self._tf2 = _tf2_ros('publish_map_to_odom_tf: true')
-        self._node = node
-        self._config = config
-        self._buffer = self._tf2.Buffer()
-        self._listener = self._tf2.TransformListener(self._buffer, node)
-        self._broadcaster = self._tf2.TransformBroadcaster(node)
+    def __init__(self, tf2: Any, node: Node, config: PlaceRecognitionConfig) -> None:
+        """Start listening to TF; parameters as for ``Frames``."""
+        super().__init__(tf2, node, config)
+        self._broadcaster = tf2.TransformBroadcaster(node)
 
     def publish(self, pose: Pose, stamp_ns: int) -> None:
         """
@@ -98,30 +102,25 @@ class MapToOdom:
         :param stamp_ns: stamp of the image; odom->base is looked up there
         """
         config = self._config
-        odom_to_base = _lookup(self._node, self._tf2, self._buffer,
-                               (config.odom_frame, config.base_frame), stamp_ns, 0.1)
+        odom_to_base = self.lookup(config.odom_frame, stamp_ns, _ODOM_WAIT_S)
         if odom_to_base is None:
             return
-        base = (pose.position_m, normalised(pose.orientation_xyzw))
-        offset, rotation = compose(base, inverse(odom_to_base))
-        message = TransformStamped()
-        message.header = header_at(stamp_ns, pose.frame_id or config.map_frame)
-        message.child_frame_id = config.odom_frame
-        target = message.transform
-        target.translation.x, target.translation.y, target.translation.z = offset
-        (target.rotation.x, target.rotation.y, target.rotation.z, target.rotation.w) = rotation
+        offset, rotation = compose(
+            (pose.position_m, _unit(pose.orientation_xyzw)), inverse(odom_to_base))
+        message = TransformStamped(
+            header=header_at(stamp_ns, pose.frame_id or config.map_frame),
+            child_frame_id=config.odom_frame)
+        place, turn = message.transform.translation, message.transform.rotation
+        place.x, place.y, place.z = offset
+        turn.x, turn.y, turn.z, turn.w = rotation
         self._broadcaster.sendTransform(message)
-
-    def close(self) -> None:
-        """Stop listening to TF."""
-        self._listener.unregister()
 
 
 def compose(first: Transform, second: Transform) -> Transform:
     """Return the transform that applies ``second``, then ``first`` (a_T_b, b_T_c -> a_T_c)."""
     moved = rotate(first[1], second[0])
     position = (first[0][0] + moved[0], first[0][1] + moved[1], first[0][2] + moved[2])
-    return position, normalised(multiply(first[1], second[1]))
+    return position, _unit(multiply(first[1], second[1]))
 
 
 def inverse(transform: Transform) -> Transform:
@@ -147,8 +146,13 @@ def rotate(quaternion: Quaternion, vector: Vector) -> Vector:
     return turned[:3]
 
 
-def _tf2_ros(wish: str) -> Any:
-    """Import tf2_ros, or say why it is needed."""
+def import_tf2(wish: str) -> Any:
+    """
+    Return the package tf2_ros.
+
+    :param wish: parameter that needs it
+    :raises ConfigError: it is not installed
+    """
     try:
         return importlib.import_module('tf2_ros')
     except ImportError as error:
@@ -158,18 +162,6 @@ def _tf2_ros(wish: str) -> Any:
             '(pose_source: topic_pose)') from error
 
 
-def _lookup(
-    node: Node, tf2: Any, buffer: Any, frames: tuple[str, str], stamp_ns: int, wait_s: float
-) -> Transform | None:
-    """Return target_T_source at a time, or None after a throttled warning."""
-    try:
-        time = Time(nanoseconds=stamp_ns, clock_type=node.get_clock().clock_type)
-        wait = Duration(nanoseconds=int(wait_s * 1e9))
-        found = buffer.lookup_transform(*frames, time, wait).transform
-    except tf2.TransformException as error:
-        node.get_logger().warning(
-            f'no TF from {frames[0]} to {frames[1]} at the image: {error}',
-            throttle_duration_sec=5.0)
-        return None
-    place, turn = found.translation, found.rotation
-    return (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)
+def _unit(quaternion: Quaternion) -> Quaternion:
+    """Return a quaternion with norm 1; no rotation for one without direction."""
+    return unit_quaternion(quaternion) or NO_ROTATION

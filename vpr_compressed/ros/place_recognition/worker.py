@@ -13,21 +13,20 @@
 # limitations under the License.
 
 """
-One thread that owns the map and the recognizer, fed by a mailbox for a single image.
+One thread that owns the recognizer, fed by a mailbox for a single image.
 
 Whatever the camera's rate, the thread always takes the newest image and the older ones are
 counted as dropped: a 200 ms inference never builds a queue, and services, parameters and
-lifecycle requests stay answered. Jobs (save, clear, close) run between two images in the same
-thread, so the map and its SQLite connection never see a second one.
+lifecycle requests stay answered. Jobs (save, clear, tune) run between two images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 import threading
-from typing import Any
 from typing import Generic
 from typing import TypeVar
 
@@ -38,22 +37,20 @@ ResultT = TypeVar('ResultT')
 
 
 class Worker(Generic[ItemT]):
-    """A thread with a single-slot mailbox for items and a queue for jobs."""
+    """A thread that handles the newest item, and jobs in the order they came."""
 
     def __init__(self, handle: Callable[[ItemT], None], name: str = 'recognizer') -> None:
         """
-        Start the thread.
+        Start idle.
 
         :param handle: called in the thread with each item taken; it must not raise
         :param name: name of the thread, for debuggers
         """
         self._handle = handle
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
         self._item: ItemT | None = None
-        self._jobs: list[tuple[Callable[[], Any], Future[Any]]] = []
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(
+            1, initializer=lambda: setattr(threading.current_thread(), 'name', name))
 
     def put(self, item: ItemT) -> bool:
         """
@@ -61,38 +58,36 @@ class Worker(Generic[ItemT]):
 
         :returns: True if an older item was dropped
         """
-        with self._wake:
+        with self._lock:
             dropped = self._item is not None
             self._item = item
-            self._wake.notify()
+        if not dropped:
+            self.submit(self._take)
         return dropped
 
     def discard(self) -> None:
         """Empty the mailbox."""
-        with self._wake:
+        with self._lock:
             self._item = None
 
     def submit(self, job: Callable[[], ResultT]) -> Future[ResultT]:
         """
-        Run a job in the thread, before the next item.
+        Run a job in the thread, after what was left there before it.
 
         :returns: the result or the exception of the job
+        :raises VprError: the thread was stopped
         """
-        future: Future[ResultT] = Future()
-        with self._wake:
-            if self._stopping:
-                future.set_exception(VprError('the node is shutting down'))
-            else:
-                self._jobs.append((job, future))
-                self._wake.notify()
-        return future
+        try:
+            return self._thread.submit(job)
+        except RuntimeError as error:
+            raise VprError('the node is shutting down') from error
 
     def call(self, job: Callable[[], ResultT], timeout_s: float | None = None) -> ResultT:
         """
         Run a job in the thread and wait for its result.
 
         :param timeout_s: longest wait in seconds; the job then still runs later
-        :raises VprError: it did not run in time
+        :raises VprError: it did not run in time, or the thread was stopped
         """
         try:
             return self.submit(job).result(timeout_s)
@@ -101,31 +96,13 @@ class Worker(Generic[ItemT]):
                            'see /diagnostics for its inference time') from error
 
     def stop(self) -> None:
-        """Finish the item in hand and the queued jobs, drop the waiting item, end the thread."""
-        with self._wake:
-            self._stopping = True
-            self._item = None
-            self._wake.notify()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        """Finish the item in hand and the jobs, drop the waiting item, end the thread."""
+        self.discard()
+        self._thread.shutdown()
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._jobs or self._item is not None or self._stopping)
-                jobs, self._jobs = self._jobs, []
-                item, self._item = (None, self._item) if jobs else (self._item, None)
-                if not jobs and item is None:
-                    return
-            for job, future in jobs:
-                _complete(job, future)
-            if item is not None:
-                self._handle(item)
-
-
-def _complete(job: Callable[[], Any], future: Future[Any]) -> None:
-    """Run a job and hand its result or exception to whoever waits."""
-    try:
-        future.set_result(job())
-    except Exception as error:  # the caller of the job gets it, the thread must live on
-        future.set_exception(error)
+    def _take(self) -> None:
+        """Handle the newest item, if it was not discarded."""
+        with self._lock:
+            item, self._item = self._item, None
+        if item is not None:
+            self._handle(item)

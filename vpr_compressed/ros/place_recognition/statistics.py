@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Counters of the node and what ``/diagnostics`` says about them."""
+"""Counters of the ``place_recognition`` node, and its answers in words."""
 
 from __future__ import annotations
 
@@ -23,16 +23,11 @@ from dataclasses import field
 from dataclasses import replace
 import threading
 import time
-from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 
 from vpr_compressed.records import Recognition
-from vpr_compressed.ros.conversions import diagnostic_status
-from vpr_compressed.system import memory
 
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 _WINDOW = 200
 
 
@@ -60,17 +55,6 @@ class MapFacts:
     bytes_per_place: float = 0.0
     index_bytes: int = 0
     read_only: bool = True
-
-
-@dataclass(frozen=True)
-class InputState:
-    """What the executor thread knows about the image topic at one moment."""
-
-    topic: str
-    publishers: int
-    active: bool
-    enabled: bool
-    timeout_s: float
 
 
 @dataclass
@@ -176,82 +160,3 @@ def describe_answer(recognition: Recognition) -> str:
     best = recognition.candidates[0]
     return (f'no place accepted; most similar is {best.keyframe.keyframe_id} with similarity '
             f'{best.similarity:.3f}')
-
-
-def missing_image(statistics: Statistics, state: InputState) -> str | None:
-    """Return why no image arrives, in words, or None while images do arrive."""
-    age_s = statistics.age_s()
-    if not (state.active and state.enabled) or age_s <= state.timeout_s:
-        return None
-    return (f'no image on {state.topic} for {age_s:.1f} s '
-            f'({state.publishers} publisher{"" if state.publishers == 1 else "s"})')
-
-
-def statuses(
-    statistics: Statistics, state: InputState, engine: dict[str, Any], prefix: str
-) -> list[DiagnosticStatus]:
-    """
-    Return the entries of one diagnostic array.
-
-    :param statistics: counters of the node
-    :param state: the image topic at this moment
-    :param engine: facts about model and engine: at least ``model`` and ``engine``
-    :param prefix: node name, put before the names of the entries
-    """
-    hardware = f'{engine.get("model", "")} on {engine.get("engine", "")}'
-    made = (_input_status(statistics, state), _inference_status(statistics, engine),
-            _map_status(statistics), _matching_status(statistics))
-    names = ('input', 'inference', 'map', 'matching')
-    return [diagnostic_status(f'{prefix}: {name}', *status, hardware_id=hardware)
-            for name, status in zip(names, made)]
-
-
-def _input_status(
-    statistics: Statistics, state: InputState
-) -> tuple[bytes, str, dict[str, Any]]:
-    counts = statistics.snapshot()
-    values = {
-        'topic': state.topic, 'publishers': state.publishers, 'rate_hz': statistics.rate_hz(),
-        'age_s': statistics.age_s(), 'received': counts.received, 'dropped': counts.dropped,
-        'bad': counts.bad, 'time_jumps': counts.time_jumps, 'encoding': statistics.encoding,
-        'last_error': statistics.last_error}
-    missing = missing_image(statistics, state)
-    if not state.active:
-        return OK, 'inactive', values
-    if not state.enabled:
-        return OK, 'disabled by ~/enable', values
-    if missing is not None:
-        return (WARN if state.publishers else ERROR), missing, values
-    if statistics.last_error and counts.bad:
-        return WARN, f'{counts.bad} unusable images, last: {statistics.last_error}', values
-    return OK, f'{values["rate_hz"]:.1f} images per second', values
-
-
-def _inference_status(
-    statistics: Statistics, engine: dict[str, Any]
-) -> tuple[bytes, str, dict[str, Any]]:
-    latency = statistics.latency_ms()
-    values = {**engine, **latency, 'processed': statistics.snapshot().processed,
-              'resident_bytes': memory.resident_bytes(), 'peak_bytes': memory.peak_bytes()}
-    text = f'{latency["inference_ms_p50"]:.1f} ms per image' if latency else 'no image processed'
-    return OK, text, values
-
-
-def _map_status(statistics: Statistics) -> tuple[bytes, str, dict[str, Any]]:
-    facts, counts = statistics.map_facts, statistics.snapshot()
-    values = {
-        'path': facts.path or '(in memory)', 'places': facts.places, 'added': counts.added,
-        'without_pose': counts.without_pose, 'bytes_per_place': facts.bytes_per_place,
-        'index_bytes': facts.index_bytes, 'read_only': facts.read_only}
-    if facts.read_only and not facts.places:
-        return WARN, 'the map is empty, nothing can be recognised', values
-    if counts.without_pose:
-        return WARN, f'{counts.without_pose} images not added: no pose at their time', values
-    return OK, f'{facts.places} places', values
-
-
-def _matching_status(statistics: Statistics) -> tuple[bytes, str, dict[str, Any]]:
-    counts = statistics.snapshot()
-    values = {'looked': counts.looked, 'accepted': counts.accepted,
-              'accept_rate': statistics.accept_rate(), 'last_answer': statistics.last_answer}
-    return OK, statistics.last_answer or 'nothing looked at', values

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The numbers of one evaluation, ready for a file, a page or a terminal."""
+"""The numbers of one model on two recordings, ready for a file, a page or a terminal."""
 
 from __future__ import annotations
 
@@ -35,12 +35,10 @@ from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import latencies_ms
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.sources import ImageSource
-from vpr_compressed.system import machine as repeatable
+from vpr_compressed.system.machine import machine
+from vpr_compressed.system.machine import now
+from vpr_compressed.system.machine import versions
 
-FORMAT = 'vpr_compressed report'
-#: 2: several models, intervals, Oxford mAP, EP, recall over all queries; the keys of 1 mean the
-#: same, of the first model.
-VERSION = 2
 CUTOFFS = (1, 5, 10)
 #: Cut-offs of the recall curve.
 CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25)
@@ -84,25 +82,9 @@ class Report:
     setting: Mapping[str, Any]
 
     @property
-    def model_bytes(self) -> int:
-        """Return the size of the model file."""
-        return self.model.file_bytes
-
-    @property
-    def model_resident_bytes(self) -> int:
-        """Return the memory gained by loading model and engine."""
-        return self.observation.model_resident_bytes
-
-    @property
-    def load_s(self) -> float:
-        """Return the seconds from the model file to the first descriptor."""
-        return self.observation.load_s
-
-    @property
     def complete(self) -> bool:
         """Return whether every place is ranked for every query."""
-        return bool(
-            self.measurement.rows.shape[1] >= len(self.measurement.reference_names))
+        return bool(self.measurement.rows.shape[1] >= len(self.measurement.reference_names))
 
     @property
     def best_rows(self) -> metrics.IntArray:
@@ -118,6 +100,18 @@ class Report:
     def best_right(self) -> NDArray[np.bool_]:
         """Return whether the most similar place is right, bool ``(Q,)``."""
         return metrics.hits(self.measurement.rows[:, :1], self.truth.positives)[:, 0]
+
+    @property
+    def origin(self) -> str:
+        """Return which run the figures are from."""
+        seen = self.observation
+        if seen.cached:
+            return f'earlier, {seen.measured}'
+        recalled = seen.measurement.recalled
+        if not recalled:
+            return 'now'
+        total = len(seen.measurement.queries) + len(seen.measurement.reference_names)
+        return f'now; {recalled} of {total} images in an earlier run'
 
     @property
     def answerable_right(self) -> NDArray[np.bool_]:
@@ -145,9 +139,9 @@ class Report:
             'ranking_complete': self.complete, 'junk': sum(map(len, self.truth.junk)),
             'ground_truth': self.truth.description,
             'latency_ms': dict(self.latency_ms), 'inference_ms': dict(self.inference_ms),
-            'search_ms': dict(self.search_ms), 'load_s': self.load_s,
-            'model_bytes': self.model_bytes, 'resident_bytes': measured.resident_bytes,
-            'model_resident_bytes': self.model_resident_bytes,
+            'search_ms': dict(self.search_ms), 'load_s': seen.load_s,
+            'model_bytes': self.model.file_bytes, 'resident_bytes': measured.resident_bytes,
+            'model_resident_bytes': seen.model_resident_bytes,
             'bytes_per_place': measured.bytes_per_place,
             'parameters': self.model.parameters, 'multiply_adds': self.model.multiply_adds,
             'descriptor_bytes': 4 * self.model.dimension,
@@ -249,8 +243,8 @@ def describe_setting(
         'model': {'name': model.name, 'path': str(model.path), 'sha256': model.sha256},
         'reference': _source(reference, measurement.reference_sha256),
         'query': _source(query, measurement.query_sha256),
-        'command': command, 'created': repeatable.now(),
-        'versions': repeatable.versions(), 'machine': repeatable.machine()}
+        'command': command, 'created': now(),
+        'versions': versions(), 'machine': machine()}
 
 
 def _source(source: ImageSource, digest: str) -> dict[str, Any]:

@@ -31,16 +31,15 @@ from vpr_compressed.offline.measuring.models import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import QueryResult
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
-from vpr_compressed.offline.reports import comparison_page
-from vpr_compressed.offline.reports import comparison_plots
-from vpr_compressed.offline.reports import evaluation_page
-from vpr_compressed.offline.reports import hardest
-from vpr_compressed.offline.reports.comparison import Evaluation
-from vpr_compressed.offline.reports.comparison import evaluation_of
-from vpr_compressed.offline.reports.comparison import origin
-from vpr_compressed.offline.reports.comparison import table_of
-from vpr_compressed.offline.reports.summary import describe_setting
-from vpr_compressed.offline.reports.summary import summarise
+from vpr_compressed.offline.reports import evaluation_plots
+from vpr_compressed.offline.reports import image_pairs
+from vpr_compressed.offline.reports.evaluation import Evaluation
+from vpr_compressed.offline.reports.evaluation import evaluation_of
+from vpr_compressed.offline.reports.evaluation import table_of
+from vpr_compressed.offline.reports.evaluation_report import render
+from vpr_compressed.offline.reports.image_pairs import Gallery
+from vpr_compressed.offline.reports.model_report import describe_setting
+from vpr_compressed.offline.reports.model_report import summarise
 from vpr_compressed.sources import FolderSource
 
 PLACES = 6
@@ -130,7 +129,8 @@ def test_junk_counts_in_no_number(make: EvaluationMaker) -> None:
     junk = [frozenset[int]()] * 4 + [frozenset({0, 1, 2, 3}), frozenset({1})]
     truth = GroundTruth(tuple(frozenset({number}) for number in range(PLACES)), PLACES, 'x',
                         tuple(junk))
-    report = make(truth).first
+    evaluation = make(truth)
+    report = evaluation.first
     assert report.recall[1] == pytest.approx(5 / 6)
     assert report.best_rows.tolist() == [0, 1, 2, 3, 4, 2]
     assert (report.accepted.accepted, report.accepted.junk) == (0, 2)
@@ -140,7 +140,7 @@ def test_junk_counts_in_no_number(make: EvaluationMaker) -> None:
     entry = report.per_query()[4]
     assert [each['reference'] for each in entry['candidates']] == [4, 5]
     assert (entry['match']['reference'], entry['match']['junk']) == (0, True)
-    assert 'place 0, junk' in evaluation_page.render(report, [])
+    assert 'place 0, junk' in render(evaluation, [], Gallery())
 
 
 def test_hardest_are_those_most_get_wrong_and_split_those_some_do(
@@ -149,19 +149,20 @@ def test_hardest_are_those_most_get_wrong_and_split_those_some_do(
     """Query 5 is wrong for all three, 4 for two, 3 for one."""
     evaluation = make()
     assert evaluation.wrong_counts.tolist() == [0, 0, 0, 1, 2, 3]
-    found = hardest.fetch(evaluation, source, source)
-    assert (found.wrong_in_all, found.split_in_all) == (2, 2)
+    found = image_pairs.fetch(evaluation, source, source)
+    wrong, split = found.groups
+    assert 'wrong on 2 queries.' in wrong.caption
+    assert 'On 2 queries' in split.caption
     # Neighbours show the same place: one of each two is left out.
-    assert [each.query for each in found.wrong] == [5]
-    first = found.wrong[0]
-    assert (first.wrong, first.solution, first.hidden) == (3, 5, 0)
-    assert [(answer.row, answer.right) for answer in first.answers] == [
-        (0, False), (1, False), (2, False)]
-    split = found.split[0]
-    assert split.query == 4
-    assert [(answer.row, answer.right, len(answer.models)) for answer in split.answers] == [
-        (0, False, 2), (4, True, 1)]
-    assert split.solution is None
+    assert [each.tiles[0].index for each in wrong.queries] == [5]
+    first = wrong.queries[0]
+    assert first.hidden == 0
+    assert [(tile.kind, tile.index) for tile in first.tiles] == [
+        ('query', 5), ('wrong', 0), ('wrong', 1), ('wrong', 2), ('solution', 5)]
+    assert [(tile.kind, tile.index) for tile in split.queries[0].tiles] == [
+        ('query', 4), ('wrong', 0), ('right', 4)]
+    assert [tile.text for tile in split.queries[0].tiles[1:]] == [
+        'place 0, wrong: <one> 0.900, two 0.900', 'place 4, right: three 0.900']
     assert set(found.queries) == {4, 5}
     assert {0, 1, 2, 4, 5} <= set(found.places)
 
@@ -171,17 +172,18 @@ def test_of_two_models_one_that_is_wrong_is_not_most(
 ) -> None:
     """Query 5 is wrong for both, 3 and 4 only where they differ."""
     evaluation = make(best={'a': [0, 1, 2, 3, 0, 1], 'b': [0, 1, 2, 0, 4, 2]})
-    found = hardest.fetch(evaluation, source, source)
-    assert (found.wrong_in_all, found.split_in_all) == (1, 2)
-    assert [each.query for each in found.wrong] == [5]
-    text = comparison_page.render(evaluation, [], found)
+    found = image_pairs.fetch(evaluation, source, source)
+    wrong, split = found.groups
+    assert 'On 2 queries' in split.caption
+    assert [each.tiles[0].index for each in wrong.queries] == [5]
+    text = render(evaluation, [], found)
     assert 'Both models are wrong on 1 query.' in text
 
 
 def test_margin_is_how_sure_a_wrong_answer_is(make: EvaluationMaker) -> None:
     """The similarity it has above the best right place; nothing where it is right."""
     report = make().first
-    margins = hardest.margin(report)
+    margins = image_pairs.margin(report)
     assert margins[:4].tolist() == [0, 0, 0, 0]
     assert margins[4] == pytest.approx(
         report.measurement.similarities[4, 0] - report.measurement.similarities[4, 4])
@@ -190,12 +192,12 @@ def test_margin_is_how_sure_a_wrong_answer_is(make: EvaluationMaker) -> None:
 def test_origin_says_what_is_not_from_now(make: EvaluationMaker) -> None:
     """A cached result, and one that goes on from an interrupted run."""
     report = make().first
-    assert origin(report) == 'now'
+    assert report.origin == 'now'
     cached = replace(report, observation=replace(report.observation, cached=True))
-    assert origin(cached) == 'earlier, 2026-01-01T00:00:00Z'
+    assert cached.origin == 'earlier, 2026-01-01T00:00:00Z'
     measured = replace(report.measurement, recalled=5)
     partly = replace(report, observation=replace(report.observation, measurement=measured))
-    assert origin(partly) == 'now; 5 of 12 images in an earlier run'
+    assert partly.origin == 'now; 5 of 12 images in an earlier run'
 
 
 @pytest.mark.parametrize('best', [
@@ -209,8 +211,9 @@ def test_page_and_plots_of_every_case(
 ) -> None:
     """Nothing to show is said; names are text; pictures are not blank."""
     evaluation = make(best=best)
-    plots = comparison_plots.draw(evaluation)
-    text = comparison_page.render(evaluation, plots, hardest.fetch(evaluation, source, source))
+    gallery = image_pairs.fetch(evaluation, source, source)
+    plots = evaluation_plots.draw(evaluation, gallery)
+    text = render(evaluation, plots, gallery)
     assert len({plot.name for plot in plots}) == len(plots) == 4 + len(best)
     for plot in plots:
         assert plot.pixels.std() > 5

@@ -1,0 +1,58 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The engines of a workshop: those of a robot, and torch, which the others are compared with.
+
+torch alone takes about 220 MB of memory, so nothing that a robot runs knows of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vpr_compressed.model_file.model import Model
+from vpr_compressed.runtime import extractor
+from vpr_compressed.runtime.engines import AUTO
+from vpr_compressed.runtime.engines import Engine
+from vpr_compressed.runtime.engines import EngineKind
+from vpr_compressed.runtime.engines import ENGINES
+from vpr_compressed.runtime.extractor import Extractor
+from vpr_compressed.runtime.selection import EngineChoice
+
+TORCH = 'torch'
+
+
+def load_extractor(
+    model: Path | None = None, *, engine: str = AUTO, threads: int = 0, stays: bool = False
+) -> Extractor:
+    """Load a model file as :func:`.extractor.load_extractor` does, on torch if asked for."""
+    return extractor.load_extractor(
+        model, engine=engine, threads=threads, stays=stays, engines=ALL_ENGINES)
+
+
+def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> EngineChoice:
+    """Return the engine a name stands for; ``auto`` never stands for torch."""
+    return extractor.resolve_engine(path, model, engine, threads, engines=ALL_ENGINES)
+
+
+def _torch(model: Model, threads: int) -> Engine:
+    """Load the reference engine."""
+    from vpr_compressed.offline.network.torch_engine import TorchEngine
+
+    return TorchEngine(model, threads)
+
+
+ALL_ENGINES = ENGINES.joined_by(
+    EngineKind(name=TORCH, load=_torch, packages=('torch',), graph='none'))
