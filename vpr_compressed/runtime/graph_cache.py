@@ -22,7 +22,8 @@ graph here for the one that stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 from functools import lru_cache
@@ -30,9 +31,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from vpr_compressed import __version__
 from vpr_compressed.errors import VprError
@@ -44,8 +45,6 @@ from vpr_compressed.system.files import write_whole
 #: Graphs kept: one robot, a model or two, with and without rounded activations.
 _KEPT = 4
 MODULE = 'vpr_compressed.runtime.graph_cache'
-WHOLE, TRUNK = 'whole', 'trunk'
-ROUNDED, FLOAT = 'rounded', 'float'
 _LIMIT_S = 120.0
 #: What decides the graph of a model.
 _SOURCES = ('runtime/onnx_graph.py', 'runtime/integers.py', 'model_file/spec.py')
@@ -83,12 +82,11 @@ def prepare(path: Path, model: Model, *, trunk_only: bool) -> None:
     """
     if _cached(_key(model, trunk_only=trunk_only)) is not None:
         return
-    command = [sys.executable, '-m', MODULE, str(path), TRUNK if trunk_only else WHOLE,
-               ROUNDED if model.activations else FLOAT]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(  # noqa: S603 - this package itself
-            command, check=False, capture_output=True, timeout=_LIMIT_S,
-            env=processes.environment())
+    with contextlib.suppress(OSError, VprError):
+        processes.run_worker(
+            MODULE, {'path': str(path), 'trunk_only': trunk_only,
+                     'rounded': bool(model.activations)},
+            name='the process that builds a graph', limit_s=_LIMIT_S)
 
 
 def cache_folder() -> Path:
@@ -144,25 +142,19 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def main(arguments: Sequence[str]) -> int:
+def work(arguments: Mapping[str, Any]) -> Iterator[None]:
     """
-    Do it.
+    Build a graph and keep it.
 
-    :param arguments: model file, :data:`WHOLE` or :data:`TRUNK`, :data:`ROUNDED` or
-        :data:`FLOAT` activations
-    :returns: 0, or 1 with the reason on stderr
+    :param arguments: model file, whether the graph ends at the local features, and whether it
+        rounds activations
     """
-    path, part, activations = arguments
-    try:
-        model = read_model(Path(path))
-        if activations == FLOAT:
-            model = dataclasses.replace(model, activations={})
-        graph_bytes(model, trunk_only=part == TRUNK, keep=True)
-    except VprError as error:
-        sys.stderr.write(f'{error}\n')
-        return 1
-    return 0
+    model = read_model(Path(arguments['path']))
+    if not arguments['rounded']:
+        model = dataclasses.replace(model, activations={})
+    graph_bytes(model, trunk_only=arguments['trunk_only'], keep=True)
+    yield None
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(processes.serve(work))

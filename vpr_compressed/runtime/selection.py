@@ -24,6 +24,7 @@ found is kept per machine and model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 from dataclasses import asdict
@@ -35,7 +36,6 @@ import json
 import os
 from pathlib import Path
 import platform
-import subprocess
 import sys
 import time
 from typing import Any
@@ -169,22 +169,12 @@ def candidates(model: Model) -> list[str]:
 
 def try_engine(name: str, path: Path, threads: int) -> Trial:
     """Try one engine in a process of its own; whatever goes wrong is part of the answer."""
-    command = [sys.executable, '-m', MODULE, name, str(path), str(threads)]
     try:
-        done = subprocess.run(  # noqa: S603 - this package itself
-            command, capture_output=True, text=True, timeout=_LIMIT_S, check=False,
-            env=processes.environment())
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Trial(engine=name, error=f'did not finish: {error}')
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [''])[-1]
-        how = f'was ended by signal {-done.returncode}' if done.returncode < 0 else 'failed'
-        return Trial(engine=name, error=f'{how} {last}'.strip())
-    try:
-        found = Trial(**json.loads(done.stdout.strip().splitlines()[-1]))
-    except (IndexError, TypeError, ValueError) as error:
-        return Trial(engine=name, error=f'gave no answer ({error})')
-    if not found.error and not found.cosine >= LEAST_COSINE:
+        found = Trial(**processes.run_worker(
+            MODULE, [name, str(path), threads], name='its process', limit_s=_LIMIT_S))
+    except (OSError, TypeError, VprError) as error:
+        return Trial(engine=name, error=str(error))
+    if not found.cosine >= LEAST_COSINE:
         return Trial(**{**asdict(found), 'error': (
             f'fails parity: cosine {found.cosine:.4f} to the descriptors in the model file, '
             f'at least {LEAST_COSINE} is needed')})
@@ -290,16 +280,15 @@ def measure(name: str, path: Path, threads: int) -> Trial:
         resident_bytes=memory.resident_bytes())
 
 
-def main() -> int:
-    """Try ``ENGINE MODEL THREADS`` and print the trial."""
-    name, path, threads = sys.argv[1:]
-    try:
-        trial = measure(name, Path(path), int(threads))
-    except VprError as error:
-        trial = Trial(engine=name, error=str(error))
-    sys.stdout.write(json.dumps(asdict(trial)) + '\n')
-    return 0
+def work(arguments: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """
+    Try an engine.
+
+    :param arguments: its name, the model file, threads
+    """
+    name, path, threads = arguments
+    yield asdict(measure(name, Path(path), threads))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(processes.serve(work))

@@ -42,18 +42,6 @@ from vpr_compressed.system import processes
 
 #: Exit codes of the verb, and of the node, besides those of ``program``.
 WRITTEN, NOT_ACCEPTED = 0, 3
-#: Sets up the child before the verb starts, where a fork of a threaded process cannot: gentle,
-#: and asked to stop when the node dies, even by SIGKILL (Linux only).
-_GUARD = """
-import ctypes, os, signal, sys
-parent, nice = int(sys.argv[1]), int(sys.argv[2])
-os.nice(nice)
-if sys.platform == 'linux':
-    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
-if os.getppid() != parent:
-    sys.exit(130)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
 _KEPT_LINES = 20
 
 
@@ -85,12 +73,9 @@ class CompressProcess:
     """
 
     def __init__(self, command: Sequence[str], nice: int) -> None:
-        # A session of its own: ctrl-C on the terminal reaches the node, which passes on one.
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, '-c', _GUARD, str(os.getpid()), str(nice), *command],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            encoding='utf-8', errors='replace', start_new_session=True,
-            env=processes.environment(PYTHONUNBUFFERED='1'))
+        self._process = processes.start(
+            command, env=processes.environment(PYTHONUNBUFFERED='1'), nice=nice, text=True,
+            encoding='utf-8', errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)
