@@ -45,11 +45,11 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from vpr_compressed.system.ros_processes import domain_of_this_run
-from vpr_compressed.system.ros_processes import node_environment
-from vpr_compressed.system.ros_processes import NODE_MODULE
-from vpr_compressed.system.ros_processes import RosProcess
-from vpr_compressed.system.ros_processes import running
+from vpr_compressed.offline.live.ros_processes import domain_of_this_run
+from vpr_compressed.offline.live.ros_processes import node_environment
+from vpr_compressed.offline.live.ros_processes import NODE_MODULE
+from vpr_compressed.offline.live.ros_processes import RosProcess
+from vpr_compressed.offline.live.ros_processes import running
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 30.0

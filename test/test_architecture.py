@@ -44,7 +44,7 @@ ORDER = (
     ('recognizer',),
     # The workshop: networks, training, accuracy, reports. A robot carries none of it.
     ('offline', 'offline.network', 'offline.accuracy'),
-    ('offline.datasets',),
+    ('offline.datasets', 'offline.mapping'),
     ('offline.measuring',),
     ('offline.reports',),
     ('offline.training', 'offline.live'),

@@ -35,9 +35,9 @@ from vpr_compressed.cli import demo
 from vpr_compressed.cli.main import main
 from vpr_compressed.cli.main import make_parser
 from vpr_compressed.errors import VprError
-from vpr_compressed.system import ros_processes
-from vpr_compressed.system.ros_processes import RosProcess
-from vpr_compressed.system.ros_processes import running
+from vpr_compressed.offline.live import ros_processes
+from vpr_compressed.offline.live.ros_processes import RosProcess
+from vpr_compressed.offline.live.ros_processes import running
 
 DOMAIN = os.environ.get('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 LIMIT_S = 120.0

@@ -25,7 +25,7 @@ import cv2
 import pytest
 
 from vpr_compressed.cli.main import main
-from vpr_compressed.system import ros_processes
+from vpr_compressed.offline.live import ros_processes
 
 DOMAIN = os.environ.get('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 

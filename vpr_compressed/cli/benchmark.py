@@ -21,10 +21,9 @@ from argparse import ArgumentTypeError
 from argparse import Namespace
 import json
 from pathlib import Path
-import sys
 from typing import TYPE_CHECKING
 
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
     from vpr_compressed.offline.measuring.race import Entrant
@@ -63,13 +62,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Race, then print the table."""
-    from tqdm import tqdm
-
     from vpr_compressed.errors import VprError
     from vpr_compressed.offline.measuring.race import race
 
     runners = entrants(args)
-    with tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=interval()) as bar:
+    with terminal.progress(len(runners), 'loading') as bar:
         def progress(stage: str, done: int, total: int) -> None:
             bar.set_description(stage, refresh=False)
             bar.total = total

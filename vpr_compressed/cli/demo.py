@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
-from vpr_compressed.system import ros_processes
+from vpr_compressed.offline.live import ros_processes
+from vpr_compressed.offline.live.ros_processes import RosProcess
+from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.system import terminal
-from vpr_compressed.system.ros_processes import RosProcess
-from vpr_compressed.system.ros_processes import running
 
 if TYPE_CHECKING:
     from vpr_compressed.offline.demo.outcome import Answers

@@ -143,11 +143,11 @@ def run(args: Namespace) -> None:
 
 def run_live(args: Namespace) -> None:
     """Write the report of a live evaluation and print its numbers."""
+    from vpr_compressed.offline.live.ros_processes import check_rclpy
     from vpr_compressed.offline.live.session import evaluate_live
     from vpr_compressed.offline.live.session import LiveEvaluation
     from vpr_compressed.offline.live.session import PAGE_NAME
     from vpr_compressed.offline.network.engines import load_extractor
-    from vpr_compressed.system.ros_processes import check_rclpy
 
     check_live_arguments(args)
     if args.live_record is None:

@@ -25,7 +25,10 @@ from typing import Any
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.offline.live import answers
+from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.replay import replay
+from vpr_compressed.offline.live.ros_processes import RosProcess
+from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.offline.mapping import map_recording
 from vpr_compressed.offline.reports import live_page
 from vpr_compressed.offline.reports.evaluation_report import write_files
@@ -33,12 +36,9 @@ from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources.answer_log import read_images
-from vpr_compressed.system import ros_processes
 from vpr_compressed.system import terminal
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import versions
-from vpr_compressed.system.ros_processes import RosProcess
-from vpr_compressed.system.ros_processes import running
 
 FORMAT = 'vpr_compressed live 1'
 PAGE_NAME, JSON_NAME = 'live.html', 'live.json'
