@@ -60,7 +60,7 @@ lint: $(TEST_READY) ## check style and complexity
 	$(BIN)/ruff check .
 	$(BIN)/flake8 vpr_compressed test launch benchmarks tools setup.py
 
-types: $(TEST_READY) ## check types (strict outside ros/)
+types: $(TEST_READY) ## check types (mypy --strict)
 	$(BIN)/mypy
 
 clean: ## remove build products and caches

@@ -57,9 +57,12 @@ def share(*folders):
 setup(
     name=package_name,
     version='0.4.0',
-    packages=find_packages(exclude=['test', 'test.*']),
+    packages=find_packages(exclude=['test', 'test.*', 'tools', 'tools.*']),
     package_data={package_name: [
-        'py.typed', 'models/*.vpr', 'offline/reports/templates/*.j2']},
+        'py.typed', 'models/*.vpr',
+        'offline/demo/frames/*/*',
+        'offline/reports/templates/*.j2',
+    ]},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),

@@ -63,7 +63,6 @@ from benchmarks.peer_worker import read_image
 from benchmarks.spread import PAIRS
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.ground_truth import from_file
@@ -72,9 +71,9 @@ from vpr_compressed.offline.measuring.observation import code_digest
 from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.runtime.engines import DEFAULT
 from vpr_compressed.sources.image_files import image_files
+from vpr_compressed.system import terminal
 from vpr_compressed.system.machine import versions
 from vpr_compressed.system.processes import Worker
-from vpr_compressed.system.terminal import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / 'config' / 'recipes' / 'train_default.yaml'
@@ -268,9 +267,8 @@ def prepare(job: Job, out: Path, place: str) -> None:
     if all((folder / name).exists() for name in (
             'fitted.npz', *(f'{walk}.npy' for walk in job.walks))):
         return
-    with closing(start(job, 'prepare', out)) as worker, tqdm(
-            desc=f'{place} {job.method.name}', unit='image', dynamic_ncols=True, file=sys.stderr,
-            mininterval=interval()) as bar:
+    with closing(start(job, 'prepare', out)) as worker, terminal.bar(
+            f'{place} {job.method.name}', unit='image') as bar:
         def progress(done: int, total: int) -> None:
             if total != bar.total or done < bar.n:
                 bar.reset(total=total)
@@ -307,14 +305,13 @@ def race(jobs: Sequence[Job], args: Namespace) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         lanes: list[Worker] = []
         facts = []
-        for job in tqdm(jobs, desc='loading', unit='method', file=sys.stderr,
-                        mininterval=interval()):
+        for job in terminal.bar('loading', iterable=jobs, unit='method'):
             lanes.append(start(job, 'race', args.out))
             stack.callback(lanes[-1].close)
             facts.append(lanes[-1].result())
         times: list[list[dict[str, float]]] = [[] for _ in jobs]
-        for number in tqdm(range(args.rounds + _WARM_UP), desc='racing', unit='round',
-                           file=sys.stderr, mininterval=interval()):
+        for number in terminal.bar(
+                'racing', iterable=range(args.rounds + _WARM_UP), unit='round'):
             # Whoever comes after a slow one has cold caches; so each time another is first.
             order = np.roll(np.arange(len(lanes)), -number)
             for index in order.tolist():

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Architecture: who may import whom, what stays off the robot, and how large parts may grow."""
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ ORDER = (
     ('runtime', 'sources'),
     ('recognizer',),
     # The workshop: networks, training, accuracy, reports. A robot carries none of it.
-    ('offline', 'offline.network', 'offline.accuracy'),
-    ('offline.datasets', 'offline.mapping'),
+    ('offline', 'offline.network', 'offline.accuracy', 'offline.mapping'),
+    ('offline.datasets',),
     ('offline.measuring',),
     ('offline.reports',),
     ('offline.training', 'offline.live'),

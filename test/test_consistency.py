@@ -121,9 +121,22 @@ def test_of_agreeing_neighbours_the_most_similar_is_reported() -> None:
     assert agreement.mean_similarity == pytest.approx((0.9 + 0.8 + 0.8) / 3)
 
 
+def test_of_a_place_the_keyframe_most_like_the_current_frame_is_reported() -> None:
+    """Keyframe 7 has the better past, 8 is nearer to what the camera sees now."""
+    frames = [[place(4, 0.9)], [place(5, 0.9), place(6, 0.6)], [place(8, 0.85), place(7, 0.8)]]
+    assert run(frames) == [None, None, 8]
+
+
+def test_a_frame_has_one_vote_for_a_place() -> None:
+    """However many keyframes of the place it resembles."""
+    seen = [place(7), place(8), place(9)]
+    assert run([seen, seen, seen]) == [None, None, 7]
+
+
 def test_candidates_below_the_similarity_do_not_vote() -> None:
     """An unknown place gives low similarities, and None, however steady they are."""
     assert run([[place(7, 0.49)]] * 6) == [None] * 6
+    assert run([[place(7, 0.5)]] * 3) == [None, None, 7]
 
 
 def test_frames_without_candidates_use_up_the_window() -> None:

@@ -57,6 +57,13 @@ def test_tests_of_a_missing_package_are_counted_as_skipped_and_the_others_run() 
     assert 'torch is not installed; it comes with the extra "train"' in said
 
 
+def test_no_module_skips_itself() -> None:
+    """That would end the collection of its folder where launch_testing imports it."""
+    for path in (ROOT / 'test').rglob('test_*.py'):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            assert not re.match(r'(\w+ = )?pytest\.(importorskip|skip)\(', line), f'{path}: {line}'
+
+
 def test_without_ros_the_tests_of_its_nodes_are_skipped() -> None:
     """Also where a message package is imported before rclpy."""
     missing = ('diagnostic_msgs', 'geometry_msgs', 'rclpy', 'sensor_msgs', 'std_msgs')

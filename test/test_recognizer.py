@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 import subprocess
 import sys
@@ -222,6 +223,62 @@ def test_the_similarity_a_match_needs_is_the_calibrated_one_unless_given(
         result = recognizer.process(image_of(5, stamp + 1), stamp_ns=stamp)
     assert (result.match is not None) == accepted
     assert recognizer.threshold == (0.6 if min_similarity < 0 else min_similarity)
+
+
+@pytest.mark.parametrize('votes_from', [-1.0, -0.5])
+def test_a_similarity_of_exactly_the_threshold_is_enough(votes_from: float) -> None:
+    """For a vote and for the answer; the next larger threshold is not reached."""
+    source = mapped(10)
+    seen = source.process(image_of(5, 1), stamp_ns=0).candidates[0].similarity
+    single = ConsistencyConfig(window=1, min_votes=1, min_similarity=votes_from)
+    for threshold, accepted in ((seen, True), (math.nextafter(seen, 1.0), False)):
+        config = RecognizerConfig(min_similarity=threshold)
+        recognizer = Recognizer(FakeExtractor(), source._map, config, single)
+        match = recognizer.process(image_of(5, 1), stamp_ns=0).match
+        assert (match is not None) == accepted
+
+
+def test_a_gate_lets_through_what_just_reaches_it() -> None:
+    """Exactly the interval, the distance and the similarity; a hair less does not."""
+    seen = float(FakeExtractor().describe(image_of(1)) @ FakeExtractor().describe(image_of(2)))
+    for name, value, stricter in (
+            ('keyframe_min_interval_s', 2.0, 2.0 + 1e-9),
+            ('keyframe_min_distance_m', 0.5, math.nextafter(0.5, 1.0)),
+            ('keyframe_max_similarity', seen, math.nextafter(seen, -1.0))):
+        for limit, added in ((value, True), (stricter, False)):
+            recognizer = new_recognizer(config_from_mapping(RecognizerConfig, {name: limit}))
+            recognizer.mapping = True
+            first, second = (recognizer.process(
+                image_of(1 + i), stamp_ns=2 * i * SECOND,
+                pose=Pose(position_m=(0.5 * i, 0.0, 0.0))).added for i in range(2))
+            assert first is not None
+            assert (second is not None) == added, name
+
+
+@pytest.mark.parametrize(('norm', 'usable'), [
+    (0.9899, False), (0.9901, True), (1.0099, True), (1.0101, False)])
+def test_a_descriptor_may_be_a_hundredth_off_unit_norm(
+    monkeypatch: pytest.MonkeyPatch, norm: float, usable: bool
+) -> None:
+    """Int8 networks round; standing still, each such image still is a keyframe if asked for."""
+    recognizer = new_recognizer(RecognizerConfig(keyframe_max_similarity=1.0))
+    recognizer.mapping = True
+    row = np.full(DIMENSION, norm / 8.0, np.float32)
+    monkeypatch.setattr(FakeExtractor, 'describe', lambda self, image: row)
+    if usable:
+        assert all(recognizer.process(image_of(0), stamp_ns=i).added for i in range(3))
+        return
+    with pytest.raises(EngineError, match='instead of 1'):
+        recognizer.process(image_of(0), stamp_ns=0)
+
+
+def test_two_images_of_one_stamp_are_of_one_session() -> None:
+    """Only a stamp before the last one is a jump back in time."""
+    recognizer = new_recognizer()
+    recognizer.mapping = True
+    for stamp in (5, 5, 4, 4):
+        recognizer.process(image_of(1), stamp_ns=stamp)
+    assert [k.session for k in recognizer._map.keyframes()] == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(('descriptor', 'message'), [

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Agreement over time: a place is reported only when enough recent frames saw it too."""
+"""AgreedPlace over time: a place is reported only when enough recent frames saw it too."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Candidate
@@ -30,7 +31,7 @@ NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencyConfig:
+class ConsistencyConfig(Bounded):
     """How many recent frames must agree before a place is reported."""
 
     window: int = option(5, 'number of recent frames that may vote, the current one included',
@@ -50,21 +51,15 @@ class ConsistencyConfig:
         5 * NS_PER_S, 'pause in nanoseconds after which earlier frames are forgotten', minimum=1)
 
     def __post_init__(self) -> None:
-        """Refuse combinations that could never accept anything."""
-        if not 1 <= self.min_votes <= self.window:
+        """Refuse a combination that could never accept anything."""
+        super().__post_init__()
+        if self.min_votes > self.window:
             raise ConfigError(
                 f'min_votes must lie in [1, window], got {self.min_votes} of {self.window}')
-        if not -1.0 <= self.min_similarity <= 1.0:
-            raise ConfigError(f'min_similarity must lie in [-1, 1], got {self.min_similarity}')
-        for name in ('radius_m', 'max_speed_mps', 'neighbour_keyframes'):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
-        if self.max_gap_ns < 1:
-            raise ConfigError(f'max_gap_ns must be positive, got {self.max_gap_ns}')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class AgreedPlace:
     """
     A candidate of the current frame that enough frames agree on.
 
@@ -97,7 +92,7 @@ class ConsistencyFilter:
         """Forget all earlier frames."""
         self._frames.clear()
 
-    def update(self, stamp_ns: int, candidates: Sequence[Candidate]) -> Agreement | None:
+    def update(self, stamp_ns: int, candidates: Sequence[Candidate]) -> AgreedPlace | None:
         """
         Take the candidates of one frame, best first.
 
@@ -130,7 +125,7 @@ class ConsistencyFilter:
         elif not 0 < gap_ns <= self._config.max_gap_ns:
             self._frames.clear()
 
-    def _count(self, candidate: Candidate) -> Agreement:
+    def _count(self, candidate: Candidate) -> AgreedPlace:
         """Return the votes of the window for one candidate of the newest frame."""
         newest = self._frames[-1]
         similarities = [candidate.similarity]
@@ -140,7 +135,7 @@ class ConsistencyFilter:
             similarities += [
                 past.similarity for past in frame.candidates
                 if self._near(candidate.keyframe, past.keyframe, elapsed_ns, age)][:1]
-        return Agreement(
+        return AgreedPlace(
             candidate=candidate, votes=len(similarities),
             mean_similarity=sum(similarities) / len(similarities))
 
@@ -155,7 +150,7 @@ class ConsistencyFilter:
         return one.session == other.session and steps <= self._config.neighbour_keyframes * frames
 
 
-def _strength(agreement: Agreement) -> tuple[int, float, float, int]:
+def _strength(agreement: AgreedPlace) -> tuple[int, float, float, int]:
     """Order agreements: votes first, then similarity, then the older keyframe."""
     return (agreement.votes, agreement.mean_similarity, agreement.candidate.similarity,
             -agreement.candidate.keyframe.keyframe_id)

@@ -29,11 +29,11 @@ from typing import Protocol
 
 import numpy as np
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.consistency import ConsistencyFilter
 from vpr_compressed.consistency import NS_PER_S
-from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.images.thumbnail import thumbnail_jpeg
@@ -53,7 +53,7 @@ _NOT_SET = -0.999
 _NORM_TOLERANCE = 1e-2
 
 
-class Extractor(Protocol):
+class ImageDescriber(Protocol):
     """What turns an image into a descriptor; the engines of ``runtime`` do."""
 
     @property
@@ -73,7 +73,7 @@ class Extractor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecognizerConfig:
+class RecognizerConfig(Bounded):
     """What is searched, what may be accepted, and which images become keyframes."""
 
     top_k: int = option(5, 'number of candidates searched per image', minimum=1)
@@ -92,19 +92,6 @@ class RecognizerConfig:
     thumbnail_width: int = option(
         160, 'while mapping: width in pixels of the small picture stored with a keyframe in the '
         'map file (about 4 kB); 0 stores none', minimum=0, maximum=1920)
-
-    def __post_init__(self) -> None:
-        """Refuse nonsense."""
-        if self.top_k < 1:
-            raise ConfigError(f'top_k must be at least 1, got {self.top_k}')
-        for name in ('min_similarity', 'keyframe_max_similarity'):
-            if not -1.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f'{name} must lie in [-1, 1], got {getattr(self, name)}')
-        for name in ('exclude_recent_s', 'keyframe_min_interval_s', 'keyframe_min_distance_m'):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
-                raise ConfigError(f'{name} must be at least 0, got {getattr(self, name)}')
-        if self.thumbnail_width < 0:
-            raise ConfigError(f'thumbnail_width must be at least 0, got {self.thumbnail_width}')
 
 
 @dataclass(frozen=True)
@@ -128,7 +115,7 @@ class Recognizer:
     """
 
     def __init__(
-        self, extractor: Extractor, place_map: PlaceMap,
+        self, extractor: ImageDescriber, place_map: PlaceMap,
         config: RecognizerConfig | None = None, consistency: ConsistencyConfig | None = None
     ) -> None:
         found, needed = place_map.descriptor_id, extractor.descriptor_id

@@ -34,12 +34,14 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
+from signals import popen_with_sigint
+from signals import sigint
 import torch
 
-from vpr_compressed.cli import compress
 from vpr_compressed.cli.main import main
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.offline.compression import session
+from vpr_compressed.offline.compression.display import JsonDisplay
 from vpr_compressed.offline.compression.measured_row import Measured
 from vpr_compressed.offline.compression.recipe import describe
 from vpr_compressed.offline.compression.recipe import load_recipe
@@ -137,22 +139,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, 'measure_row', measure)
 
 
-def interrupted(site: Site, out: Path, step: str, number: signal.Signals) -> tuple[int, str]:
-    """Start a run and send it a signal as soon as it trains in a step."""
-    with subprocess.Popen(
-            [sys.executable, '-m', 'vpr_compressed', *site.command(out)], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+def interrupted(
+    site: Site, out: Path, signals: dict[str, signal.Signals], *, hears_ctrl_c: bool = True
+) -> tuple[int, str]:
+    """Start a run and send it signals, each as soon as it trains in a step."""
+    left = dict(signals)
+    with popen_with_sigint(
+            [sys.executable, '-m', 'vpr_compressed', *site.command(out)], default=hears_ctrl_c,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             cwd=Path(__file__).resolve().parents[2]) as run:
-        sent = False
         for line in run.stdout or []:
             event = json.loads(line)
-            if not sent and event.get('step') == step and event.get('stage', '').startswith(
-                    'training'):
-                run.send_signal(number)
-                sent = True
+            if event.get('step') in left and event.get('stage', '').startswith('training'):
+                run.send_signal(left.pop(event['step']))
         errors = run.stderr.read() if run.stderr else ''
-        status = run.wait(60)
-    assert sent, errors
+        status = run.wait()
+    assert not left, errors
     return status, errors
 
 
@@ -162,15 +164,32 @@ def test_killed_twice_and_resumed_ends_with_the_same_file(
 ) -> None:
     """The plug pulled in one step, ctrl-C in the next; then the same command to the end."""
     out = tmp_path / 'out'
-    status, _ = interrupted(site, out, 'sparsify', signal.SIGKILL)
+    status, _ = interrupted(site, out, {'sparsify': signal.SIGKILL})
     assert status == -signal.SIGKILL
-    status, errors = interrupted(site, out, 'quantize', signal.SIGINT)
+    status, errors = interrupted(site, out, {'quantize': signal.SIGINT})
     assert status == 130, errors
     assert 'finishing this step; once more to stop at once' in errors
     assert 'stopped; give the same command again to go on' in errors
     assert not (out / 'model.vpr').exists()
     assert main(site.command(out)) == 0
     assert f'resuming in {out}: ' in capsys.readouterr().err
+    assert (out / 'model.vpr').read_bytes() == (whole[0] / 'model.vpr').read_bytes()
+
+
+def test_a_background_run_minds_no_ctrl_c_and_stops_at_sigterm(
+    site: Site, whole: tuple[Path, str], tmp_path: Path, quick: None,
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As under nohup or a supervisor: it goes on to the next step, and then saves and ends."""
+    out = tmp_path / 'out'
+    status, errors = interrupted(
+        site, out, {'sparsify': signal.SIGINT, 'quantize': signal.SIGTERM}, hears_ctrl_c=False)
+    assert status == 130, errors
+    assert errors.count('finishing this step') == 1
+    assert 'once more' not in errors
+    assert 'stopped; give the same command again to go on' in errors
+    assert main(site.command(out)) == 0
+    assert f'resuming in {out}: 1 of 2 steps done' in capsys.readouterr().err
     assert (out / 'model.vpr').read_bytes() == (whole[0] / 'model.vpr').read_bytes()
 
 
@@ -263,18 +282,19 @@ def test_ctrl_c_is_heard_in_every_stage(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 130, no model, and the same command goes on."""
-    show = compress._Json.progress
+    show = JsonDisplay.progress
 
-    def progress(self: Any, at: int, name: str, found: str, done: int, total: int) -> None:
+    def progress(self: Any, at: int, found: str, done: int, total: int) -> None:
         """Press ctrl-C at a stage."""
-        show(self, at, name, found, done, total)
+        show(self, at, found, done, total)
         if found.startswith(stage):
             signal.raise_signal(signal.SIGINT)
-            monkeypatch.setattr(compress._Json, 'progress', show)
+            monkeypatch.setattr(JsonDisplay, 'progress', show)
 
-    monkeypatch.setattr(compress._Json, 'progress', progress)
+    monkeypatch.setattr(JsonDisplay, 'progress', progress)
     short = ('--set=steps.1.steps=3', '--set=steps.2.steps=3')
-    assert main(site.command(tmp_path, *short)) == 130
+    with sigint():
+        assert main(site.command(tmp_path, *short)) == 130
     assert 'give the same command again' in capsys.readouterr().err
     assert not (tmp_path / 'model.vpr').exists()
     assert not list(tmp_path.rglob('*.part'))
@@ -290,17 +310,18 @@ def test_a_stop_that_could_not_be_saved_is_said(
         """Fail as torch does."""
         raise RuntimeError('unexpected pos 64 vs 0')
 
-    show = compress._Json.progress
+    show = JsonDisplay.progress
 
-    def progress(self: Any, at: int, name: str, found: str, done: int, total: int) -> None:
+    def progress(self: Any, at: int, found: str, done: int, total: int) -> None:
         """Press ctrl-C in training."""
-        show(self, at, name, found, done, total)
+        show(self, at, found, done, total)
         if found.startswith('training'):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(compress._Json, 'progress', progress)
+    monkeypatch.setattr(JsonDisplay, 'progress', progress)
     monkeypatch.setattr(torch, 'save', full)
-    assert main(site.command(tmp_path, '--set=steps.1.steps=3')) == 1
+    with sigint():
+        assert main(site.command(tmp_path, '--set=steps.1.steps=3')) == 1
     assert 'cannot write the checkpoint' in capsys.readouterr().err
 
 

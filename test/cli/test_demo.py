@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import fields
 import json
 import os
 from pathlib import Path
@@ -35,6 +36,7 @@ from vpr_compressed.cli import demo
 from vpr_compressed.cli.main import main
 from vpr_compressed.cli.main import make_parser
 from vpr_compressed.errors import VprError
+from vpr_compressed.offline.demo.session import DemoConfig
 from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.ros_processes import RosProcess
 from vpr_compressed.offline.live.ros_processes import running
@@ -56,24 +58,26 @@ def script(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_demo_needs_no_arguments() -> None:
-    """Without any, the made-up town is rendered into out/demo."""
+    """Without any, the made-up town is shown, and out/demo gets what comes of it."""
     args = parse()
-    assert demo.check_arguments(args)
     assert args.out == Path('out/demo')
-    assert tuple(args.frames) == (demo.FIRST_FRAMES, demo.SECOND_FRAMES)
+    config = DemoConfig(out=args.out)
+    assert config.made_up
+    assert (len(config.reference_source()), len(config.query_source())) == (125, 150)
+    for field in fields(DemoConfig):
+        assert getattr(args, field.name) == getattr(config, field.name)
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--reference', 'walk1'], 'both --reference and --query'),
     (['--query', 'walk2'], 'both --reference and --query'),
-    (['--frames', '1', '9'], 'at least 2 images'),
     (['--domain-id', '102'], r'\[0, 101\]'),
     (['--tolerance-frames', '-1'], 'must not be negative'),
 ])
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str], message: str) -> None:
     """The text names what is needed."""
     with pytest.raises(VprError, match=message):
-        demo.check_arguments(parse(*arguments))
+        demo.run(parse(*arguments))
 
 
 def test_missing_rclpy_names_the_remedy(
@@ -88,7 +92,7 @@ def test_missing_rclpy_names_the_remedy(
     assert not (tmp_path / 'out').exists()
 
 
-def test_missing_model_is_noticed_before_anything_is_rendered(
+def test_missing_model_is_noticed_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error comes at once and names the option."""

@@ -25,6 +25,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from signals import popen_with_sigint
 
 from vpr_compressed.cli.main import main
 from vpr_compressed.runtime.extractor import load_extractor
@@ -74,7 +75,7 @@ def test_ctrl_c_and_the_same_command_again_end_with_a_model(data: Path) -> None:
     """An interrupted run says how to go on; the second one resumes and writes the model."""
     pytest.importorskip('torch', reason='training needs torch (train extra)')
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
-    run = subprocess.Popen(
+    run = popen_with_sigint(
         [sys.executable, '-m', 'vpr_compressed', *_command(data)], text=True,
         stderr=subprocess.PIPE, env=environment, cwd=Path(__file__).resolve().parents[2])
     lines = []
@@ -82,7 +83,7 @@ def test_ctrl_c_and_the_same_command_again_end_with_a_model(data: Path) -> None:
         lines.append(line)
         if 'step 10:' in line:
             run.send_signal(signal.SIGINT)
-    assert run.wait(120) == 130, ''.join(lines)
+    assert run.wait() == 130, ''.join(lines)
     assert 'give the same command again' in ''.join(lines)
     assert not (data / 'out' / 'model.vpr').exists()
 
@@ -93,6 +94,28 @@ def test_ctrl_c_and_the_same_command_again_end_with_a_model(data: Path) -> None:
     assert extractor.provenance['runs'] == [{'seed': 1, 'steps': 30}, {'seed': 2, 'steps': 10}]
     assert load_extractor(data / 'out' / 'model_fp32.vpr').precision == 'fp32'
     assert (data / 'out' / 'run_1' / 'training.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('hears_ctrl_c', [True, False])
+def test_sigterm_always_leaves_a_checkpoint(hears_ctrl_c: bool, data: Path) -> None:
+    """A background run ignores ctrl-C and trains on; SIGTERM ends both kinds in order."""
+    torch = pytest.importorskip('torch', reason='training needs torch (train extra)')
+    environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
+    lines = []
+    with popen_with_sigint(
+            [sys.executable, '-m', 'vpr_compressed', *_command(data)], default=hears_ctrl_c,
+            text=True, stderr=subprocess.PIPE, env=environment,
+            cwd=Path(__file__).resolve().parents[2]) as run:
+        for line in run.stderr:
+            lines.append(line)
+            if 'step 10:' in line and not hears_ctrl_c:
+                run.send_signal(signal.SIGINT)
+            if 'step 20:' in line:
+                run.send_signal(signal.SIGTERM)
+        assert run.wait() == 130, ''.join(lines)
+    assert ('once more to stop' in ''.join(lines)) == hears_ctrl_c
+    stored = torch.load(data / 'out' / 'run_1' / 'checkpoint.pt', weights_only=True)
+    assert 20 <= stored['step'] <= 30
 
 
 @pytest.mark.parametrize(('more', 'message'), [

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Images: every encoding, row padding, byte order, file type and kind of damage."""
 
 from __future__ import annotations

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Pre-processing: known pixels to known values, sizes, channel order and refusals."""
 
 from __future__ import annotations

@@ -45,12 +45,12 @@ def make_student(one_thread: None) -> Callable[[], Any]:
 def views(one_thread: None) -> Any:
     """Return 24 pictures of coarse colour blocks with the parent's descriptors."""
     from vpr_compressed.offline.compression.student import Student
-    from vpr_compressed.offline.training.tuning import describe_views
+    from vpr_compressed.offline.training.describe import describe_views
     from vpr_compressed.offline.training.views import Views
 
     blocks = np.random.default_rng(0).integers(0, 255, (COUNT, 6, 8, 3), dtype=np.uint8)
     model = make_tiny_model()
     found = Views(blocks.repeat(8, axis=1).repeat(8, axis=2), COUNT, model.preprocessing)
     found.parent = describe_views(
-        Student.of_model(model), found, np.arange(COUNT), exact=True)
+        Student.of_model(model).network, found, np.arange(COUNT), exact=True)
     return found

@@ -25,6 +25,8 @@ from vpr_compressed.place_map import index as index_module
 from vpr_compressed.place_map.index import faiss_available
 from vpr_compressed.place_map.index import PlaceIndex
 from vpr_compressed.place_map.index_rows import hamming
+from vpr_compressed.place_map.index_rows import scan_codes
+from vpr_compressed.place_map.index_rows import SignRows
 from vpr_compressed.records import DescriptorArray
 
 DIMENSION = 64
@@ -158,14 +160,59 @@ def test_answers_do_not_depend_on_faiss(
         assert first == second
 
 
-def test_without_a_store_half_precision_is_compared(rng: np.random.Generator) -> None:
-    """An index on its own is exact up to the rounding of its rows."""
-    index = PlaceIndex(DIMENSION)
-    rows = unit(rng, 500)
-    index.add(np.arange(500), rows)
-    found = index.search(rows[42], 3)
-    assert found[0] == (42, pytest.approx(1.0, abs=1e-3))
-    assert all(-1.0 <= s <= 1.0 for _, s in found)
+@pytest.mark.parametrize('use_faiss', BACKENDS)
+def test_half_precision_hides_no_place(use_faiss: bool) -> None:
+    """
+    The best place comes last of all among the rounded rows, and is found.
+
+    The query is 0.25 in 16 values, so a row's cosine is a quarter of their sum. All values are
+    near 0.125, where half precision goes in steps of 2 ** -13 and rounds to the nearest.
+    """
+    step = 2.0 ** -13
+    best, decoy, other = np.zeros(16), np.zeros(16), np.zeros(16)
+    best[:] = 0.49 * step       # cosine 0.50024, rounded down to 0.50000
+    decoy[:7] = step            # cosine 0.50021, exact
+    other[:4] = 0.51 * step     # cosine 0.50006, rounded up to 0.50012
+    rows = np.zeros((62, 80), np.float32)
+    rows[:, :16] = 0.125 + np.stack([best, decoy, *[other] * 60])
+    rows[np.arange(62), 16 + np.arange(62)] = np.sqrt(1.0 - np.sum(rows ** 2, axis=1))
+    query = np.zeros(80, np.float32)
+    query[:16] = 0.25
+    store = Store()
+    index = PlaceIndex(80, 'exact', fetch=store.fetch, use_faiss=use_faiss)
+    store.add(index, np.arange(62), rows)
+    assert np.argmax(rows.astype(np.float16).astype(np.float32) @ query) == 1
+    assert_same(index.search(query, 1), store.brute_force(query, 1))
+    assert index.search(query, 2)[0][0] == 0
+
+
+@pytest.mark.parametrize(('angle_deg', 'share'), [(0, 0.0), (30, 1 / 6), (60, 1 / 3), (90, 0.5),
+                                                  (150, 5 / 6), (180, 1.0)])
+def test_sign_bits_measure_the_angle(angle_deg: float, share: float) -> None:
+    """
+    Also between descriptors with only two values that are not zero.
+
+    Their signs alone would all be equal; rotation spreads the two over all bits, so that the
+    share of bits that differ is that of the angle in half a turn.
+    """
+    distances: list[int] = []
+
+    def scan(
+        codes: NDArray[np.uint8], code: NDArray[np.uint8], count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows, found = scan_codes(codes, code, count)
+        distances.extend(found.tolist())
+        return rows, found
+
+    rows, query = np.zeros((20, 512), np.float32), np.zeros(512, np.float32)
+    query[0] = 1.0
+    rows[:, 0] = np.cos(np.radians(angle_deg))
+    rows[np.arange(20), 1 + np.arange(20)] = np.sin(np.radians(angle_deg))
+    signs = SignRows(512, scan)
+    signs.append(rows)
+    signs.nearest(query, 1)
+    assert np.array(distances) / 512 == pytest.approx(np.full(20, share), abs=0.08)
+    assert np.mean(distances) / 512 == pytest.approx(share, abs=0.02)
 
 
 def test_auto_becomes_compact_when_it_grows(
@@ -260,7 +307,8 @@ def test_what_faiss_would_accept_silently_is_refused(
 
 def test_wrong_shapes_and_kinds_are_refused(rng: np.random.Generator) -> None:
     """With the words for what is needed."""
-    index = PlaceIndex(DIMENSION)
+    store = Store()
+    index = PlaceIndex(DIMENSION, fetch=store.fetch)
     with pytest.raises(ValueError, match=r'shape \(2, 64\)'):
         index.add(np.arange(2), unit(rng, 3))
     with pytest.raises(ValueError, match='query of shape'):
@@ -268,9 +316,7 @@ def test_wrong_shapes_and_kinds_are_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match='finite'):
         index.search(np.full(DIMENSION, np.nan, np.float32), 1)
     with pytest.raises(ConfigError, match='choose one of auto'):
-        PlaceIndex(DIMENSION, 'hnsw')
-    with pytest.raises(ConfigError, match='fetch'):
-        PlaceIndex(DIMENSION, 'compact')
+        PlaceIndex(DIMENSION, 'hnsw', fetch=store.fetch)
 
 
 @pytest.mark.parametrize('width', [8, 19, 64])

@@ -214,6 +214,22 @@ def test_what_is_no_pose_is_refused(rng: np.random.Generator, pose: Pose) -> Non
     assert len(place_map) == 0
 
 
+@pytest.mark.parametrize(('norm', 'stored'), [
+    (0.9899, False), (0.9901, True), (1.0099, True), (1.0101, False)])
+def test_a_quaternion_may_be_a_hundredth_off(
+    rng: np.random.Generator, norm: float, stored: bool
+) -> None:
+    """Senders round to float32 or type three digits; what is further off is no rotation."""
+    place_map = new_map(None)
+    pose = Pose(position_m=(0.0, 0.0, 0.0), orientation_xyzw=(0.0, 0.6 * norm, 0.0, 0.8 * norm))
+    if stored:
+        assert place_map.add(unit(rng, 1)[0], stamp_ns=0, pose=pose).pose == pose
+    else:
+        with pytest.raises(MapFileError, match='quaternion of norm 1'):
+            place_map.add(unit(rng, 1)[0], stamp_ns=0, pose=pose)
+    assert len(place_map) == int(stored)
+
+
 def test_a_map_of_another_model_is_refused_with_the_remedy(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

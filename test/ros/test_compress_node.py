@@ -253,9 +253,10 @@ def test_a_failure_is_an_error_with_its_reason(
 
 def test_a_line_that_makes_no_sense_is_skipped(local: Any, peer: Any) -> None:
     """What came before and after counts."""
-    node, stand = local(PROGRESS, 'Segmentation fault?', '[]', '{"event": "progress"}',
-                    {**PROGRESS, 'done': 'many'}, {'event': 'row', 'row': 3},
-                    {'event': 'later version'}, WAIT, FINISHED)
+    node, stand = local(
+        PROGRESS, 'Segmentation fault?', '[]', '{"event": "progress"}',
+        {**PROGRESS, 'done': 'many'}, {'event': 'row', 'row': 3}, {'event': 'later version'},
+        WAIT, FINISHED)
     assert peer.until(
         lambda: statuses(peer) and values(statuses(peer)[-1])['not_understood'] == '5')
     assert values(statuses(peer)[-1])['done'] == '120 of 300'

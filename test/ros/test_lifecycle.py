@@ -80,7 +80,7 @@ def test_an_image_while_inactive_is_not_answered_later(
     assert peer.until(lambda: pipeline.statistics.counts.received == 2)
     with ThreadPoolExecutor() as pool:
         deactivated = pool.submit(node.node.trigger_deactivate)
-        assert peer.until(lambda: pipeline._worker._item is None)
+        assert peer.until(lambda: pipeline._thread._item is None)
         engine.go_on()
     assert deactivated.result() == TransitionCallbackReturn.SUCCESS
     peer.send(places[1], stamp(2))

@@ -148,7 +148,7 @@ def test_slam_adds_places_and_does_not_match_what_was_just_seen(
     later = [peer.ask(image, stamp(100 + number)) for number, image in enumerate(again[:3])]
     assert [rows['keyframe_id'][0] for rows in later] == [1, 2, 3]
     assert [int(rows['status'][0]) for rows in later] == [0, 1, 1]
-    assert node.node.pipeline.statistics.map_facts.places == 15
+    assert len(node.node.pipeline.place_map) == 15
 
 
 def bad_images(image: ImageArray) -> dict[str, Image]:

@@ -17,16 +17,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import os
 from pathlib import Path
 import signal
 import sqlite3
-import time
+import subprocess
+import sys
 from typing import Any
 
 import cv2
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from ros_harness import ROOT
 
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
@@ -63,11 +66,11 @@ def test_a_model_that_cannot_be_read_is_named_in_the_reason(
     node.destroy_node()
 
 
-def test_the_first_match_comes_within_five_seconds_of_activation(
+def test_the_first_image_is_matched_by_a_warm_engine(
     node_process: Any, peer: Any, tmp_path: Path, tiny_model_path: Path,
     places: list[ImageArray], stamp: Stamp
 ) -> None:
-    """After a cold start of the robot nobody waits longer."""
+    """After a cold start of the robot nobody waits for the graph, which ran once at configure."""
     extractor = load_extractor(tiny_model_path)
     path = tmp_path / 'walk.map'
     with PlaceMap.create(path, descriptor_id=extractor.descriptor_id,
@@ -78,9 +81,8 @@ def test_the_first_match_comes_within_five_seconds_of_activation(
                            image_qos='reliable', consistency__min_votes=1,
                            recognizer__min_similarity=0.0)
     process.wait_until_active(peer)
-    start_s = time.monotonic()
+    assert process.text.index('first inference took') < process.text.index('active in mode')
     assert peer.ask(places[4], stamp(0))['status'][0] == 1
-    assert time.monotonic() - start_s < 5.0
 
 
 def test_a_kill_while_mapping_loses_at_most_the_last_place(
@@ -143,3 +145,13 @@ def test_every_node_ends_in_order_at_ctrl_c(
     for process, code in ((recognition, 0), (player, 130), (relocalizer, 0)):
         assert process.terminate(signal.SIGINT) == code, process.text
         assert 'Traceback' not in process.text
+
+
+def test_the_recognition_node_does_without_what_reads_bags() -> None:
+    """That takes 5 MB of a robot's memory."""
+    program = 'import sys, vpr_compressed.ros.place_recognition.node as _; print(*sys.modules)'
+    run = subprocess.run(
+        [sys.executable, '-c', program], env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True, text=True, check=True)
+    assert 'vpr_compressed.sources.poses' in run.stdout.split()
+    assert 'rosbags' not in run.stdout.split()

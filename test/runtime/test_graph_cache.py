@@ -31,12 +31,12 @@ from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.runtime.engines import ENGINES
-from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.graph_cache import prepare
 from vpr_compressed.runtime.graph_cache import work
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
+from vpr_compressed.system.files import cache_folder
 
 
 @pytest.fixture(autouse=True)

@@ -32,8 +32,8 @@ import utm  # noqa: F401
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy import ground_truth
 from vpr_compressed.records import Pose
-from vpr_compressed.sources import BagSource
 from vpr_compressed.sources import open_source
+from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.sources.satellite import fix_at
 from vpr_compressed.sources.satellite import parse_zone
 

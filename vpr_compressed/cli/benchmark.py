@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.offline.measuring.race import table
 
     runners = entrants(args)
-    with terminal.progress(len(runners), 'loading') as bar:
+    with terminal.bar() as bar:
         def progress(stage: str, done: int, total: int) -> None:
             bar.set_description(stage, refresh=False)
             bar.total = total

@@ -60,10 +60,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Write the file and say how well it agrees with the model."""
-    from vpr_compressed.cli.offline import load_torch
     from vpr_compressed.model_file.model import find_model
     from vpr_compressed.model_file.model import read_model
     from vpr_compressed.offline.network.exporting import export_model
+    from vpr_compressed.offline.training.torch_setup import load_torch
 
     path = find_model(args.model)
     model = read_model(path)

@@ -20,11 +20,9 @@ from argparse import ArgumentParser
 from argparse import Namespace
 from pathlib import Path
 
-from vpr_compressed.cli.offline import load_torch
+from vpr_compressed.offline.training.torch_setup import load_torch
 from vpr_compressed.system import terminal
 
-NAME = 'import-weights'
-HELP = 'turn published NetVLAD weights into a model file (needs the train extra: torch)'
 EPILOG = """\
 families (found out from what is in the file) and where their files are:
   mat            Relja/netvlad, official weights as Python can read them: Pitts30K_struct.mat and

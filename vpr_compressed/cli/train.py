@@ -18,24 +18,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from argparse import Namespace
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vpr_compressed.cli.offline import graceful
-from vpr_compressed.cli.offline import INTERRUPTED
-from vpr_compressed.cli.offline import parse_overrides
-from vpr_compressed.cli.offline import start_torch
-from vpr_compressed.cli.offline import tell
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.offline.training.torch_setup import start_torch
+from vpr_compressed.system.processes import INTERRUPTED
 
-if TYPE_CHECKING:
-    from vpr_compressed.offline.training.loop import Trainer
-    from vpr_compressed.offline.training.loop import TrainRecord
-    from vpr_compressed.offline.training.train_config import TrainConfig
-
-NAME = 'train'
-HELP = 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'
 EPILOG = """\
 examples:
   # the packaged default model, from ImageNet weights (half an hour on 2 cores)
@@ -73,54 +60,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Train, calibrate and write the model files; 130 after ctrl-C."""
+    """Train, calibrate and write the model files; 130 after ctrl-C or SIGTERM."""
     start_torch(args.threads)
-    from vpr_compressed.offline.training import parallel
-
-    with parallel.joined():
-        return _run_all(args)
-
-
-def _run_all(args: Namespace) -> int:
-    """Do every run of the recipe, then choose and write; in every process of ``torchrun``."""
-    from vpr_compressed.offline.training.session import TrainSession
+    from vpr_compressed.offline.training.session import train
+    from vpr_compressed.offline.training.session import TrainJob
     from vpr_compressed.offline.training.train_config import load_train_config
-    from vpr_compressed.offline.training.train_config import run_configs
+    from vpr_compressed.offline.training.train_config import parse_overrides
 
-    config = load_train_config(args.recipe, parse_overrides(args.set or []))
-    session = TrainSession(config, args.data, args.out, args.weights)
-    tell(f'{session.describe()}, recipe {args.recipe}')
-    try:
-        for number, run_config in enumerate(run_configs(config), start=1):
-            trainer = session.start_run(run_config, number)
-            if trainer.step:
-                tell(f'run {number}: resuming at step {trainer.step} of {run_config.steps}')
-            complete = _train(trainer, run_config, f'run {number}')
-            session.finish_run(trainer, number)
-            if not complete:
-                tell(f'stopped at step {trainer.step}; give the same command again to go on')
-                return INTERRUPTED
-        session.export(args.recipe.name)
-    finally:
-        session.close()
-    return 0
-
-
-def _train(trainer: Trainer, config: TrainConfig, label: str) -> bool:
-    """Run the loop under a progress bar; ctrl-C finishes the step and saves."""
-    from tqdm import tqdm
-
-    from vpr_compressed.offline.training import parallel
-
-    with tqdm(total=config.steps, initial=trainer.step, unit='step', desc=label,
-              dynamic_ncols=True, mininterval=interval(), disable=not parallel.is_main(),
-              ) as bar, graceful(trainer.stop):
-        def report(record: TrainRecord) -> None:
-            bar.update(record.step - bar.n)
-            if not math.isnan(record.loss):
-                bar.set_postfix(loss=f'{record.loss:.3f}', refresh=False)
-            if record.recalls:
-                recalls = ', '.join(f'{key} {value:.3f}' for key, value in record.recalls.items())
-                best = ' (best so far)' if record.is_best else ''
-                tell(f'step {record.step}: recall@1 {recalls}{best}')
-        return trainer.run(report)
+    complete = train(TrainJob(
+        config=load_train_config(args.recipe, parse_overrides(args.set or [])),
+        name=args.recipe.name, data=args.data, out=args.out, weights=args.weights))
+    return 0 if complete else INTERRUPTED

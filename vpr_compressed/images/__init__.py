@@ -12,5 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Images: encodings, decoding, resizing; uint8 RGB inside, float32 for the network."""

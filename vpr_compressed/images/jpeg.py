@@ -33,7 +33,7 @@ START = b'\xff\xd8'
 FACTORS = (8, 4, 2)
 
 
-def is_whole(data: bytes) -> bool:
+def is_whole(data: bytes | memoryview) -> bool:
     """
     Return whether a JPEG has its end marker.
 
@@ -43,7 +43,7 @@ def is_whole(data: bytes) -> bool:
     return any(marker == _END for marker, _ in _segments(data))
 
 
-def size_of(data: bytes) -> tuple[int, int] | None:
+def size_of(data: bytes | memoryview) -> tuple[int, int] | None:
     """
     Return width and height as stored.
 
@@ -61,7 +61,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def reduction(data: bytes, at_least: tuple[int, int]) -> int:
+def reduction(data: bytes | memoryview, at_least: tuple[int, int]) -> int:
     """
     Return by how much a JPEG may be reduced so that it still has a size, and its shape.
 
@@ -77,7 +77,7 @@ def reduction(data: bytes, at_least: tuple[int, int]) -> int:
         for have, need in zip(size, at_least))), 1)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+def _segments(data: bytes | memoryview) -> Iterator[tuple[int, int]]:
     """Yield each marker and the place of what follows it."""
     position = 2
     while (found := _MARKER.search(data, position)) is not None:

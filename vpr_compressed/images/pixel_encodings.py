@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """The encodings of ``sensor_msgs/Image`` that hold colours, as one table."""
 
 from __future__ import annotations

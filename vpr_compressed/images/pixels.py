@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Decode, resize and normalise images; the only place in the package that does any of it."""
 
 from __future__ import annotations
@@ -37,12 +36,57 @@ from vpr_compressed.images.pixel_encodings import RawImageMessage
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
 
+_COLOUR_REMEDY = 'choose the topic of a colour or grey camera image'
+_FILE_REMEDY = 'use whole JPEG, PNG, TIFF or WebP files'
+#: By how much a JPEG is reduced -> how OpenCV is told.
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
+            8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+def rgb_from_message(
+    message: RawImageMessage | CompressedImageMessage, *, at_least: tuple[int, int] | None = None
+) -> ImageArray:
+    """
+    Decode a raw or compressed image message of rclpy or rosbags.
+
+    :param message: a message with the fields of ``sensor_msgs/Image`` or, told by its ``format``
+        field, of ``sensor_msgs/CompressedImage``
+    :param at_least: as for :func:`rgb_from_encoded`; a raw image keeps its size
+    :returns: uint8 RGB, ``(H, W, 3)``, a contiguous copy
+    :raises ImageFormatError: an encoding without colours or unknown, fields that contradict
+        the number of bytes, or a damaged file
+    """
+    if hasattr(message, 'format'):
+        return _rgb_from_compressed(cast('CompressedImageMessage', message), at_least)
+    return _rgb_from_raw(message)
+
+
+def rgb_from_encoded(
+    data: bytes | NDArray[np.uint8] | memoryview, *, name: str = 'image',
+    at_least: tuple[int, int] | None = None
+) -> ImageArray:
+    """
+    Decode the bytes of a JPEG, PNG, TIFF, WebP or other image file.
+
+    Grey becomes colour, alpha is dropped, 16 bits become 8, EXIF orientation is applied.
+
+    :param data: the whole file
+    :param name: what to call the image in an error
+    :param at_least: width and height that are enough: a JPEG of twice, four or eight times that
+        is decoded at a half, a quarter or an eighth, for half the time or less; None for whole
+    :returns: uint8 RGB, ``(H, W, 3)``, contiguous
+    :raises ImageFormatError: when the bytes are no image, cut off, or hold float values
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if at_least is not None:
+        flags = _REDUCED.get(jpeg.reduction(_as_bytes(data, name).data, at_least), flags)
+    return BGR(_to_8_bit(_decode(data, name, flags)))
+
 
 class Preprocessor:
     """Turns a camera image into the input of one network."""
 
     def __init__(self, spec: PreprocessingSpec) -> None:
-        """Remember the size and statistics of the network."""
         self.spec = spec
 
     def __call__(self, image: ImageArray) -> NDArray[np.float32]:
@@ -94,65 +138,6 @@ def normalise(images: NDArray[np.uint8], spec: PreprocessingSpec) -> NDArray[np.
     return result
 
 
-def _check_image(image: object) -> None:
-    """Refuse anything but a non-empty uint8 colour image."""
-    found = getattr(image, 'dtype', type(image).__name__)
-    shape: tuple[int, ...] = getattr(image, 'shape', ())
-    if found != np.uint8 or len(shape) != 3 or shape[2] != 3:
-        raise ImageFormatError(
-            f'expected a uint8 RGB image of shape (H, W, 3), got {found} of shape {shape}; '
-            'decode it with vpr_compressed.images.pixels')
-    if 0 in shape:
-        raise ImageFormatError(f'the image is empty: shape {shape}; check the camera')
-
-
-_COLOUR_REMEDY = 'choose the topic of a colour or grey camera image'
-_FILE_REMEDY = 'use whole JPEG, PNG, TIFF or WebP files'
-#: By how much a JPEG is reduced -> how OpenCV is told.
-_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
-            8: cv2.IMREAD_REDUCED_COLOR_8}
-
-
-def rgb_from_message(
-    message: RawImageMessage | CompressedImageMessage, *, at_least: tuple[int, int] | None = None
-) -> ImageArray:
-    """
-    Decode a raw or compressed image message of rclpy or rosbags.
-
-    :param message: a message with the fields of ``sensor_msgs/Image`` or, told by its ``format``
-        field, of ``sensor_msgs/CompressedImage``
-    :param at_least: as for :func:`rgb_from_encoded`; a raw image keeps its size
-    :returns: uint8 RGB, ``(H, W, 3)``, a contiguous copy
-    :raises ImageFormatError: an encoding without colours or unknown, fields that contradict
-        the number of bytes, or a damaged file
-    """
-    if hasattr(message, 'format'):
-        return _rgb_from_compressed(cast('CompressedImageMessage', message), at_least)
-    return _rgb_from_raw(message)
-
-
-def rgb_from_encoded(
-    data: bytes | NDArray[np.uint8] | memoryview, *, name: str = 'image',
-    at_least: tuple[int, int] | None = None
-) -> ImageArray:
-    """
-    Decode the bytes of a JPEG, PNG, TIFF, WebP or other image file.
-
-    Grey becomes colour, alpha is dropped, 16 bits become 8, EXIF orientation is applied.
-
-    :param data: the whole file
-    :param name: what to call the image in an error
-    :param at_least: width and height that are enough: a JPEG of twice, four or eight times that
-        is decoded at a half, a quarter or an eighth, for half the time or less; None for whole
-    :returns: uint8 RGB, ``(H, W, 3)``, contiguous
-    :raises ImageFormatError: when the bytes are no image, cut off, or hold float values
-    """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    if at_least is not None:
-        flags = _REDUCED.get(jpeg.reduction(_as_bytes(data, name).tobytes(), at_least), flags)
-    return BGR(_to_8_bit(_decode(data, name, flags)))
-
-
 def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
     """Decode a ``sensor_msgs/Image``."""
     layout = _layout_of(message.encoding)
@@ -162,6 +147,30 @@ def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
             f'an image in {message.encoding} needs even sizes, as two pixels share their colour, '
             f'but is {message.width}x{message.height}; check what publishes it')
     return np.ascontiguousarray(_to_8_bit(layout.to_rgb(_stored_values(message, layout))))
+
+
+def _rgb_from_compressed(
+    message: CompressedImageMessage, at_least: tuple[int, int] | None
+) -> ImageArray:
+    """
+    Decode a ``sensor_msgs/CompressedImage``, reading ``format`` as its message text says.
+
+    The file may hold a Bayer mosaic as grey (PNG and TIFF of a Bayer camera) or, when ``format``
+    ends in ``compressed rgb8``, red in place of blue.
+    """
+    text = str(message.format)
+    name = f'compressed image with format {text!r}'
+    if 'compresseddepth' in text.lower():
+        raise ImageFormatError(f'the {name} holds depth, not colours; {_COLOUR_REMEDY}')
+    original, _, codec = text.partition(';')
+    stored = codec.partition('compressed')[2].strip()
+    layout = LAYOUTS.get(original.strip())
+    if original.startswith('bayer_') and not stored and layout is not None:
+        pixels = _decode(message.data, name, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        if pixels.ndim == 2:
+            return _to_8_bit(layout.to_rgb(pixels))
+    rgb = rgb_from_encoded(message.data, name=name, at_least=at_least)
+    return BGR(rgb) if stored.startswith('rgb') else rgb
 
 
 def _layout_of(encoding: str) -> Layout:
@@ -206,6 +215,30 @@ def _stored_values(message: RawImageMessage, layout: Layout) -> PixelArray:
     return values if layout.channels == 1 else values.reshape(rows, message.width, -1)
 
 
+def _decode(data: Any, name: str, flags: int) -> PixelArray:
+    """
+    Decode a whole image file with OpenCV.
+
+    :param flags: ``cv2.IMREAD_*``
+    :returns: BGR ``(H, W, 3)`` or grey ``(H, W)`` of the file's own depth
+    :raises ImageFormatError: when the bytes are no image or are cut off
+    """
+    buffer = _as_bytes(data, name)
+    if buffer.size == 0:
+        raise ImageFormatError(f'{name} is empty: 0 bytes; check what wrote it')
+    if buffer.data[:2] == jpeg.START and not jpeg.is_whole(buffer.data):
+        raise ImageFormatError(f'{name} is a JPEG cut off after {buffer.size} bytes; get it again')
+    try:
+        pixels = cv2.imdecode(buffer, flags)
+    except cv2.error as error:
+        raise ImageFormatError(f'cannot decode {name}: {error.err}; {_FILE_REMEDY}') from error
+    if pixels is None:
+        raise ImageFormatError(
+            f'{name} is damaged or no image: {buffer.size} bytes that begin with '
+            f'{buffer[:4].tobytes()!r}; {_FILE_REMEDY}')
+    return pixels
+
+
 def _to_8_bit(pixels: PixelArray) -> ImageArray:
     """
     Scale 16-bit values to 8 bits over the full range, rounded.
@@ -221,54 +254,6 @@ def _to_8_bit(pixels: PixelArray) -> ImageArray:
         f'{_COLOUR_REMEDY}')
 
 
-def _rgb_from_compressed(
-    message: CompressedImageMessage, at_least: tuple[int, int] | None
-) -> ImageArray:
-    """
-    Decode a ``sensor_msgs/CompressedImage``, reading ``format`` as its message text says.
-
-    The file may hold a Bayer mosaic as grey (PNG and TIFF of a Bayer camera) or, when ``format``
-    ends in ``compressed rgb8``, red in place of blue.
-    """
-    text = str(message.format)
-    name = f'compressed image with format {text!r}'
-    if 'compresseddepth' in text.lower():
-        raise ImageFormatError(f'the {name} holds depth, not colours; {_COLOUR_REMEDY}')
-    original, _, codec = text.partition(';')
-    stored = codec.partition('compressed')[2].strip()
-    layout = LAYOUTS.get(original.strip())
-    if original.startswith('bayer_') and not stored and layout is not None:
-        pixels = _decode(message.data, name, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-        if pixels.ndim == 2:
-            return _to_8_bit(layout.to_rgb(pixels))
-    rgb = rgb_from_encoded(message.data, name=name, at_least=at_least)
-    return BGR(rgb) if stored.startswith('rgb') else rgb
-
-
-def _decode(data: Any, name: str, flags: int) -> PixelArray:
-    """
-    Decode a whole image file with OpenCV.
-
-    :param flags: ``cv2.IMREAD_*``
-    :returns: BGR ``(H, W, 3)`` or grey ``(H, W)`` of the file's own depth
-    :raises ImageFormatError: when the bytes are no image or are cut off
-    """
-    buffer = _as_bytes(data, name)
-    if buffer.size == 0:
-        raise ImageFormatError(f'{name} is empty: 0 bytes; check what wrote it')
-    if buffer[:2].tobytes() == jpeg.START and not jpeg.is_whole(buffer.tobytes()):
-        raise ImageFormatError(f'{name} is a JPEG cut off after {buffer.size} bytes; get it again')
-    try:
-        pixels = cv2.imdecode(buffer, flags)
-    except cv2.error as error:
-        raise ImageFormatError(f'cannot decode {name}: {error.err}; {_FILE_REMEDY}') from error
-    if pixels is None:
-        raise ImageFormatError(
-            f'{name} is damaged or no image: {buffer.size} bytes that begin with '
-            f'{buffer[:4].tobytes()!r}; {_FILE_REMEDY}')
-    return pixels
-
-
 def _as_bytes(data: Any, name: str) -> NDArray[np.uint8]:
     """Return any buffer of bytes as a flat uint8 view."""
     if isinstance(data, np.ndarray):
@@ -279,3 +264,15 @@ def _as_bytes(data: Any, name: str) -> NDArray[np.uint8]:
         raise ImageFormatError(
             f'the data of {name} is {type(data).__name__}, not bytes; hand over the message as '
             'it was received') from error
+
+
+def _check_image(image: object) -> None:
+    """Refuse anything but a non-empty uint8 colour image."""
+    found = getattr(image, 'dtype', type(image).__name__)
+    shape: tuple[int, ...] = getattr(image, 'shape', ())
+    if found != np.uint8 or len(shape) != 3 or shape[2] != 3:
+        raise ImageFormatError(
+            f'expected a uint8 RGB image of shape (H, W, 3), got {found} of shape {shape}; '
+            'decode it with vpr_compressed.images.pixels')
+    if 0 in shape:
+        raise ImageFormatError(f'the image is empty: shape {shape}; check the camera')

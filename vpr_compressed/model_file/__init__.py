@@ -12,5 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """The ``.vpr`` model file: read, checked and written without torch."""

@@ -152,11 +152,6 @@ def find_model(given: Path | None = None) -> Path:
     return _packaged(given.name) if is_name and _packaged(given.name).exists() else given
 
 
-def _packaged(name: str) -> Path:
-    """Return where a model of the package lies."""
-    return Path(__file__).resolve().parents[1] / 'models' / f'{name}.vpr'
-
-
 def write_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     """
     Write one model file; it appears under its name only when it is complete.
@@ -210,6 +205,11 @@ def model_of(header: Mapping[str, Any], payload: memoryview, path: Path) -> Mode
     if model.descriptor_id != stored_id:
         raise ModelFileError(f'{path}: weights do not belong to descriptor {stored_id}')
     return model
+
+
+def _packaged(name: str) -> Path:
+    """Return where a model of the package lies."""
+    return Path(__file__).resolve().parents[1] / 'models' / f'{name}.vpr'
 
 
 def _is_compressible(name: str) -> bool:

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """What a model file consists of, and how far it is from its entropy bound."""
 
 from __future__ import annotations

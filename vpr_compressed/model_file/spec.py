@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-What a network looks like, as plain data: JSON both ways, no torch.
+What a network looks like and what it is fed with, as plain data: JSON both ways, no torch.
 
 A trunk is a list of layers in execution order. Batch norm is always folded into the
 convolution before it, so a pruned, quantised or imported network is described by the same
@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
+import math
 from typing import Any
 
 from vpr_compressed.config import Bounded
@@ -163,13 +164,7 @@ class NetworkSpec(Bounded):
 
     def parameters(self) -> int:
         """Return the number of scalars of the network."""
-        total = 0
-        for shape in self.tensor_shapes().values():
-            count = 1
-            for size in shape:
-                count *= size
-            total += count
-        return total
+        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
 
     def to_json(self) -> dict[str, Any]:
         """Return a mapping of plain types."""
@@ -181,6 +176,32 @@ class NetworkSpec(Bounded):
         Build the specification from :meth:`to_json`'s mapping.
 
         :raises ConfigError: if a key is unknown or the network makes no sense
+        """
+        return config_from_mapping(cls, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingSpec(Bounded):
+    """What a network wants to be fed with; stored in its model file."""
+
+    width: int = option(320, 'width of the network input in pixels', minimum=1)
+    height: int = option(240, 'height of the network input in pixels', minimum=1)
+    mean: tuple[float, float, float] = option(
+        (0.485, 0.456, 0.406), 'RGB mean that is subtracted from pixels / 255')
+    std: tuple[float, float, float] = option(
+        (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by', above=0.0)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as plain data for a file header."""
+        return {'width': self.width, 'height': self.height, 'mean': [*self.mean],
+                'std': [*self.std]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> PreprocessingSpec:
+        """
+        Read back what :meth:`to_json` gave.
+
+        :raises ConfigError: for unknown keys, wrong types and impossible values
         """
         return config_from_mapping(cls, values)
 
@@ -209,29 +230,3 @@ def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:
     vector = spec.clusters * spec.feature_channels
     return counts | {NETVLAD: (2 * rows * columns + 1) * vector,
                      PROJECTION: spec.dimension * vector}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreprocessingSpec(Bounded):
-    """What a network wants to be fed; stored in its model file."""
-
-    width: int = option(320, 'width of the network input in pixels', minimum=1)
-    height: int = option(240, 'height of the network input in pixels', minimum=1)
-    mean: tuple[float, float, float] = option(
-        (0.485, 0.456, 0.406), 'RGB mean that is subtracted from pixels / 255')
-    std: tuple[float, float, float] = option(
-        (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by', above=0.0)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the fields as plain data for a file header."""
-        return {name: list(value) if isinstance(value, tuple) else value
-                for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> PreprocessingSpec:
-        """
-        Read back what :meth:`to_json` gave.
-
-        :raises ConfigError: for unknown keys, wrong types and impossible values
-        """
-        return config_from_mapping(cls, values)

@@ -24,11 +24,13 @@ else read through a private copy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
+from contextlib import ExitStack
 from contextlib import suppress
-import os
+from functools import partial
 from pathlib import Path
 import shutil
 import sqlite3
@@ -40,6 +42,7 @@ from vpr_compressed.place_map.lock import WriterLock
 from vpr_compressed.place_map.rows import APPLICATION_ID
 from vpr_compressed.place_map.rows import SCHEMA_VERSION
 from vpr_compressed.place_map.rows import write_schema
+from vpr_compressed.system.files import whole_file
 
 #: Seconds to wait for another process that holds the file for a moment.
 TIMEOUT_S = 2.0
@@ -162,23 +165,14 @@ def create_file(path: Path | None, header: tuple[object, ...], *, overwrite: boo
             raise MapFileError(
                 f'map {path} exists already, not overwriting; open it, take another name, or ask '
                 'for overwriting')
-        lock = WriterLock(path)
-    try:
-        with explained(path):
-            _replace_by_empty(path, header)
-        return _open_for_writing(path, lock)
-    except BaseException:
-        lock.release()
-        raise
+    return _open_for_writing(path, partial(_put_empty, path, header, overwrite))
 
 
-def open_file(path: Path, *, read_only: bool, descriptor_id: str | None = None) -> MapFile:
+def open_file(path: Path, *, read_only: bool) -> MapFile:
     """
     Open a map and check that it is whole.
 
-    :param descriptor_id: id of the model in use, or None for any
-    :raises MapFileError: when it is missing, no map, damaged, newer than this build, in use, or
-        made with another model
+    :raises MapFileError: when it is missing, no map, damaged, newer than this build, or in use
     """
     with explained(path):
         if not path.exists():
@@ -187,40 +181,28 @@ def open_file(path: Path, *, read_only: bool, descriptor_id: str | None = None) 
                 'mapping with the node')
         if not path.is_file():
             raise MapFileError(f'map {path} is not a file; name the map file itself')
-        file = _open_for_reading(path) if read_only else _lock_and_open(path)
-    try:
-        if descriptor_id is not None:
-            _check_model(file, descriptor_id)
-    except BaseException:
-        file.close()
-        raise
-    return file
+        return _open_for_reading(path) if read_only else _open_for_writing(path)
 
 
-def _lock_and_open(path: Path) -> MapFile:
-    """Return the map open for writing, with other writers kept out."""
-    lock = WriterLock(path)
-    try:
-        return _open_for_writing(path, lock)
-    except BaseException:
-        lock.release()
-        raise
+def _open_for_writing(path: Path, empty: Callable[[], None] | None = None) -> MapFile:
+    """
+    Return the map in WAL mode, with other writers kept out.
 
-
-def _open_for_writing(path: Path, lock: WriterLock) -> MapFile:
-    """Return the map in WAL mode; the lock is held already."""
-    with explained(path):
-        connection = _connect(_uri(path, 'mode=rw'))
-        try:
-            _check(connection, path)
-            connection.execute('PRAGMA journal_mode = WAL')
-            connection.execute('PRAGMA synchronous = FULL')
-            connection.execute('PRAGMA foreign_keys = ON')
-            connection.execute('BEGIN IMMEDIATE')  # fails now rather than at the first keyframe
-            connection.execute('ROLLBACK')
-        except BaseException:
-            connection.close()
-            raise
+    :param empty: puts an empty map there first
+    """
+    with ExitStack() as undo, explained(path):
+        lock = WriterLock(path)
+        undo.callback(lock.release)
+        if empty is not None:
+            empty()
+        connection = undo.enter_context(closing(_connect(_uri(path, 'mode=rw'))))
+        _check(connection, path)
+        connection.execute('PRAGMA journal_mode = WAL')
+        connection.execute('PRAGMA synchronous = FULL')
+        connection.execute('PRAGMA foreign_keys = ON')
+        connection.execute('BEGIN IMMEDIATE')  # fails now rather than at the first keyframe
+        connection.execute('ROLLBACK')
+        undo.pop_all()
     return MapFile(connection, path, read_only=False, lock=lock)
 
 
@@ -259,26 +241,24 @@ def _open_unsettled(path: Path) -> MapFile:
     if not (log.exists() and log.stat().st_size):
         return _checked_reader(path, path, 'mode=ro&immutable=1')
     folder = Path(tempfile.mkdtemp(prefix='vpr_map_'))
-    try:
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
         shutil.copyfile(path, folder / path.name)
         shutil.copyfile(log, folder / log.name)
         _settle(folder / path.name)
-        return _checked_reader(folder / path.name, path, 'mode=ro', private_copy=folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        file = _checked_reader(folder / path.name, path, 'mode=ro', private_copy=folder)
+        undo.pop_all()
+    return file
 
 
 def _checked_reader(
     actual: Path, path: Path, how: str, private_copy: Path | None = None
 ) -> MapFile:
     """Return a checked read-only connection to ``actual``, known as ``path``."""
-    connection = _connect(_uri(actual, how))
-    try:
+    with ExitStack() as undo:
+        connection = undo.enter_context(closing(_connect(_uri(actual, how))))
         _check(connection, path)
-    except BaseException:
-        connection.close()
-        raise
+        undo.pop_all()
     return MapFile(connection, path, read_only=True, private_copy=private_copy)
 
 
@@ -302,40 +282,14 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
             'update vpr_compressed or build the map again')
 
 
-def _check_model(file: MapFile, descriptor_id: str) -> None:
-    """Raise MapFileError when the map was made with another model."""
-    with explained(file.path):
-        row = file.connection.execute('SELECT descriptor_id, model_name FROM header').fetchone()
-    if row is not None and row[0] != descriptor_id:
-        raise MapFileError(
-            f'map {file.path} was made with another model: its descriptors are {row[0]} '
-            f'({row[1] or "unnamed"}), the model in use makes {descriptor_id}; use that model, or '
-            'build the map again with "vpr_compressed build-map"')
-
-
-def _replace_by_empty(path: Path, header: tuple[object, ...]) -> None:
+def _put_empty(path: Path, header: tuple[object, ...], overwrite: bool) -> None:
     """Write an empty map beside ``path`` and move it there."""
-    part = path.with_name(f'{path.name}.part')
-    part.unlink(missing_ok=True)
-    try:
+    with whole_file(path, overwrite=overwrite) as part:
         with closing(_connect(_uri(part, 'mode=rwc'))) as connection:
             write_schema(connection, header)
         # A log of the file that was here before would be applied to the new one.
         for suffix in ('-wal', '-shm', '-journal'):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        part.replace(path)
-        _sync_directory(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync_directory(folder: Path) -> None:
-    """Make a new name durable; a power cut would else lose the file with all it gets later."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _connect(target: str) -> sqlite3.Connection:

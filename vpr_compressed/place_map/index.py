@@ -42,7 +42,6 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.place_map.index_rows import BLOCK
 from vpr_compressed.place_map.index_rows import cosines
 from vpr_compressed.place_map.index_rows import GrowingRows
-from vpr_compressed.place_map.index_rows import HalfRows
 from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.place_map.index_rows import NumpyHalfRows
 from vpr_compressed.place_map.index_rows import scan_codes
@@ -88,29 +87,27 @@ class PlaceIndex:
 
     :param dimension: values per descriptor
     :param kind: one of ``KINDS``
-    :param fetch: gives stored descriptors by id; needed by ``compact``, and by ``auto`` to switch
+    :param fetch: gives stored descriptors by id, to compare the best ones with
     :param expected: places about to be added, so that ``auto`` starts with the right kind
     :param use_faiss: False forces the NumPy scan; None takes FAISS where installed
-    :raises ConfigError: for an unknown kind or a compact index that cannot fetch
+    :raises ConfigError: for an unknown kind
     """
 
     def __init__(
-        self, dimension: int, kind: str = 'auto', *, fetch: Fetch | None = None,
-        expected: int = 0, use_faiss: bool | None = None
+        self, dimension: int, kind: str = 'auto', *, fetch: Fetch, expected: int = 0,
+        use_faiss: bool | None = None
     ) -> None:
         if kind not in KINDS:
             raise ConfigError(f'index kind is {kind!r}; choose one of {", ".join(KINDS)}')
-        if kind == 'compact' and fetch is None:
-            raise ConfigError('a compact index needs a way to fetch stored descriptors')
         self.dimension = dimension
-        self._auto = kind == 'auto' and fetch is not None
+        self._auto = kind == 'auto'
         self._fetch = fetch
         self._use_faiss = use_faiss
         self._ids = GrowingRows((), np.int64, expected)
         self._dead = 0
         compact = kind == 'compact' or (self._auto and expected > COMPACT_ABOVE)
-        self._signs = self._new_signs(expected) if compact else None
-        self._halves: HalfRows | None = None if compact else self._new_halves()
+        self._rows: HalfRows | SignRows = (
+            self._new_signs(expected) if compact else self._new_halves())
 
     def __len__(self) -> int:
         """Return the number of places that can be found."""
@@ -119,13 +116,12 @@ class PlaceIndex:
     @property
     def kind(self) -> str:
         """Return ``exact`` or ``compact``, as it is now."""
-        return 'exact' if self._signs is None else 'compact'
+        return 'compact' if isinstance(self._rows, SignRows) else 'exact'
 
     @property
     def nbytes(self) -> int:
         """Return the bytes of memory the rows take, room for growth included."""
-        rows = self._halves if self._signs is None else self._signs
-        return self._ids.nbytes + (rows.nbytes if rows is not None else 0)
+        return self._ids.nbytes + self._rows.nbytes
 
     def add(self, ids: IdArray, descriptors: DescriptorArray) -> None:
         """
@@ -144,11 +140,9 @@ class PlaceIndex:
         if not np.isfinite(rows).all():
             raise ValueError('descriptors hold values that are not finite')
         self._check_new(new_ids)
-        for store in (self._halves, self._signs):  # one of the two
-            if store is not None:
-                store.append(rows)
+        self._rows.append(rows)
         self._ids.append(new_ids)
-        if self._auto and self._signs is None and len(self) > COMPACT_ABOVE:
+        if self._auto and self.kind == 'exact' and len(self) > COMPACT_ABOVE:
             self._become_compact()
 
     def remove(self, ids: IdArray) -> int:
@@ -179,11 +173,9 @@ class PlaceIndex:
         if k < 1 or len(self) == 0:
             return []
         skipped = _NO_IDS if skip is None else np.asarray(skip, np.int64)
-        if self._signs is not None:
-            return self._search_compact(self._signs, query, k, skipped)
-        if self._halves is not None:
-            return self._search_exact(self._halves, query, k, skipped)
-        return []
+        if isinstance(self._rows, SignRows):
+            return self._search_compact(self._rows, query, k, skipped)
+        return self._search_exact(self._rows, query, k, skipped)
 
     def _search_exact(
         self, halves: HalfRows, query: DescriptorArray, k: int, skipped: IdArray
@@ -217,15 +209,9 @@ class PlaceIndex:
         return self._compare(rows[likely[:compared]], query, k)
 
     def _compare(self, rows: IdArray, query: DescriptorArray, k: int) -> list[tuple[int, float]]:
-        """Return the best of a few rows by the stored descriptors, or by our own values."""
-        if rows.size == 0:
-            return []
+        """Return the best of a few rows by the stored descriptors."""
         ids = self._ids.values[rows]
-        if self._fetch is not None:
-            return _best(ids, cosines(self._fetch(ids), query), k)
-        if self._halves is not None:
-            return _best(ids, cosines(self._halves.values(rows), query), k)
-        return []
+        return _best(ids, cosines(self._fetch(ids), query), k) if rows.size else []
 
     def _usable(self, rows: IdArray, skipped: IdArray) -> NDArray[np.bool_]:
         """Return which rows are alive and not skipped."""
@@ -247,26 +233,22 @@ class PlaceIndex:
     def _repack(self) -> None:
         """Drop the tombstones; the order of rows stays."""
         alive = self._ids.values >= 0
-        for store in (self._halves, self._signs):
-            if store is not None:
-                store.keep(alive)
+        self._rows.keep(alive)
         self._ids.keep(alive)
         self._dead = 0
 
     def _become_compact(self) -> None:
         """Replace half-precision rows by sign bits of the stored descriptors."""
-        if self._fetch is None:
-            return
         self._repack()
         signs = self._new_signs(len(self._ids))
         for start in range(0, len(self._ids), BLOCK):
             signs.append(self._fetch(self._ids.values[start:start + BLOCK]))
-        self._signs, self._halves = signs, None
+        self._rows = signs
 
     def _new_halves(self) -> HalfRows:
         """Return empty half-precision rows."""
         use_faiss = faiss_available() if self._use_faiss is None else self._use_faiss
-        return _FaissHalfRows(self.dimension) if use_faiss else NumpyHalfRows(self.dimension)
+        return FaissHalfRows(self.dimension) if use_faiss else NumpyHalfRows(self.dimension)
 
     def _new_signs(self, room: int) -> SignRows:
         """Return empty sign bit rows."""
@@ -274,7 +256,7 @@ class PlaceIndex:
         return SignRows(self.dimension, scan, room)
 
 
-class _FaissHalfRows:
+class FaissHalfRows:
     """Half-precision rows inside a FAISS scalar quantizer, twice as fast as its float rows."""
 
     def __init__(self, dimension: int) -> None:
@@ -304,12 +286,8 @@ class _FaissHalfRows:
             products, rows = self._index.search(query[np.newaxis], count)
         return rows[0], products[0]
 
-    def values(self, rows: IdArray) -> DescriptorArray:
-        """Return rows as float32."""
-        out = np.empty((rows.size, int(self._index.d)), np.float32)
-        for position, row in enumerate(rows.tolist()):
-            out[position] = self._index.reconstruct(row)
-        return out
+
+HalfRows = FaissHalfRows | NumpyHalfRows
 
 
 @contextmanager

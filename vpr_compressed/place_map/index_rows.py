@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,30 +37,8 @@ Scan = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], tuple[IdArray, NDAr
 BLOCK = 2048
 
 
-class HalfRows(Protocol):
-    """Half-precision rows that can be scanned."""
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of all rows."""
-
-    def append(self, rows: DescriptorArray) -> None:
-        """Add float32 rows."""
-
-    def keep(self, alive: NDArray[np.bool_]) -> None:
-        """Keep some rows."""
-
-    def nearest(
-        self, query: DescriptorArray, count: int
-    ) -> tuple[IdArray, NDArray[np.float32]]:
-        """Return the rows of the largest inner products, and these."""
-
-    def values(self, rows: IdArray) -> DescriptorArray:
-        """Return rows as float32."""
-
-
 class NumpyHalfRows:
-    """The same rows in one array, for systems without FAISS."""
+    """Half-precision rows in one array, for systems without FAISS."""
 
     def __init__(self, dimension: int) -> None:
         self._rows = GrowingRows((dimension,), np.float16)
@@ -89,11 +66,6 @@ class NumpyHalfRows:
             for start in range(0, len(rows), BLOCK)])
         best = np.argsort(-products, kind='stable')[:count].astype(np.int64)
         return best, products[best]
-
-    def values(self, rows: IdArray) -> DescriptorArray:
-        """Return rows as float32."""
-        values: DescriptorArray = self._rows.values[rows].astype(np.float32)
-        return values
 
 
 class SignRows:

@@ -33,6 +33,7 @@ import numpy as np
 
 from vpr_compressed import __version__
 from vpr_compressed.errors import MapFileError
+from vpr_compressed.place_map import rows
 from vpr_compressed.place_map.file import create_file
 from vpr_compressed.place_map.file import DAMAGED
 from vpr_compressed.place_map.file import explained
@@ -40,17 +41,6 @@ from vpr_compressed.place_map.file import MapFile
 from vpr_compressed.place_map.file import open_file
 from vpr_compressed.place_map.index import PlaceIndex
 from vpr_compressed.place_map.index_rows import IdArray
-from vpr_compressed.place_map.rows import all_keyframes
-from vpr_compressed.place_map.rows import decode_descriptors
-from vpr_compressed.place_map.rows import descriptor_blocks
-from vpr_compressed.place_map.rows import DESCRIPTOR_DTYPES
-from vpr_compressed.place_map.rows import descriptor_rows
-from vpr_compressed.place_map.rows import encode_descriptor
-from vpr_compressed.place_map.rows import insert_keyframe
-from vpr_compressed.place_map.rows import insert_session
-from vpr_compressed.place_map.rows import keyframes_by_id
-from vpr_compressed.place_map.rows import pose_to_row
-from vpr_compressed.place_map.rows import unit_descriptor
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import Keyframe
@@ -67,23 +57,28 @@ class PlaceMap:
     Make one with ``create`` or ``open``, and close it: ``with PlaceMap.open(path) as place_map``.
     """
 
-    def __init__(self, file: MapFile) -> None:
+    def __init__(self, file: MapFile, descriptor_id: str | None = None) -> None:
         """Read the header and fill the index; use ``create`` or ``open`` instead."""
         self._file = file
         self._lock = threading.RLock()
         self._session: int | None = None
         with explained(file.path):
             row = file.connection.execute(
-                'SELECT descriptor_id, dimension, descriptor_dtype, model_name, created_ns, '
-                'package_version FROM header').fetchone()
-            if row is None or row[2] not in DESCRIPTOR_DTYPES or row[1] < 1:
+                'SELECT descriptor_id, dimension, descriptor_dtype, model_name, package_version '
+                'FROM header').fetchone()
+            if row is None or row[2] not in rows.DESCRIPTOR_DTYPES or row[1] < 1:
                 raise MapFileError(f'map {file.path} {DAMAGED} (header: {row})')
             self.descriptor_id: str = row[0]
             self.dimension: int = row[1]
             self.descriptor_dtype: str = row[2]
             self.model_name: str = row[3]
-            self.created_ns: int = row[4]
-            self.package_version: str = row[5]
+            self.package_version: str = row[4]
+            if descriptor_id not in (None, self.descriptor_id):
+                raise MapFileError(
+                    f'map {file.path} was made with another model: its descriptors are '
+                    f'{self.descriptor_id} ({self.model_name or "unnamed"}), the model in use '
+                    f'makes {descriptor_id}; use that model, or build the map again with '
+                    '"vpr_compressed build-map"')
             self._index = self._load_index()
 
     @classmethod
@@ -101,7 +96,7 @@ class PlaceMap:
         :param overwrite: replace an existing file
         :raises MapFileError: when the file exists, cannot be written, or the values make no sense
         """
-        if dimension < 1 or descriptor_dtype not in DESCRIPTOR_DTYPES:
+        if dimension < 1 or descriptor_dtype not in rows.DESCRIPTOR_DTYPES:
             raise MapFileError(
                 f'a map needs at least one dimension and int8 or fp16 descriptors, got '
                 f'{dimension} and {descriptor_dtype!r}')
@@ -121,9 +116,9 @@ class PlaceMap:
         :raises MapFileError: when the file is missing, damaged, in use, newer than this build, or
             made with another model
         """
-        file = open_file(Path(path), read_only=read_only, descriptor_id=descriptor_id)
+        file = open_file(Path(path), read_only=read_only)
         try:
-            return cls(file)
+            return cls(file, descriptor_id)
         except BaseException:
             file.close()
             raise
@@ -157,7 +152,7 @@ class PlaceMap:
     @property
     def bytes_per_place(self) -> float:
         """Return the bytes a stored descriptor takes, its scale included."""
-        values = self.dimension * DESCRIPTOR_DTYPES[self.descriptor_dtype]
+        values = self.dimension * rows.DESCRIPTOR_DTYPES[self.descriptor_dtype]
         return float(values + (8 if self.descriptor_dtype == 'int8' else 0))
 
     @property
@@ -182,7 +177,7 @@ class PlaceMap:
     def begin_session(self, name: str = '') -> int:
         """Start a mapping run, durably, and return its number (from 1, never used twice)."""
         with self._lock, self._file.transaction() as connection:
-            self._session = insert_session(connection, name)
+            self._session = rows.insert_session(connection, name)
             return self._session
 
     def add(
@@ -198,15 +193,15 @@ class PlaceMap:
         :raises MapFileError: for a descriptor or pose that is no such thing, a read-only map, a
             full disk; the map is then as it was
         """
-        unit = unit_descriptor(descriptor, self.dimension)
-        stored = encode_descriptor(unit, self.descriptor_dtype)
-        pose_row = pose_to_row(pose)
+        unit = rows.unit_descriptor(descriptor, self.dimension)
+        stored = rows.encode_descriptor(unit, self.descriptor_dtype)
+        pose_row = rows.pose_to_row(pose)
         with self._lock:
             session = self._session
             with self._file.transaction() as connection:
                 if session is None:
-                    session = insert_session(connection, '')
-                keyframe_id = insert_keyframe(
+                    session = rows.insert_session(connection, '')
+                keyframe_id = rows.insert_keyframe(
                     connection, (session, int(stamp_ns), external_id, name), pose_row, stored)
                 if thumbnail is not None:
                     connection.execute(
@@ -241,7 +236,7 @@ class PlaceMap:
     def keyframes(self) -> list[Keyframe]:
         """Return all keyframes in the order they were added."""
         with self._lock, explained(self.path):
-            return all_keyframes(self._file.connection)
+            return rows.all_keyframes(self._file.connection)
 
     def keyframe(self, keyframe_id: int) -> Keyframe:
         """
@@ -250,7 +245,7 @@ class PlaceMap:
         :raises MapFileError: when there is none of this number
         """
         with self._lock, explained(self.path):
-            found = keyframes_by_id(self._file.connection, [keyframe_id])
+            found = rows.keyframes_by_id(self._file.connection, [keyframe_id])
         if keyframe_id not in found:
             raise MapFileError(
                 f'the map has no keyframe {keyframe_id} (any more); it holds {len(self)}')
@@ -294,10 +289,10 @@ class PlaceMap:
         :param exclude_since_ns: leave out keyframes of the current session stamped at or after it
         :raises MapFileError: for a descriptor that is no such thing, or an unreadable file
         """
-        query = unit_descriptor(descriptor, self.dimension)
+        query = rows.unit_descriptor(descriptor, self.dimension)
         with self._lock, explained(self.path):
             found = self._index.search(query, k, skip=self._recent(exclude_since_ns))
-            keyframes = keyframes_by_id(self._file.connection, [place[0] for place in found])
+            keyframes = rows.keyframes_by_id(self._file.connection, [place[0] for place in found])
         # a writer in another process may have removed what our index still knows
         return [Candidate(keyframes[i], similarity) for i, similarity in found if i in keyframes]
 
@@ -321,22 +316,22 @@ class PlaceMap:
         """Return the ids of the current session stamped at or after a time."""
         if since_ns is None or self._session is None:
             return None
-        rows = self._file.connection.execute(
+        recent = self._file.connection.execute(
             'SELECT id FROM keyframes WHERE session = ? AND stamp_ns >= ?',
             (self._session, int(since_ns)))
-        return np.fromiter((row[0] for row in rows), np.int64)
+        return np.fromiter((row[0] for row in recent), np.int64)
 
-    def _decode(self, rows: list[tuple[int, bytes, float, int]]) -> DescriptorArray:
-        """Return the descriptors of rows of ``DESCRIPTOR_COLUMNS``."""
-        return decode_descriptors(rows, self.descriptor_dtype, self.dimension)
+    def _decode(self, stored: list[rows.DescriptorRow]) -> DescriptorArray:
+        """Return the descriptors of stored rows."""
+        return rows.decode_descriptors(stored, self.descriptor_dtype, self.dimension)
 
     def _fetch(self, ids: IdArray) -> DescriptorArray:
         """Return stored descriptors in the order of the ids; zeros where there is none."""
         with explained(self.path):
-            rows = descriptor_rows(self._file.connection, ids.tolist())
-        position = {row[0]: place for place, row in enumerate(rows)}
-        found = np.zeros((len(rows) + 1, self.dimension), np.float32)
-        found[:-1] = self._decode(rows)
+            stored = rows.descriptor_rows(self._file.connection, ids.tolist())
+        position = {row[0]: place for place, row in enumerate(stored)}
+        found = np.zeros((len(stored) + 1, self.dimension), np.float32)
+        found[:-1] = self._decode(stored)
         return found[[position.get(i, -1) for i in ids.tolist()]]
 
     def _new_index(self, expected: int) -> PlaceIndex:
@@ -348,6 +343,6 @@ class PlaceMap:
         connection = self._file.connection
         count = connection.execute('SELECT COUNT(*) FROM keyframes').fetchone()[0]
         index = self._new_index(count)
-        for rows in descriptor_blocks(connection, _LOAD_BLOCK):
-            index.add(np.array([row[0] for row in rows], np.int64), self._decode(rows))
+        for block in rows.descriptor_blocks(connection, _LOAD_BLOCK):
+            index.add(np.array([row[0] for row in block], np.int64), self._decode(block))
         return index

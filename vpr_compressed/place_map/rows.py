@@ -65,6 +65,8 @@ POSE_COLUMNS = ('frame_id, x, y, z, qx, qy, qz, qw, '
                 'var_x, var_y, var_z, var_roll, var_pitch, var_yaw')
 KEYFRAME_COLUMNS = f'id, session, stamp_ns, external_id, name, {POSE_COLUMNS}'
 DESCRIPTOR_COLUMNS = 'id, descriptor, scale, checksum'
+#: Values of ``DESCRIPTOR_COLUMNS``.
+DescriptorRow = tuple[int, bytes, float, int]
 _IDS_PER_QUERY = 900  # SQLite of 2019 and before takes 999 parameters
 
 
@@ -100,7 +102,7 @@ def encode_descriptor(unit: DescriptorArray, dtype: str) -> tuple[bytes, float]:
 
 
 def decode_descriptors(
-    rows: Sequence[tuple[int, bytes, float, int]], dtype: str, dimension: int
+    rows: Sequence[DescriptorRow], dtype: str, dimension: int
 ) -> DescriptorArray:
     """
     Return the descriptors of rows of ``DESCRIPTOR_COLUMNS``.
@@ -195,16 +197,12 @@ def keyframes_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[
             for row in _rows_by_id(connection, KEYFRAME_COLUMNS, ids)}
 
 
-def descriptor_rows(
-    connection: sqlite3.Connection, ids: Sequence[int]
-) -> list[tuple[int, bytes, float, int]]:
+def descriptor_rows(connection: sqlite3.Connection, ids: Sequence[int]) -> list[DescriptorRow]:
     """Return the rows of ``DESCRIPTOR_COLUMNS`` that exist among some ids, in no order."""
     return list(_rows_by_id(connection, DESCRIPTOR_COLUMNS, ids))
 
 
-def descriptor_blocks(
-    connection: sqlite3.Connection, size: int
-) -> Iterator[list[tuple[int, bytes, float, int]]]:
+def descriptor_blocks(connection: sqlite3.Connection, size: int) -> Iterator[list[DescriptorRow]]:
     """Yield all rows of ``DESCRIPTOR_COLUMNS`` by id, ``size`` at a time."""
     cursor = connection.execute(f'SELECT {DESCRIPTOR_COLUMNS} FROM keyframes ORDER BY id')
     while rows := cursor.fetchmany(size):

@@ -75,7 +75,7 @@ class ParameterGroup:
             read_only=not facts.get('runtime', self.changeable))
         if facts.get('choices') is not None:
             descriptor.additional_constraints = 'one of: ' + ', '.join(map(str, facts['choices']))
-        low, high = facts.get('minimum'), facts.get('maximum')
+        low, high = facts.get('minimum', facts.get('above')), facts.get('maximum')
         if low is not None or high is not None:
             _add_range(descriptor, field.default, low, high)
         return descriptor

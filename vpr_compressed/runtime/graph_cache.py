@@ -28,11 +28,8 @@ import contextlib
 import dataclasses
 from functools import lru_cache
 import hashlib
-import json
-import os
 from pathlib import Path
 import sys
-import tempfile
 from typing import Any
 
 from vpr_compressed import __version__
@@ -40,6 +37,8 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.system import processes
+from vpr_compressed.system.files import cache_folder
+from vpr_compressed.system.files import cache_key
 from vpr_compressed.system.files import write_whole
 
 #: Graphs kept: one robot, a model or two, with and without rounded activations.
@@ -89,15 +88,6 @@ def prepare(path: Path, model: Model, *, trunk_only: bool) -> None:
             name='the process that builds a graph', limit_s=_LIMIT_S)
 
 
-def cache_folder() -> Path:
-    """Return the folder for what can be made again (XDG base directories)."""
-    root = os.environ.get('XDG_CACHE_HOME', '')
-    try:
-        return (Path(root) if root else Path.home() / '.cache') / 'vpr_compressed'
-    except RuntimeError:  # a service of a user without a home
-        return Path(tempfile.gettempdir()) / f'vpr_compressed-{os.getuid()}'
-
-
 def _key(model: Model, *, trunk_only: bool) -> str:
     """Return what a graph depends on."""
     activations = {name: [found.scale, found.zero_point]
@@ -105,7 +95,7 @@ def _key(model: Model, *, trunk_only: bool) -> str:
     # Equal weights have equal ids, but int8 and float ones other operations.
     kinds = {name: type(tensor).__name__ for name, tensor in model.tensors.items()}
     facts = [_code_digest(), __version__, model.descriptor_id, activations, kinds, trunk_only]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return cache_key(facts)
 
 
 @lru_cache(maxsize=1)

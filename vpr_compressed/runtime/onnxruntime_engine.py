@@ -28,6 +28,7 @@ from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.runtime.graph_cache import graph_bytes
+from vpr_compressed.system.machine import cpu_facts
 
 #: Would put float weights between rounded activations on a grid of its own, one scale for all.
 DISABLED = ['WeightBiasQuantization']
@@ -37,23 +38,19 @@ class OnnxRuntimeEngine:
     """
     Run a model with ONNX Runtime.
 
-    :param model: what to run
+    :param model: what to run, or an exported file
     :param threads: CPU threads, 0 for all cores
     :raises EngineError: if ONNX Runtime refuses the network
     """
 
     name = 'onnxruntime'
 
-    def __init__(self, model: Model, threads: int = 0) -> None:
-        self._session = open_session(graph_bytes(model), threads)
+    def __init__(self, model: Model | Path, threads: int = 0) -> None:
+        self._session = open_session(
+            model if isinstance(model, Path) else graph_bytes(model), threads)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
+        """Describe one pre-processed image, see :class:`.engines.Engine`."""
         result: NDArray[np.float32] = self._session.run(None, {INPUT: images})[0][0]
         return result
 
@@ -122,8 +119,4 @@ def _adds_up_exactly() -> bool:
     """
     if platform.machine() not in ('x86_64', 'AMD64'):
         return True  # the option is for x86 only
-    try:
-        facts = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='ignore')
-    except OSError:
-        return False
-    return 'avx512_vnni' in facts or 'avx_vnni' in facts
+    return 'avx512_vnni' in cpu_facts() or 'avx_vnni' in cpu_facts()

@@ -29,7 +29,9 @@ from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.runtime.graph_cache import graph_bytes
-from vpr_compressed.runtime.numpy_head import NumpyHead
+
+#: Least norm a vector is divided by, as in the ONNX graph.
+_LEAST = np.float32(1e-12)
 
 
 class OpenCvEngine:
@@ -54,11 +56,46 @@ class OpenCvEngine:
         self._head = NumpyHead(model)
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
+        """Describe one pre-processed image, see :class:`.engines.Engine`."""
         self._net.setInput(images, INPUT)
         return self._head(np.asarray(self._net.forward(), np.float32)[0])
+
+
+class NumpyHead:
+    """
+    NetVLAD and projection: local features to descriptor, in float32.
+
+    Arandjelovic et al., CVPR 2016, section 3.1.
+
+    :param model: gives the weights; an int8 projection is expanded to four times its bytes
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._assignment = model.float_tensor('netvlad.assignment.weight')      # (K, C)
+        self._bias = model.float_tensor('netvlad.assignment.bias')[:, np.newaxis]
+        self._centers = model.float_tensor('netvlad.centers')                   # (K, C)
+        self._projection = model.float_tensor('projection.weight')              # (D, K * C)
+        self._offset = model.float_tensor('projection.bias')
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Describe one image.
+
+        :param features: float32 ``(C, H, W)``
+        :returns: float32 ``(D,)``, unit norm
+        """
+        x = _normalised(features.reshape(len(features), -1), axis=0)            # (C, N)
+        scores = self._assignment @ x + self._bias                              # (K, N)
+        weights = np.exp(scores - scores.max(axis=0))
+        weights /= weights.sum(axis=0)
+        residuals = weights @ x.T - weights.sum(axis=1)[:, np.newaxis] * self._centers
+        vector = _normalised(_normalised(residuals, axis=1).reshape(1, -1), axis=1)[0]
+        found = self._projection @ vector + self._offset
+        descriptor: NDArray[np.float32] = _normalised(found[np.newaxis], axis=1)[0]
+        return descriptor
+
+
+def _normalised(vectors: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
+    """Return vectors of unit norm; a vector of zeros stays one."""
+    norms = np.sqrt(np.square(vectors).sum(axis=axis, keepdims=True))
+    return np.asarray(vectors / np.maximum(norms, _LEAST), np.float32)

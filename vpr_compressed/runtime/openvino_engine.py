@@ -50,12 +50,7 @@ class OpenVinoEngine:
             raise EngineError(f'OpenVINO refuses this network: {error}') from error
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
+        """Describe one pre-processed image, see :class:`.engines.Engine`."""
         self._request.infer({0: images})
         # The memory behind it is written again by the next call.
         return np.array(self._request.get_output_tensor(0).data[0], np.float32)

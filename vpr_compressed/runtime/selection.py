@@ -29,9 +29,6 @@ from collections.abc import Sequence
 import contextlib
 from dataclasses import asdict
 from dataclasses import dataclass
-import hashlib
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
 import json
 import os
 from pathlib import Path
@@ -51,20 +48,22 @@ from vpr_compressed.model_file.model import read_model
 from vpr_compressed.runtime.engines import DEFAULT
 from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.engines import FLOAT
-from vpr_compressed.runtime.graph_cache import cache_folder
 from vpr_compressed.runtime.graph_cache import graph_bytes
 from vpr_compressed.runtime.parity import check_parity
 from vpr_compressed.runtime.parity import LEAST_COSINE
 from vpr_compressed.runtime.parity import reference_images
 from vpr_compressed.system import memory
 from vpr_compressed.system import processes
+from vpr_compressed.system.files import cache_folder
+from vpr_compressed.system.files import cache_key
 from vpr_compressed.system.files import write_whole
+from vpr_compressed.system.machine import processor
+from vpr_compressed.system.machine import versions
 
 MODULE = 'vpr_compressed.runtime.selection'
 #: Another engine must be this much faster than the default, or noise would choose.
 GAIN = 0.85
 _LIMIT_S = 120.0
-_PARTS = ('onnxruntime', 'openvino', 'opencv-python-headless', 'opencv-python', 'onnx', 'numpy')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,28 +207,8 @@ def _best(trials: Sequence[Trial]) -> str:
 def _key(model: Model, names: Sequence[str], threads: int) -> str:
     """Return what a choice depends on: model, machine, threads and versions."""
     facts = [__version__, model.descriptor_id, sorted(model.activations), list(names), threads,
-             platform.node(), platform.machine(), _processor(), os.cpu_count(),
-             [_version(name) for name in _PARTS]]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-
-def _processor() -> str:
-    """Return the name of the CPU, empty if it cannot be told."""
-    try:
-        text = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='ignore')
-    except OSError:
-        return platform.processor()
-    names = [line.partition(':')[2].strip() for line in text.splitlines()
-             if line.startswith(('model name', 'CPU part', 'Model'))]
-    return ', '.join(sorted({*names}))
-
-
-def _version(name: str) -> str:
-    """Return the version of a package, empty if it is not installed by pip."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ''
+             platform.node(), platform.machine(), processor(), os.cpu_count(), versions()]
+    return cache_key(facts)
 
 
 def _stored(cache: Path) -> dict[str, Any]:

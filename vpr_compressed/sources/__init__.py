@@ -19,9 +19,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.sources.bag import BAG_SUFFIXES
-from vpr_compressed.sources.bag import BagSource
-from vpr_compressed.sources.bag import METADATA_NAME
+from vpr_compressed.sources.bag_files import BAG_SUFFIXES
+from vpr_compressed.sources.bag_files import is_bag
+from vpr_compressed.sources.bag_files import METADATA_NAME
 from vpr_compressed.sources.folder import FolderSource
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
@@ -31,7 +31,7 @@ from vpr_compressed.sources.image_list import ImageList
 from vpr_compressed.sources.image_list import ListedImage
 
 __all__ = [
-    'BagSource', 'EncodedImage', 'FolderSource', 'Frame', 'ImageList', 'ImageSource',
+    'EncodedImage', 'FolderSource', 'Frame', 'ImageList', 'ImageSource',
     'ListedImage', 'open_source']
 
 
@@ -50,6 +50,9 @@ def open_source(
     :raises SourceError: nothing there, not readable, no images, or the topic is not clear
     """
     if is_bag(path):
+        # rosbags takes 5 MB, which a robot does without.
+        from vpr_compressed.sources.bag import BagSource
+
         return BagSource(path, topic=topic, pose_topic=pose_topic, utm_zone=utm_zone)
     if path.is_dir():
         if topic is not None:
@@ -63,20 +66,3 @@ def open_source(
         f'give an image folder or a bag ({", ".join(BAG_SUFFIXES)}, or a folder with '
         f'{METADATA_NAME})')
     raise SourceError(f'{path} is neither an image folder nor a ROS bag; {hint}')
-
-
-def is_bag(path: Path) -> bool:
-    """
-    Return whether a path looks like a bag.
-
-    :param path: a file with a bag's suffix, or a folder with bag files and without images
-    :raises SourceError: if the folder cannot be read
-    """
-    if not path.is_dir():
-        return path.is_file() and path.suffix in BAG_SUFFIXES
-    try:
-        suffixes = {entry.suffix for entry in path.iterdir() if not entry.name.startswith('.')}
-    except OSError as error:
-        raise SourceError(f'cannot read folder {path}: {error.strerror}') from error
-    has_bag = (path / METADATA_NAME).is_file() or bool(suffixes & set(BAG_SUFFIXES))
-    return has_bag and not any(suffix.lower() in FORMATS for suffix in suffixes)

@@ -37,10 +37,10 @@ from rosbags.typesys import Stores
 from vpr_compressed.errors import SourceError
 from vpr_compressed.images.pixels import rgb_from_message
 from vpr_compressed.records import Pose
+from vpr_compressed.sources.bag_files import bag_files
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import stamp_to_ns
-from vpr_compressed.sources.image_files import natural_key
 from vpr_compressed.sources.poses import decode_poses
 from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.satellite import fix_at
@@ -53,8 +53,6 @@ IMAGE_TYPES = ('sensor_msgs/msg/Image', COMPRESSED_TYPE)
 POSE_TYPES = (
     'nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped',
     'geometry_msgs/msg/PoseWithCovarianceStamped', FIX_TYPE)
-BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
-METADATA_NAME = 'metadata.yaml'
 
 
 class BagSource:
@@ -141,19 +139,6 @@ class BagSource:
             # rosbags lets the errors of SQLite, YAML, struct, zstd, lz4 and its own assertions
             # through; on a damaged file any of them may come.
             _refuse(self.path, error)
-
-
-def bag_files(path: Path) -> list[Path]:
-    """
-    Return what has to be opened to read a bag.
-
-    :param path: file or folder; a folder without ``metadata.yaml`` (the recorder was killed)
-        is read from its storage files
-    """
-    if path.is_file() or (path / METADATA_NAME).is_file():
-        return [path]
-    files = [file for file in path.iterdir() if file.suffix in BAG_SUFFIXES]
-    return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Files that appear under their name whole, or not at all.
+Files that appear under their name whole, or not at all; the folder for caches and their keys.
 
 What is written goes to a part file beside the target, ``NAME.PID.part``. A process that is killed
 leaves the old file, or none, and that part.
@@ -24,8 +24,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import errno
+import hashlib
+import json
 import os
 from pathlib import Path
+import tempfile
 
 
 def write_whole(path: Path, data: bytes | bytearray, *, overwrite: bool = True) -> None:
@@ -71,6 +74,20 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again (XDG base directories)."""
+    root = os.environ.get('XDG_CACHE_HOME', '')
+    try:
+        return (Path(root) if root else Path.home() / '.cache') / 'vpr_compressed'
+    except RuntimeError:  # a service of a user without a home
+        return Path(tempfile.gettempdir()) / f'vpr_compressed-{os.getuid()}'
+
+
+def cache_key(facts: object) -> str:
+    """Return 32 hex digits that change with anything in ``facts``, which JSON can hold."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _move_to_new(part: Path, path: Path) -> None:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What somebody needs to know to repeat a measurement: when, on what, with which versions."""
+"""What decides the numbers of a measurement: time, processor, memory, versions, other load."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ import platform
 import sys
 import time
 from typing import Any
-
-import psutil
 
 _PACKAGES = (
     'vpr_compressed', 'numpy', 'onnxruntime', 'openvino', 'torch', 'faiss-cpu',
@@ -56,20 +54,30 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Return processor, cores, memory and system of this computer."""
+    import psutil  # here, because a robot asks this module for its processor only
+
     return {
-        'processor': _processor(), 'cores': os.cpu_count() or 0,
+        'processor': processor(), 'cores': os.cpu_count() or 0,
         'memory_bytes': psutil.virtual_memory().total, 'system': platform.platform(),
         'python': sys.implementation.name}
 
 
-def _processor() -> str:
-    """Return the name of the processor; Linux does not give it to ``platform``."""
+def processor() -> str:
+    """Return the name of the processor, or of its kinds of cores; Linux hides it from Python."""
+    for label in ('model name', 'Model', 'CPU part'):
+        found = {line.partition(':')[2].strip() for line in cpu_facts().splitlines()
+                 if line.startswith(label)}
+        if found:
+            return ', '.join(sorted(found))
+    return platform.processor() or platform.machine()
+
+
+def cpu_facts() -> str:
+    """Return what Linux says of the processor, instruction sets included; '' elsewhere."""
     try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+        return Path('/proc/cpuinfo').read_text(encoding='ascii', errors='ignore')
     except OSError:
-        lines = []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
+        return ''
 
 
 class OtherLoad:
@@ -86,6 +94,8 @@ class OtherLoad:
     @staticmethod
     def _others_s() -> float:
         """Return the seconds of all cores that were neither idle nor this process's."""
+        import psutil
+
         system, own = psutil.cpu_times(), psutil.Process().cpu_times()
         # Guests are counted under user as well.
         idle = system.idle + sum(

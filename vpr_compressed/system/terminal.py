@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """What is shown on a terminal: bars, lines beside a bar, sizes for people."""
 
 from __future__ import annotations
@@ -26,18 +25,20 @@ from typing import Any
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Any]:
     """Show a bar with rate and remaining time on a terminal, nothing in a log file."""
+    with bar(label, total, unit='image', disable=not sys.stderr.isatty()) as shown:
+        yield shown
+
+
+def bar(label: str = '', total: int | None = None, **options: Any) -> Any:
+    """
+    Return a bar on stderr; a log file gets a line every half minute.
+
+    :param options: of tqdm, such as ``unit``, ``initial``, ``disable``
+    """
     from tqdm import tqdm
 
-    bar = tqdm(
-        total=total, desc=label, unit='image', file=sys.stderr, dynamic_ncols=True,
-        disable=not sys.stderr.isatty())
-    with bar:
-        yield bar
-
-
-def interval() -> float:
-    """Return the seconds between two updates of a bar: rare ones where it goes to a file."""
-    return 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(desc=label, total=total, file=sys.stderr, dynamic_ncols=True,
+                mininterval=0.5 if sys.stderr.isatty() else 30.0, **options)
 
 
 def say(text: str) -> None:

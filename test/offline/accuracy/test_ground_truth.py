@@ -121,6 +121,13 @@ def test_file_maps_query_to_references(tmp_path: Path) -> None:
     ('{"4": [0]}', "query '4', there are the queries 0 to 3"),
     ('{"image0.jpg": [0]}', "query 'image0.jpg'"),
     ('{"0": []}', 'none of the 4 queries'),
+    ('{"0": [1], "2": [0, -1]}', r"query '2' has \[0, -1\]"),
+    ('{"0": [1.0]}', 'list of indices'),
+    ('{"0": [[1]]}', 'list of indices'),
+    ('{"0": {"1": 2}}', 'list of indices'),
+    ('{"0": [1], "0": [2]}', "'0' stands there twice"),
+    ('{"1": [1], "01": [2]}', "query '01', a second time"),
+    ('{"-1": [1]}', "query '-1'"),
 ])
 def test_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
     """Neither guessed nor half used."""
@@ -128,6 +135,13 @@ def test_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(GroundTruthError, match=message):
         ground_truth.from_file(path, 4, 3)
+
+
+def test_a_reference_named_twice_counts_once(tmp_path: Path) -> None:
+    """It is one right answer."""
+    path = tmp_path / 'truth.json'
+    path.write_text('{"1": [2, 2, 0]}')
+    assert ground_truth.from_file(path, 2, 3).positives == (set(), {0, 2})
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -85,6 +85,18 @@ def test_walks_follow_the_ground_truth_file(tmp_path: Path) -> None:
         walks_set(paths[:2], paths, truth, name='w', near_frames=2)
 
 
+@pytest.mark.parametrize('text', [
+    '{"0": [-1]}', '{"0": [5]}', '{"-1": [0]}', '{"0": [1.0]}', '{"0": 1}', '{"0": [0], "0": [1]}',
+])
+def test_walks_are_read_as_strictly_as_by_the_evaluation(text: str, tmp_path: Path) -> None:
+    """An index of -1 once meant the last image here, and nothing at all there."""
+    truth = tmp_path / 'truth.json'
+    truth.write_text(text, encoding='utf-8')
+    paths = [tmp_path / f'{n}.jpg' for n in range(5)]
+    with pytest.raises(GroundTruthError, match=r'truth\.json'):
+        walks_set(paths[:2], paths, truth, name='w', near_frames=2)
+
+
 def test_missing_tables_and_shared_images_are_refused(tmp_path: Path) -> None:
     """Each mistake is named with the file."""
     images = _street(tmp_path)

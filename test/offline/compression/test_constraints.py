@@ -34,9 +34,9 @@ from vpr_compressed.offline.compression.sparsify import smallest
 from vpr_compressed.offline.compression.steps import HANDLERS
 from vpr_compressed.offline.compression.steps import Work
 from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.compression.tuning import Material
 from vpr_compressed.offline.network.network import VprNetwork
-from vpr_compressed.offline.training.tuning import describe_views
-from vpr_compressed.offline.training.tuning import Material
+from vpr_compressed.offline.training.describe import describe_views
 
 MakeStudent = Callable[[], Any]
 ROWS = np.arange(8)
@@ -125,7 +125,7 @@ def test_pruned_is_masked(grid: str | None, make_student: MakeStudent, views: An
     if grid:
         share(student, grid)
     student.write()
-    masked = describe_views(student, views, ROWS, exact=True)
+    masked = describe_views(student.network, views, ROWS, exact=True)
     model = student.model()
     for name, mask in student.constraints.pruned.items():
         assert not model.float_tensor(name)[mask.numpy()].any()
@@ -134,7 +134,8 @@ def test_pruned_is_masked(grid: str | None, make_student: MakeStudent, views: An
                      model.preprocessing)
     # Biases are stored in float16 once weights are shared.
     np.testing.assert_allclose(
-        describe_views(pruned, views, ROWS, exact=True), masked, atol=1e-3 if grid else 0.0)
+        describe_views(pruned.network, views, ROWS, exact=True), masked,
+        atol=1e-3 if grid else 0.0)
 
 
 @pytest.mark.parametrize('grid', GRIDS)

@@ -27,9 +27,7 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NetworkSpec
-from vpr_compressed.offline.compression.reduction import feature_basis
 from vpr_compressed.offline.compression.reduction import reduce_channels
-from vpr_compressed.offline.compression.reduction import residual_basis
 from vpr_compressed.offline.compression.reduction import truncate_whitening
 from vpr_compressed.offline.compression.reduction import vlad_basis
 from vpr_compressed.offline.network.network import VprNetwork
@@ -77,6 +75,11 @@ def low_rank(noise: float) -> tuple[NetworkSpec, Weights, NDArray[np.float32]]:
         features = network(spec, weights).features(images).numpy()              # (B, C, H, W)
     flat = features.transpose(0, 2, 3, 1).reshape(-1, CHANNELS)
     return spec, weights, flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+
+def feature_basis(features: NDArray[np.float32], rank: int) -> tuple[NDArray[np.float32], float]:
+    """Return the basis where one cluster without a centre makes every feature a residual."""
+    return vlad_basis(features, np.zeros((1, features.shape[1])), features, rank)
 
 
 def agreement(spec: NetworkSpec, weights: Weights, basis: NDArray[np.float32],
@@ -159,21 +162,6 @@ def test_feature_basis_is_that_of_the_svd(rng: np.random.Generator) -> None:
     assert (basis[np.arange(4), np.abs(basis).argmax(axis=1)] > 0).all()
 
 
-def test_residual_basis_is_that_of_a_loop_over_residuals(rng: np.random.Generator) -> None:
-    """The moment in closed form is the weighted sum of outer products."""
-    features = rng.standard_normal((30, 6))
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    weight, bias, centers = rng.standard_normal((3, 6)), rng.standard_normal(3), 0.5 * np.eye(3, 6)
-    moment = np.zeros((6, 6))
-    for x in features:
-        scores = np.exp(weight @ x + bias)
-        for share, center in zip(scores / scores.sum(), centers):
-            moment += share * np.outer(x - center, x - center)
-    basis, _ = residual_basis(features, weight, bias, centers, 2, assignment_share=0.0)
-    expected = np.linalg.eigh(moment)[1].T[::-1][:2]
-    np.testing.assert_allclose(np.abs(basis @ expected.T), np.eye(2), atol=1e-5)
-
-
 def test_bases_on_residuals_ignore_what_all_features_share(rng: np.random.Generator) -> None:
     """A large common component is the centre; only the small differences reach a descriptor."""
     features = 0.1 * rng.standard_normal((500, 4)) + np.array([5.0, 0.0, 0.0, 0.0])
@@ -182,11 +170,8 @@ def test_bases_on_residuals_ignore_what_all_features_share(rng: np.random.Genera
     center = features.mean(axis=0, keepdims=True)
     plain, _ = feature_basis(features, 1)
     assert abs(plain[0, 0]) > 0.99
-    by_residual, _ = residual_basis(features, np.zeros((1, 4)), np.zeros(1), center, 1)
-    assert abs(by_residual[0, 0]) < 0.1
-    vectors = features - center
-    by_vlad, _ = vlad_basis(vectors, np.zeros((1, 4)), features, 1)
-    np.testing.assert_allclose(np.abs(by_vlad @ by_residual.T), 1.0, atol=1e-3)
+    by_vlad, _ = vlad_basis(features - center, np.zeros((1, 4)), features, 1)
+    assert abs(by_vlad[0, 0]) < 0.1
 
 
 def test_the_directions_of_the_assignment_are_kept(rng: np.random.Generator) -> None:
@@ -194,14 +179,12 @@ def test_the_directions_of_the_assignment_are_kept(rng: np.random.Generator) -> 
     features = rng.standard_normal((200, 4)) * np.array([1.0, 0.9, 0.8, 0.01])
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     weight = np.array([[0.0, 0.0, 0.0, 50.0], [0.0, 0.0, 0.0, -50.0]])
-    zeros = np.zeros((2, 4))
-    for share, kept in ((0.0, 0.0), (1.0, 1.0)):
-        by_residual, _ = residual_basis(
-            features, weight, np.zeros(2), zeros, 3, assignment_share=share)
-        by_vlad, _ = vlad_basis(
-            np.tile(features, 2), weight, features, 3, assignment_share=share)
-        for basis in (by_residual, by_vlad):
-            assert np.square(basis[:, 3]).sum() == pytest.approx(kept, abs=0.05)
+    found = {}
+    for name, share in (('off', {'assignment_share': 0.0}), ('on', {'assignment_share': 1.0}),
+                        ('usual', {})):
+        basis, _ = vlad_basis(np.tile(features, 2), weight, features, 3, **share)
+        found[name] = np.square(basis[:, 3]).sum()
+    assert found == pytest.approx({'off': 0.0, 'on': 1.0, 'usual': 1.0}, abs=0.05)
 
 
 @pytest.mark.parametrize(('basis', 'message'), [
@@ -230,10 +213,8 @@ def test_reducing_twice_is_refused() -> None:
 @pytest.mark.parametrize(('call', 'message'), [
     (lambda x: feature_basis(x, 9), '8 channels cannot be reduced to 9'),
     (lambda x: feature_basis(x, 0), 'cannot be reduced to 0'),
-    (lambda x: feature_basis(x[:0], 2), 'take more images'),
-    (lambda x: feature_basis(x * np.nan, 2), 'finite'),
-    (lambda x: residual_basis(x, np.ones((3, 7)), np.ones(3), np.ones((3, 8)), 2), r'\(K, C\)'),
-    (lambda x: residual_basis(x, np.ones((3, 8)), np.ones(2), np.ones((3, 8)), 2), r'\(K,\)'),
+    (lambda x: vlad_basis(x, np.zeros((1, 8)), x[:0], 2), 'take more images'),
+    (lambda x: vlad_basis(x, np.zeros((1, 8)), x * np.nan, 2), 'finite'),
     (lambda x: vlad_basis(np.ones((2, 20)), np.ones((3, 8)), x, 2), 'vectors 24; got 8 and 20'),
     (lambda x: vlad_basis(np.ones((2, 24)), np.ones((3, 8)), x, 2, assignment_share=-1.0),
      '0 or more'),

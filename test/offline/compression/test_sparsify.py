@@ -33,7 +33,7 @@ from vpr_compressed.offline.compression.sparsify import scan
 from vpr_compressed.offline.compression.sparsify import smallest
 from vpr_compressed.offline.compression.steps import HANDLERS
 from vpr_compressed.offline.compression.steps import Work
-from vpr_compressed.offline.training.tuning import Material
+from vpr_compressed.offline.compression.tuning import Material
 
 Curves = dict[str, list[tuple[float, float]]]
 

@@ -349,9 +349,8 @@ def test_the_same_share_of_every_layer() -> None:
     for name, rows in keep.items():
         assert (np.diff(rows) > 0).all()
         assert scores[name][rows].min() > np.delete(scores[name], rows).max()
-    own = keep_per_layer(spec, scores, {'features.0': 0.5}, grain=Grain(multiple_of=1))
-    assert len(own['features.0']) == 32
-    assert len(own['features.2']) == 64
+    own = keep_per_layer(spec, scores, 0.51, grain=Grain(multiple_of=1))
+    assert len(own['features.0']) == 33
 
 
 @pytest.mark.parametrize('share', [0.9, 0.5, 0.2])
@@ -436,7 +435,7 @@ def test_plan_by_sensitivity_spares_what_is_sensitive() -> None:
     (lambda spec, scores: keep_globally(
         spec, {'sten': np.ones(8)}, Target(channels=0.5)), "did you mean 'stem'"),
     (lambda spec, scores: keep_per_layer(spec, scores, 0.0), 'share of 0.0'),
-    (lambda spec, scores: keep_per_layer(spec, scores, {'stam': 0.5}), "did you mean 'stem'"),
+    (lambda spec, scores: keep_per_layer(spec, {'stam': scores['stem']}, 0.5), "mean 'stem'"),
     (lambda spec, scores: keep_by_sensitivity(
         spec, scores, {'stam': {1.0: 1.0}}, Target(channels=0.5)), "did you mean 'stem'"),
     (lambda spec, scores: sensitivity(spec, make_weights(spec), scores, [2.0], lambda _: 1.0),

@@ -54,10 +54,10 @@ from vpr_compressed.offline.measuring.observation import Recordings
 from vpr_compressed.offline.measuring.source_values import source_from_values
 from vpr_compressed.offline.measuring.source_values import source_to_values
 from vpr_compressed.runtime.extractor import load_extractor
-from vpr_compressed.sources import BagSource
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.system import machine
 from vpr_compressed.system import processes
 from vpr_compressed.system.machine import OtherLoad

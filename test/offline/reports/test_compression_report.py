@@ -33,6 +33,7 @@ from vpr_compressed.offline.accuracy.agreement import Agreement
 from vpr_compressed.offline.accuracy.agreement import RetrievalAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.reports import compression_plots
+from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports.compression_report import duration
 from vpr_compressed.offline.reports.compression_report import write_report
 from vpr_compressed.offline.reports.compression_rows import ReportContext
@@ -264,7 +265,7 @@ def test_large_networks_show_their_largest_layers() -> None:
 
 def test_numbers_of_the_steps_do_not_cover_each_other() -> None:
     """Ten steps at nearly one place."""
-    figure, axes = compression_plots.new_axes(4.0)
+    figure, axes = figures.new_axes(4.0)
     ratios = np.full(10, 10.0) + np.arange(10) * 0.01
     compression_plots._scale(axes, ratios, [np.zeros(10)], CONTEXT)
     compression_plots._tag(axes, figure, ratios, [np.zeros(10)])

@@ -165,11 +165,14 @@ def test_large_matrices_are_drawn_in_blocks(report: Report) -> None:
 
 
 def test_places_that_were_not_ranked_are_left_blank(report: Report) -> None:
-    """Rankings of large maps end early."""
+    """Rankings of large maps end early, and the page says what that means."""
     short = replace(report, measurement=replace(
         report.measurement, rows=report.measurement.rows[:, :2],
         similarities=report.measurement.similarities[:, :2]))
     assert np.isnan(similarity_plot.similarity_matrix(short)).sum() == 4 * PLACES
+    text = render(evaluation_of([short]), [], Gallery())
+    assert 'Only the 2 most similar places' in text
+    assert 'Only the' not in render(evaluation_of([report]), [], Gallery())
 
 
 def test_surest_entries_are_spread_out() -> None:
@@ -189,18 +192,31 @@ def test_wrong_answers_are_shown_with_what_would_have_been_right(report: Report)
         'query 4: <4>.png', 'place 0, wrong: 0.860', 'right would be 4']
 
 
+def test_long_names_keep_their_end() -> None:
+    """The frames of a walk differ in their last digits."""
+    assert evaluation_plots.short('query 4: <4>.png') == 'query 4: <4>.png'
+    assert evaluation_plots.short('right would be 4') == 'right would be 4'
+    long = evaluation_plots.short('query 1234: 2026-01-01/monday_morning_000001234.png')
+    assert long == 'query 1234: ...day_morning_000001234.png'
+    assert len(long) == len('query 1234: ') + 28
+
+
 def test_images_of_pairs_are_small_and_keep_their_shape(
-    report: Report, source: FolderSource
+    report: Report, source: FolderSource, tmp_path: Path
 ) -> None:
-    """Wide ones shrink, small ones stay; an image is that of its index."""
-    gallery = image_pairs.fetch(evaluation_of([report]), source, source)
-    best, _ = gallery.groups
-    images = [gallery.image(tile) for each in best.queries for tile in each.tiles]
-    assert {image.shape for image in images} <= {(30, 40, 3), (27, 360, 3)}
+    """Wide ones shrink, small ones stay; each is that of its index in its own recording."""
+    (tmp_path / 'asked').mkdir()
+    for number in range(PLACES):
+        cv2.imwrite(str(tmp_path / 'asked' / f'{number}.png'),
+                    np.full((30, 40, 3), 10 + 40 * number, np.uint8))
+    gallery = image_pairs.fetch(evaluation_of([report]), source, FolderSource(tmp_path / 'asked'))
+    best, worst = gallery.groups
     assert len(best.queries) >= 2
-    for each in best.queries:
+    for each in (*best.queries, *worst.queries):
         for tile in each.tiles:
-            np.testing.assert_allclose(gallery.image(tile), 40 * tile.index, atol=1)
+            image, asked = gallery.image(tile), tile.kind == 'query'
+            assert image.shape in {(30, 40, 3), (27, 360, 3)}
+            np.testing.assert_allclose(image, 40 * tile.index + 10 * asked, atol=1)
 
 
 def test_a_query_from_nowhere_is_wrong_and_has_no_solution(make_report: ReportMaker) -> None:

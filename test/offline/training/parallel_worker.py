@@ -41,9 +41,9 @@ from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.labels import load_training_set
 from vpr_compressed.offline.training.labels import SourceConfig
-from vpr_compressed.offline.training.loop import Trainer
 from vpr_compressed.offline.training.loop import TrainRecord
 from vpr_compressed.offline.training.train_config import TrainConfig
+from vpr_compressed.offline.training.trainer import Trainer
 
 RECIPE: dict[str, Any] = {
     'steps': 9, 'pairs': 5, 'freeze_until': 'deep', 'loss': 'info_nce', 'lr_trunk': 1e-3,
@@ -82,20 +82,19 @@ def train(street: Path, out: Path, options: dict[str, Any]) -> dict[str, Any]:
     trainer = Trainer(network, data, loader, config, out, validate)
     resumed = trainer.resume()
     losses, recalls = [], []
+    last = parallel.rank() == parallel.world_size() - 1
 
     def report(record: TrainRecord) -> None:
         losses.append(record.loss)
         recalls.extend(record.recalls.values())
-        last = parallel.rank() == parallel.world_size() - 1
-        if last and record.step == stop_at:
-            trainer.stop()
         if last and record.step == poison_at:
             with torch.no_grad():
                 network.projection.bias.fill_(float('nan'))
 
     error, complete = '', False
     try:
-        complete = trainer.run(report)
+        complete = trainer.train(
+            report, stopped=lambda: last and trainer.step == stop_at)
     except TrainingError as failure:
         error = str(failure)
     np.savez(out / f'weights_{parallel.rank()}.npz', **network.tensors())

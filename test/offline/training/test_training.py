@@ -36,10 +36,10 @@ from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.labels import load_training_set
 from vpr_compressed.offline.training.labels import SourceConfig
-from vpr_compressed.offline.training.loop import Trainer
 from vpr_compressed.offline.training.loop import TrainRecord
 from vpr_compressed.offline.training.train_config import load_train_config
 from vpr_compressed.offline.training.train_config import TrainConfig
+from vpr_compressed.offline.training.trainer import Trainer
 
 SIZE = PreprocessingSpec(width=64, height=48)
 
@@ -131,7 +131,7 @@ def test_augmentation_repeats_and_changes_the_picture(rng: np.random.Generator) 
 def test_hard_negatives_are_similar_and_elsewhere(street: Path) -> None:
     """Mining never returns the place itself and prefers the most similar other image."""
     data = load_training_set(street, _config().data)
-    sampler = BatchSampler(data, _config(hard_share=1.0))
+    sampler = BatchSampler(data, pairs=6, hard_share=1.0, seed=1)
     random = np.random.default_rng(0)
     descriptors = random.standard_normal((24, 8)).astype(np.float32)
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
@@ -150,7 +150,7 @@ def test_training_improves_the_score_and_keeps_the_best(street: Path, tmp_path: 
     """The kept weights score at least as well as the start, and the log says so."""
     records: list[TrainRecord] = []
     trainer = _trainer(street, tmp_path / 'run', steps=40, validate_every=10)
-    assert trainer.run(records.append)
+    assert trainer.train(records.append)
     scores = [record.recalls['street'] for record in records if record.recalls]
     assert [record.step for record in records] == list(range(41))
     assert trainer.best_score == max(scores) >= scores[0]
@@ -163,12 +163,12 @@ def test_training_improves_the_score_and_keeps_the_best(street: Path, tmp_path: 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(street: Path, tmp_path: Path) -> None:
     """Stopping twice and resuming gives the same weights as running through."""
     whole = _trainer(street, tmp_path / 'whole')
-    whole.run(lambda record: None)
+    whole.train(lambda record: None)
     for stop_at in (5, 9, 99):
         part = _trainer(street, tmp_path / 'parts')
         assert part.resume() == (stop_at != 5)
-        complete = part.run(
-            lambda record, part=part, at=stop_at: part.stop() if record.step == at else None)
+        complete = part.train(
+            lambda record: None, stopped=lambda part=part, at=stop_at: part.step == at)
         assert complete == (stop_at == 99)
     for name, values in whole.network.tensors().items():
         np.testing.assert_allclose(part.network.tensors()[name], values, rtol=1e-4, atol=1e-5)
@@ -185,7 +185,7 @@ def test_a_nan_loss_stops_and_keeps_the_checkpoint(street: Path, tmp_path: Path)
                 trainer.network.projection.bias.fill_(float('nan'))
 
     with pytest.raises(TrainingError, match='loss became nan at step 5'):
-        trainer.run(poison)
+        trainer.train(poison)
     again = _trainer(street, tmp_path / 'run')
     assert again.resume()
     assert again.step == 4
@@ -194,7 +194,7 @@ def test_a_nan_loss_stops_and_keeps_the_checkpoint(street: Path, tmp_path: Path)
 
 def test_a_checkpoint_of_another_recipe_is_refused(street: Path, tmp_path: Path) -> None:
     """Resuming never mixes two recipes; a damaged checkpoint names the remedy."""
-    _trainer(street, tmp_path / 'run', steps=0).run(lambda record: None)
+    _trainer(street, tmp_path / 'run', steps=0).train(lambda record: None)
     with pytest.raises(TrainingError, match='another recipe'):
         _trainer(street, tmp_path / 'run', steps=3).resume()
     (tmp_path / 'run' / 'checkpoint.pt').write_bytes(b'damaged')

@@ -28,14 +28,13 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.compression.codebook import fit_codebook
 from vpr_compressed.offline.compression.recipe import Finetune
+from vpr_compressed.offline.compression.tuning import Material
+from vpr_compressed.offline.compression.tuning import Tuner
 from vpr_compressed.offline.training.batches import BatchSampler
+from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.labels import LabelledImages
 from vpr_compressed.offline.training.labels import SourceConfig
 from vpr_compressed.offline.training.labels import TrainingSet
-from vpr_compressed.offline.training.train_config import TrainConfig
-from vpr_compressed.offline.training.tuning import describe_views
-from vpr_compressed.offline.training.tuning import Material
-from vpr_compressed.offline.training.tuning import Tuner
 from vpr_compressed.offline.training.views import Views
 
 MakeStudent = Callable[[], Any]
@@ -52,14 +51,14 @@ def hurt(student: Any) -> Any:
 
 def tuner(student: Any, views: Any, seed: tuple[int, ...] = (1, 0), **options: Any) -> Tuner:
     """Return a tuner of few steps on small batches."""
+    hooks = {name: options.pop(name) for name in ('save', 'prepare') if name in options}
     return Tuner(student, Material(views), Finetune(**{'steps': STEPS, 'batch': 8} | options),
-                 seed)
+                 seed, **hooks)
 
 
 def run(found: Tuner, **how: Any) -> bool:
     """Run a tuner to its end."""
-    usual: dict[str, Any] = {'stopped': lambda: False, 'save': lambda: None, 'save_every': 100}
-    return found.run(how.pop('report', lambda _step, _loss: None), **usual | how)
+    return found.run(how.pop('report', lambda _record: None), **{'save_every': 100} | how)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -72,11 +71,11 @@ def test_the_student_comes_nearer_to_its_parent(make_student: MakeStudent, views
     """On the pictures it learns from."""
     student = hurt(make_student())
     rows = np.arange(len(views))
-    before = (describe_views(student, views, rows) * views.parent).sum(axis=1).mean()
+    before = (describe_views(student.network, views, rows) * views.parent).sum(axis=1).mean()
     losses: list[float] = []
     assert run(tuner(student, views, steps=25, batch=16, lr_head=3e-3),
-               report=lambda _step, loss: losses.append(loss))
-    after = (describe_views(student, views, rows) * views.parent).sum(axis=1).mean()
+               report=lambda record: losses.append(record.loss))
+    after = (describe_views(student.network, views, rows) * views.parent).sum(axis=1).mean()
     assert 1.0 - after < 0.6 * (1.0 - before)
     assert len(losses) == 25
     assert losses[-1] < losses[0]
@@ -109,19 +108,19 @@ def test_stopped_and_resumed_is_as_never_stopped(
     whole = begin()
     run(tuner(whole, views))
     student = begin()
-    first = tuner(student, views)
     saved: list[Any] = []
     seen: list[int] = []
+    first = tuner(
+        student, views, save=lambda: saved.append((student.state(), first.state())))
     assert not run(
-        first, stopped=lambda: first.step == 4, report=lambda step, _: seen.append(step),
-        save=lambda: saved.append((student.state(), first.state())))
+        first, stopped=lambda: first.step == 4, report=lambda record: seen.append(record.step))
     assert len(saved) == 1
     assert first.step == 4
     again = make_student()
     again.load_state(saved[0][0])
     second = tuner(again, views)
     second.load_state(saved[0][1])
-    assert run(second, report=lambda step, _: seen.append(step))
+    assert run(second, report=lambda record: seen.append(record.step))
     assert seen == [1, 2, 3, 4, 5, 6]
     assert same(whole, again)
 
@@ -131,11 +130,11 @@ def test_checkpoints_come_in_time_and_not_at_the_end(
 ) -> None:
     """Behind the last step the caller saves the finished step."""
     saves: list[int] = []
-    found = tuner(make_student(), views)
-    run(found, save=lambda: saves.append(found.step), save_every=2)
+    found = tuner(make_student(), views, save=lambda: saves.append(found.step))
+    run(found, save_every=2)
     assert saves == [2, 4]
     prepared: list[int] = []
-    run(tuner(make_student(), views), prepare=prepared.append)
+    run(tuner(make_student(), views, prepare=prepared.append))
     assert prepared == list(range(STEPS))
 
 
@@ -145,7 +144,7 @@ def test_a_poisoned_picture_stops_the_training(make_student: MakeStudent, views:
     poisoned.parent = np.full_like(views.parent, np.nan)
     saves: list[int] = []
     with pytest.raises(TrainingError, match=r'the loss became nan at step 0; the last good check'):
-        run(tuner(make_student(), poisoned), save=lambda: saves.append(1), save_every=1)
+        run(tuner(make_student(), poisoned, save=lambda: saves.append(1)), save_every=1)
     assert not saves
 
 
@@ -163,8 +162,9 @@ def test_weights_that_broke_are_not_kept(
 ) -> None:
     """A gradient overflowed in the last step: its loss was finite, the next would not be."""
     student = make_student()
-    found = tuner(student, views, steps=2 if how.get('save_every') == 1 else 1)
     saves: list[int] = []
+    found = tuner(student, views, steps=2 if how.get('save_every') == 1 else 1,
+                  save=lambda: saves.append(1))
 
     def broken() -> None:
         """Do what Adam does with an infinite gradient."""
@@ -175,7 +175,7 @@ def test_weights_that_broke_are_not_kept(
     if 'stopped' in how:
         broken()
     with pytest.raises(TrainingError, match=r'projection\.weight became NaN.*smaller learning'):
-        run(found, save=lambda: saves.append(1), **how)
+        run(found, **how)
     assert not saves
 
 
@@ -185,14 +185,14 @@ def test_what_is_kept_is_finite(steps: int, make_student: MakeStudent, views: An
     student = make_student()
     kept = [student.network.tensors()]
     try:
-        run(tuner(student, views, steps=steps, lr_trunk=1e38, lr_head=1e38, lr_assignment=1e38),
-            save=lambda: kept.append(student.network.tensors()), save_every=1)
+        run(tuner(student, views, steps=steps, lr_trunk=1e38, lr_head=1e38, lr_assignment=1e38,
+                  save=lambda: kept.append(student.network.tensors())), save_every=1)
         kept.append(student.network.tensors())
     except TrainingError:
         pass
     for tensors in kept:
         student.network.load_tensors(tensors)
-        found = describe_views(student, views, np.arange(4), exact=True)
+        found = describe_views(student.network, views, np.arange(4), exact=True)
         assert np.isfinite(found).all()
 
 
@@ -258,8 +258,7 @@ def sampler(count: int) -> BatchSampler:
         group=np.zeros(count, np.int64), neighbourhood=np.zeros(count, np.int64),
         coordinates=np.stack([np.arange(count) // 2 * 100.0, np.zeros(count)], axis=1),
         config=SourceConfig())
-    return BatchSampler(TrainingSet([source]), TrainConfig(
-        data=(SourceConfig(),), pairs=4, hard_share=0.0, seed=1))
+    return BatchSampler(TrainingSet([source]), pairs=4, hard_share=0.0, seed=1)
 
 
 @pytest.mark.parametrize('loss', ['triplet', 'multi_similarity', 'info_nce'])
@@ -267,10 +266,9 @@ def test_labels_are_learnt_from(loss: str, make_student: MakeStudent, views: Any
     """The loss of the first batch is lower after training than before."""
     found = Tuner(make_student(), Material(views, sampler(24)), Finetune(
         steps=40, batch=8, loss=loss, lr_head=1e-2, lr_trunk=1e-3), (1, 0))
-    before = float(found._loss().detach())
+    before = float(found._loss(0).detach())
     run(found)
-    found.step = 0
-    assert float(found._loss().detach()) < before
+    assert float(found._loss(0).detach()) < before
 
 
 def test_each_step_of_a_recipe_has_its_own_batches_with_labels(
@@ -289,7 +287,7 @@ def test_descriptors_come_in_the_order_of_the_rows(make_student: MakeStudent, vi
     """In several batches, with progress, exactly as the parent's were made."""
     seen: list[tuple[int, int]] = []
     rows = np.tile(np.arange(24)[::-1], 2)
-    found = describe_views(make_student(), views, rows, exact=True,
+    found = describe_views(make_student().network, views, rows, exact=True,
                            report=lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(found, views.parent[rows], atol=1e-6)
     assert seen == [(32, 48), (48, 48)]

@@ -41,7 +41,7 @@ from vpr_compressed.offline.training.augment import augment
 from vpr_compressed.offline.training.views import build_views
 from vpr_compressed.offline.training.views import files
 from vpr_compressed.offline.training.views import frames
-from vpr_compressed.offline.training.views import ImageList
+from vpr_compressed.offline.training.views import ImageStream
 from vpr_compressed.offline.training.views import Views
 from vpr_compressed.sources import open_source
 
@@ -82,7 +82,7 @@ def bag(path: Path, images: Path, storage: StoragePlugin) -> Path:
 
 
 def build(
-    cache: Path, images: ImageList, *, changed: bool = False, seed: int = 1,
+    cache: Path, images: ImageStream, *, changed: bool = False, seed: int = 1,
     cancelled: Callable[[], bool] = lambda: False
 ) -> Path:
     """Build views without watching."""
@@ -90,9 +90,9 @@ def build(
                        progress=lambda *_: None, cancelled=cancelled)
 
 
-def listed(count: int = COUNT, given: int = COUNT, name: str = 'made up') -> ImageList:
+def listed(count: int = COUNT, given: int = COUNT, name: str = 'made up') -> ImageStream:
     """Return made-up images; ``given`` of them really come."""
-    return ImageList(name, count, lambda: (picture(number) for number in range(given)))
+    return ImageStream(name, count, lambda: (picture(number) for number in range(given)))
 
 
 @contextmanager
@@ -172,10 +172,10 @@ def test_images_are_read_once(tmp_path: Path) -> None:
         reads.append(1)
         return (picture(number) for number in range(COUNT))
 
-    images = ImageList('counted', COUNT, read)
+    images = ImageStream('counted', COUNT, read)
     assert build(tmp_path, images) == build(tmp_path, images)
     assert len(reads) == 1
-    build(tmp_path, ImageList('others', COUNT, read))
+    build(tmp_path, ImageStream('others', COUNT, read))
     build(tmp_path, images, changed=True)
     build_views(tmp_path, images, PreprocessingSpec(width=16, height=16), changed=False, seed=1,
                 progress=lambda *_: None, cancelled=lambda: False)
@@ -195,7 +195,7 @@ def test_what_a_killed_run_left_is_written_anew(tmp_path: Path) -> None:
     path = build(tmp_path, listed())
     wanted = path.read_bytes()
     path.unlink()
-    left = path.with_suffix('.1.part')  # of another process, which may be alive
+    left = path.with_name(f'{path.name}.1.part')  # of another process, which may be alive
     left.write_bytes(b'half of')
     assert build(tmp_path, listed()).read_bytes() == wanted
     assert sorted(tmp_path.iterdir()) == sorted([path, left])

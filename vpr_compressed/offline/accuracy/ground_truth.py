@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -150,12 +149,13 @@ def from_file(path: Path, queries: int, references: int) -> GroundTruth:
     Read a JSON file that maps query index to a list of reference indices.
 
     Indices count the images in natural name order (folder) or in the order of recording
-    (bag), from 0. Queries that the file leaves out have no right answer.
+    (bag), from 0. Queries that the file leaves out have no right answer. Nothing is guessed: an
+    index below 0 does not count from the end, and no query may stand there twice.
 
     :raises GroundTruthError: not readable, not of that form, or not of these images
     """
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
+        values = json.loads(path.read_text(encoding='utf-8'), object_pairs_hook=_distinct)
     except OSError as error:
         raise GroundTruthError(f'cannot read ground truth {path}: {error.strerror}') from error
     except ValueError as error:
@@ -164,23 +164,33 @@ def from_file(path: Path, queries: int, references: int) -> GroundTruth:
         raise GroundTruthError(
             f'ground truth {path} must be one object that maps query index to reference indices, '
             'as in {"0": [0, 1], "1": [1, 2]}')
-    positives = [frozenset[int]()] * queries
+    positives: dict[int, frozenset[int]] = {}
     for key, rows in values.items():
         query = int(key) if key.isdecimal() else queries
-        if query >= queries:
+        if query >= queries or query in positives:
+            fault = 'a second time' if query in positives else (
+                f'there are the queries 0 to {queries - 1}')
             raise GroundTruthError(
-                f'ground truth {path} has the query {key!r}, there are the queries 0 to '
-                f'{queries - 1}; it belongs to other images')
+                f'ground truth {path} does not fit the images: it has the query {key!r}, {fault}')
         positives[query] = _references(path, key, rows, references)
-    return GroundTruth(tuple(positives), references, f'file {path.name}')
+    return GroundTruth(
+        tuple(positives.get(query, frozenset()) for query in range(queries)), references,
+        f'file {path.name}')
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of a JSON file, or raise ValueError for a key that stands there twice."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for key, _ in pairs if [name for name, _ in pairs].count(key) > 1)
+        raise ValueError(f'the key {twice!r} stands there twice')
+    return values
 
 
 def _references(path: Path, key: str, rows: object, references: int) -> frozenset[int]:
     """Return the reference indices of one query of a file, checked."""
-    good = isinstance(rows, Sequence) and not isinstance(rows, str) and all(
-        isinstance(row, int) and not isinstance(row, bool) and 0 <= row < references
-        for row in rows)
-    if not good or not isinstance(rows, Sequence):
+    if not isinstance(rows, list) or not all(
+            type(row) is int and 0 <= row < references for row in rows):
         raise GroundTruthError(
             f'ground truth {path}: query {key!r} has {rows!r}, needed is a list of indices from 0 '
             f'to {references - 1}; it may belong to other images')

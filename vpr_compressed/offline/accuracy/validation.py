@@ -24,9 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import csv
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +34,9 @@ from numpy.typing import NDArray
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy import metrics
+from vpr_compressed.offline.accuracy.ground_truth import from_file
 from vpr_compressed.records import DescriptorArray
+from vpr_compressed.sources.csv_table import read_table
 
 RECALL_AT = (1, 5, 10)
 PRECISION_AT = (1, 5, 10, 30)
@@ -195,13 +195,13 @@ def positions_set(
     :param near_m: any image within this distance is too near to be called wrong
     :raises GroundTruthError: if the table is missing or places no image
     """
+    rows = read_table(
+        table, ('pano', 'x_m', 'y_m', *(['split'] if split else [])), GroundTruthError)
     try:
-        with table.open(newline='', encoding='utf-8') as stream:
-            rows = [row for row in csv.DictReader(stream) if not split or row['split'] == split]
-        where = {row['pano']: (float(row['x_m']), float(row['y_m'])) for row in rows}
-    except (OSError, KeyError, ValueError) as error:
-        raise GroundTruthError(
-            f'cannot use {table}: {error!r}; needs columns pano, x_m, y_m, split') from error
+        where = {row['pano']: (float(row['x_m']), float(row['y_m']))
+                 for row in rows if not split or row['split'] == split}
+    except ValueError as error:
+        raise GroundTruthError(f'{table} has a position that is no number: {error}') from error
     chosen = tuple(path for path in images if path.stem.rpartition('_')[0] in where)
     if not chosen:
         raise GroundTruthError(f'{table} places none of the images with split {split!r}')
@@ -223,16 +223,12 @@ def walks_set(
     :param near_frames: references so near a right one are not called wrong
     :raises GroundTruthError: if the file does not fit the images
     """
-    right = np.zeros((len(queries), len(references)), bool)
-    try:
-        for query, answers in json.loads(ground_truth.read_text(encoding='utf-8')).items():
-            right[int(query), answers] = True
-    except (OSError, ValueError, IndexError, AttributeError) as error:
-        raise GroundTruthError(f'{ground_truth} does not fit the images: {error!r}') from error
+    truth = from_file(ground_truth, len(queries), len(references))
+    right, frames = truth.matrix(), np.arange(len(references))
     near = right.copy()
-    for query, answers in enumerate(right):
-        for answer in np.flatnonzero(answers):
-            near[query] |= np.abs(np.arange(len(references)) - answer) <= near_frames
+    for query, answers in enumerate(truth.positives):
+        for answer in answers:
+            near[query] |= np.abs(frames - answer) <= near_frames
     return ValidationSet(name, tuple(queries), tuple(references), right, near,
                          np.zeros_like(right))
 

@@ -12,13 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""
-Bias correction: rounded weights shift the mean of what a convolution gives; the bias undoes it.
-
-Nagel et al., *Data-Free Quantization Through Weight Equalization and Bias Correction*, ICCV
-2019, in its empirical form. Depthwise networks need it most: nine weights of a filter have no
-others to average their errors away.
-"""
+"""What a few images tell of a network: the means of its layers, and the ranges of their values."""
 
 from __future__ import annotations
 
@@ -39,65 +33,74 @@ from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.offline.compression.student import Student
 from vpr_compressed.offline.network.network import VprNetwork
 
-#: Returns what a convolution's output is replaced by, or None to leave it.
-_Watch = Callable[[str, nn.Conv2d, Tensor], Tensor | None]
-
-
-def mean_outputs(network: VprNetwork, images: Tensor) -> dict[str, Tensor]:
-    """
-    Return the mean output of every convolution, before its activation.
-
-    :param images: normalised, ``(B, 3, h, w)``; all at once, so that layers can be corrected in
-        one pass
-    :returns: module name -> ``(channels,)``
-    """
-    means: dict[str, Tensor] = {}
-
-    def watch(name: str, conv: nn.Conv2d, output: Tensor) -> None:
-        del conv
-        means[name] = output.mean(dim=(0, 2, 3))
-    with _watched(network, watch), torch.inference_mode():
-        network.features(images)
-    return means
-
-
-def correct_biases(network: VprNetwork, wanted: dict[str, Tensor], images: Tensor) -> None:
-    """
-    Move the biases so that every convolution has its old mean output, first to last.
-
-    :param network: with rounded weights; its biases are changed
-    :param wanted: what :func:`mean_outputs` gave before the weights were rounded
-    :param images: the same images
-    """
-    shifts: dict[str, Tensor] = {}
-
-    def watch(name: str, conv: nn.Conv2d, output: Tensor) -> Tensor:
-        del conv
-        shifts[name] = wanted[name] - output.mean(dim=(0, 2, 3))
-        # What comes after must see the corrected layer.
-        return output + shifts[name].view(1, -1, 1, 1)
-    with _watched(network, watch), torch.inference_mode():
-        network.features(images)
-    with torch.no_grad():
-        for name, conv in network.convs.items():
-            if isinstance(conv, nn.Conv2d) and conv.bias is not None:
-                conv.bias.add_(shifts[name].clone())
+#: Layer and output of a convolution, before its activation -> what replaces it, None for nothing.
+Watch = Callable[[Layer, Tensor], Tensor | None]
 
 
 @contextmanager
-def _watched(network: VprNetwork, watch: _Watch) -> Iterator[None]:
+def watched_convolutions(network: VprNetwork, watch: Watch) -> Iterator[None]:
     """Call a function with the output of every convolution while the context lasts."""
-    handles = []
-    for name, conv in network.convs.items():
-        def hook(module: nn.Module, _: object, output: Tensor, *, name: str = name
-                 ) -> Tensor | None:
-            return watch(name, module, output)  # type: ignore[arg-type]
-        handles.append(conv.register_forward_hook(hook))
+    def hook_of(layer: Layer) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
+        return lambda _module, _inputs, output: watch(layer, output)
+
+    handles = [conv.register_forward_hook(hook_of(layer))
+               for layer, conv in convolutions(network).items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def convolutions(network: VprNetwork) -> dict[Layer, nn.Conv2d]:
+    """Return the convolutions of a trunk by their layers, in order."""
+    layers = [layer for layer in network.spec.layers if layer.op == 'conv']
+    modules = [module for module in network.convs.values() if isinstance(module, nn.Conv2d)]
+    return dict(zip(layers, modules, strict=True))
+
+
+@torch.inference_mode()
+def mean_outputs(network: VprNetwork, images: Tensor) -> dict[Layer, Tensor]:
+    """
+    Return the mean output of every convolution, before its activation.
+
+    :param images: normalised, ``(B, 3, h, w)``; all at once, so that layers can be corrected in
+        one pass
+    :returns: layer -> ``(channels,)``
+    """
+    means: dict[Layer, Tensor] = {}
+
+    def watch(layer: Layer, output: Tensor) -> None:
+        means[layer] = output.mean(dim=(0, 2, 3))
+    with watched_convolutions(network, watch):
+        network.features(images)
+    return means
+
+
+def correct_biases(network: VprNetwork, wanted: dict[Layer, Tensor], images: Tensor) -> None:
+    """
+    Move the biases so that every convolution has its old mean output, first to last.
+
+    Nagel et al., *Data-Free Quantization Through Weight Equalization and Bias Correction*, ICCV
+    2019, in its empirical form. Depthwise networks need it most: nine weights of a filter have no
+    others to average their errors away.
+
+    :param network: with rounded weights; its biases are changed
+    :param wanted: what :func:`mean_outputs` gave before the weights were rounded
+    :param images: the same images
+    """
+    shifts: dict[Layer, Tensor] = {}
+
+    def watch(layer: Layer, output: Tensor) -> Tensor:
+        shifts[layer] = wanted[layer] - output.mean(dim=(0, 2, 3))
+        # What comes after must see the corrected layer.
+        return output + shifts[layer].view(1, -1, 1, 1)
+    with watched_convolutions(network, watch), torch.inference_mode():
+        network.features(images)
+    with torch.no_grad():
+        for layer, conv in convolutions(network).items():
+            if conv.bias is not None:
+                conv.bias.add_(shifts[layer].clone())
 
 
 #: Values looked at per layer and batch: enough for a 99.99 % quantile, and bounded.

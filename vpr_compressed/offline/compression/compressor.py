@@ -28,13 +28,10 @@ from dataclasses import field
 import hashlib
 import json
 from pathlib import Path
-import shutil
 import time
 from typing import Any
-import zipfile
 
 import numpy as np
-import torch
 
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.compression.recipe import needs_labels
@@ -44,18 +41,20 @@ from vpr_compressed.offline.compression.recipe import TuningOptions
 from vpr_compressed.offline.compression.steps import HANDLERS
 from vpr_compressed.offline.compression.steps import Work
 from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.compression.tuning import Material
+from vpr_compressed.offline.compression.tuning import Tuner
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.offline.training.tuning import Material
-from vpr_compressed.offline.training.tuning import Tuner
+from vpr_compressed.offline.training.checkpoint import copy_checkpoint
+from vpr_compressed.offline.training.checkpoint import read_checkpoint
+from vpr_compressed.offline.training.checkpoint import write_checkpoint
+from vpr_compressed.offline.training.stopping import StoppedError
 
 #: The newest state, and the one after the last finished step.
 CHECKPOINT, FINISHED = 'checkpoint.pt', 'finished.pt'
+_KEYS = frozenset({'identity', 'step_ids', 'student', 'records', 'pending', 'seconds'})
+_STOPPED = 'stopped; give the same command again to go on'
 #: Number of the step, what is done, done and in all.
 Progress = Callable[[int, str, int, int], None]
-
-
-class Cancelled(Exception):  # noqa: N818
-    """The user asked to stop; everything needed to go on is saved."""
 
 
 @dataclass
@@ -112,42 +111,35 @@ class Compressor:
         :raises TrainingError: if it is damaged, or of another parent, data or finished steps
         """
         path = self._folder / CHECKPOINT
-        if not path.exists():
+        state = read_checkpoint(path, _KEYS)
+        if state is None:
             return False
-        state = _load(path)
-        done = state['step_ids'][:len(state['records'])]
-        if state['identity'] != self._identity or done != self._step_ids[:len(done)]:
+        if not self._is_mine(state):
             raise TrainingError(
                 f'{path} was made with another recipe, parent or data; use another --out or '
                 'remove it')
-        number = len(done)
+        number = len(state['records'])
         if state['pending'] is not None and state['step_ids'][number] != ''.join(
                 self._step_ids[number:number + 1]):
-            found = self._finished()
-            if found is None:
+            state = read_checkpoint(self._folder / FINISHED, _KEYS)
+            # An earlier run whose checkpoint was removed may have left it.
+            if state is None or not self._is_mine(state):
                 return False
-            state = found
         self.student.load_state(state['student'])
         self.records = [StepRecord(**record) for record in state['records']]
         self._pending, self._before = state['pending'], state['seconds']
         return True
 
-    def _finished(self) -> dict[str, Any] | None:
-        """Return the state after the last finished step, None if it is not of this run."""
-        path = self._folder / FINISHED
-        if not path.exists():
-            return None
-        state = _load(path)
+    def _is_mine(self, state: dict[str, Any]) -> bool:
+        """Tell whether a checkpoint is of this parent, data and finished steps."""
         done = state['step_ids'][:len(state['records'])]
-        # An earlier run whose checkpoint was removed may have left it.
-        mine = state['identity'] == self._identity and done == self._step_ids[:len(done)]
-        return state if mine else None
+        return bool(state['identity'] == self._identity and done == self._step_ids[:len(done)])
 
     def run_step(self) -> None:
         """
         Do the next step.
 
-        :raises Cancelled: when asked to stop; the checkpoint holds what was done
+        :raises StoppedError: when asked to stop; the checkpoint holds what was done
         :raises TrainingError: loss not finite, or the data do not fit; the last checkpoint stays
         """
         number = self.done
@@ -172,27 +164,26 @@ class Compressor:
     def _tune(self, work: Work, step: TuningOptions, pending: dict[str, Any] | None) -> None:
         """Train inside a step, from its checkpoint if there is one."""
         number = self.done
-        penalty = (list(work.notes['shares']), step.l1) if isinstance(step, Sparsify) else (
-            [], 0.0)
-        tuner = Tuner(self.student, self._material, step, work.seed, l1=penalty)
+        handler = HANDLERS[type(step)]
+        tuner = Tuner(
+            self.student, self._material, step, work.seed,
+            l1=(list(work.notes['shares']), step.l1) if isinstance(step, Sparsify) else ([], 0.0),
+            prepare=lambda at: handler.prepare(work, step, at),
+            save=lambda: self._save({'notes': work.notes, 'tuner': tuner.state()}))
         if pending is not None:
             tuner.load_state(pending['tuner'])
-        handler = HANDLERS[type(step)]
         complete = tuner.run(
-            lambda done, loss: self._tell(
-                number, f'training, loss {loss:.3f}', done, step.steps),
-            stopped=self._stopped,
-            prepare=lambda at: handler.prepare(work, step, at),
-            save=lambda: self._save({'notes': work.notes, 'tuner': tuner.state()}),
-            save_every=self._recipe.save_every)
+            lambda record: self._tell(
+                number, f'training, loss {record.loss:.3f}', record.step, step.steps),
+            save_every=self._recipe.save_every, stopped=self._stopped)
         if not complete:
-            raise Cancelled
+            raise StoppedError(_STOPPED)
 
     def _tell(self, number: int, stage: str, done: int, total: int) -> None:
         """Report progress; outside training this is also where a step is cancelled."""
         self._progress(number, stage, done, total)
         if not stage.startswith('training') and parallel.any_true(flag=self._stopped()):
-            raise Cancelled
+            raise StoppedError(_STOPPED)
 
     def _seconds(self) -> float:
         """Return the time spent on the present step so far."""
@@ -202,46 +193,14 @@ class Compressor:
         """Write the checkpoint; a crash leaves the one before."""
         if not parallel.is_main():
             return
-        part, copy = (self._folder / f'{name}.part' for name in (CHECKPOINT, FINISHED))
-        try:
-            torch.save({
-                'identity': self._identity, 'step_ids': self._step_ids,
-                'student': self.student.state(),
-                'records': [asdict(record) for record in self.records],
-                'pending': pending, 'seconds': 0.0 if pending is None else self._seconds()}, part)
-            if pending is None:
-                shutil.copyfile(part, copy)
-            part.replace(self._folder / CHECKPOINT)
-            if pending is None:  # last: it may be older than the checkpoint, but not newer
-                copy.replace(self._folder / FINISHED)
-        except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
-            part.unlink(missing_ok=True)
-            copy.unlink(missing_ok=True)
-            raise TrainingError(
-                f'cannot write the checkpoint to {self._folder} ({error}); free space there, '
-                'then give the same command again') from error
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """
-    Return the content of a checkpoint.
-
-    :raises TrainingError: if it is damaged; torch itself does not look at the checksums it wrote
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f'checksum of {damaged} differs')  # noqa: TRY301
-        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-        missing = {'identity', 'step_ids', 'student', 'records', 'pending', 'seconds'} - set(state)
-    except Exception as error:  # torch raises half a dozen types for damaged files
-        raise TrainingError(
-            f'cannot read {path} ({error}); remove it to start again') from error
-    if missing:
-        raise TrainingError(
-            f'cannot read {path} (no {", ".join(sorted(missing))}); remove it to start again')
-    return state
+        path = self._folder / CHECKPOINT
+        write_checkpoint(path, {
+            'identity': self._identity, 'step_ids': self._step_ids,
+            'student': self.student.state(),
+            'records': [asdict(record) for record in self.records],
+            'pending': pending, 'seconds': 0.0 if pending is None else self._seconds()})
+        if pending is None:  # last: it may be older than the checkpoint, but not newer
+            copy_checkpoint(path, self._folder / FINISHED)
 
 
 def _fingerprint(recipe: Recipe, parent_id: str, material: Material) -> str:

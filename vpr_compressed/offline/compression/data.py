@@ -18,12 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-import os
 from pathlib import Path
 
 import numpy as np
 
-from vpr_compressed.cli.offline import validation_set
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.model_file.model import Model
@@ -31,25 +29,26 @@ from vpr_compressed.offline.accuracy.validation import check_disjoint
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.compression.recipe import needs_labels
 from vpr_compressed.offline.compression.recipe import Recipe
+from vpr_compressed.offline.compression.recipe import TuningOptions
 from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.compression.tuning import Material
 from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import BatchSampler
+from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.labels import load_training_set
-from vpr_compressed.offline.training.train_config import TrainConfig
-from vpr_compressed.offline.training.tuning import describe_views
-from vpr_compressed.offline.training.tuning import Material
+from vpr_compressed.offline.training.validation_sets import validation_set
 from vpr_compressed.offline.training.views import build_views
 from vpr_compressed.offline.training.views import files
 from vpr_compressed.offline.training.views import frames
-from vpr_compressed.offline.training.views import ImageList
+from vpr_compressed.offline.training.views import ImageStream
 from vpr_compressed.offline.training.views import load_array
+from vpr_compressed.offline.training.views import Progress
 from vpr_compressed.offline.training.views import Views
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
+from vpr_compressed.system.files import whole_file
 
-#: Stage, images done, images in all.
-Progress = Callable[[str, int, int], None]
 #: Images of a held-out stretch used at most; and at least, or it says nothing.
 _JUDGES = (20, 1000)
 
@@ -68,7 +67,7 @@ class Judges:
 
 
 @dataclass(frozen=True)
-class Place:
+class Origin:
     """
     Where images come from: exactly one of the two.
 
@@ -87,7 +86,7 @@ class Place:
 
 
 def open_data(
-    place: Place, recipe: Recipe, model: Model, cache: Path, *, progress: Progress,
+    origin: Origin, recipe: Recipe, model: Model, cache: Path, *, progress: Progress,
     stopped: Callable[[], bool]
 ) -> tuple[Material, Judges]:
     """
@@ -97,22 +96,22 @@ def open_data(
     :raises VprError: images are missing, too few, or both trained on and judged by; a loss
         needs labels and there are none
     """
-    if (place.root is None) == (place.images is None):
+    if (origin.root is None) == (origin.images is None):
         raise ConfigError(
             'give either --data (folder with the labelled images of the recipe) or --images '
             '(folder or bag without labels)')
-    if place.root is not None:
-        images, sampler, judges = _labelled(place.root, recipe)
+    if origin.root is not None:
+        images, sampler, judges = _labelled(origin.root, recipe)
         stretch = None
     else:
         if needs_labels(recipe):
             raise ConfigError(
                 'this recipe trains with a loss that needs labels, and --images has none; use '
                 'loss "distill" in its steps, or --data')
-        images, stretch = _unlabelled(place, recipe)
+        images, stretch = _unlabelled(origin, recipe)
         sampler, judges = None, Judges()
 
-    def build(what: ImageList, *, changed: bool) -> Path:
+    def build(what: ImageStream, *, changed: bool) -> Path:
         return parallel.from_main(lambda: build_views(
             cache, what, model.preprocessing, changed=changed, seed=recipe.seed,
             progress=progress, cancelled=stopped))
@@ -125,7 +124,7 @@ def open_data(
     return Material(views, sampler), judges
 
 
-def _labelled(root: Path, recipe: Recipe) -> tuple[ImageList, BatchSampler | None, Judges]:
+def _labelled(root: Path, recipe: Recipe) -> tuple[ImageStream, BatchSampler | None, Judges]:
     """Return training images, pairs and validation sets of a recipe with labels."""
     if not recipe.data:
         raise ConfigError('this recipe lists no "data"; add it, or give --images')
@@ -142,21 +141,19 @@ def _labelled(root: Path, recipe: Recipe) -> tuple[ImageList, BatchSampler | Non
             raise ConfigError(
                 f'a loss with labels needs all {len(data)} images; raise max_images '
                 f'({recipe.max_images})')
-        sampler = BatchSampler(data, TrainConfig(
-            data=recipe.data, pairs=max(2, max(
-                step.batch for step in recipe.steps if hasattr(step, 'batch')) // 2),
-            hard_share=0.0, seed=recipe.seed))
+        most = max(step.batch for step in recipe.steps if isinstance(step, TuningOptions))
+        sampler = BatchSampler(data, pairs=max(2, most // 2), hard_share=0.0, seed=recipe.seed)
     chosen = np.unique(np.linspace(
         0, len(data) - 1, min(len(data), recipe.max_images)).round().astype(int))
     paths = [data.paths[index] for index in chosen]
     return files(paths), sampler, Judges(sets=sets)
 
 
-def _unlabelled(place: Place, recipe: Recipe) -> tuple[ImageList, ImageList]:
+def _unlabelled(origin: Origin, recipe: Recipe) -> tuple[ImageStream, ImageStream]:
     """Return the training part and the held-out end of a recording."""
-    if place.images is None:
+    if origin.images is None:
         raise ConfigError('give --images')
-    source: ImageSource = open_source(place.images, topic=place.topic)
+    source: ImageSource = open_source(origin.images, topic=origin.topic)
     border = round(len(source) * (1.0 - recipe.held_out))
     fewest, most = _JUDGES
     if len(source) - border < fewest or border < fewest:
@@ -172,17 +169,13 @@ def _parent(model: Model, views: Views, progress: Progress) -> np.ndarray:
     path = views.path.with_name(f'{views.path.stem}-{model.descriptor_id}.npy')
     if path.exists():
         return load_array(path)
-    student = Student.of_model(model)
     found = describe_views(
-        student, views, np.arange(len(views)), exact=True,
+        Student.of_model(model).network, views, np.arange(len(views)), exact=True,
         report=lambda done, total: progress('parent descriptors', done, total))
-    part = path.with_suffix(f'.{os.getpid()}.part')
     try:
-        with part.open('wb') as stream:
+        with whole_file(path) as part, part.open('wb') as stream:
             np.save(stream, found)
-        part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TrainingError(
             f'cannot write {path}: {error.strerror}; free space there') from error
     return found

@@ -32,12 +32,12 @@ from typing import ClassVar
 
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
-from vpr_compressed.config import read_yaml
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.offline.training.labels import SourceConfig
 from vpr_compressed.offline.training.losses import LOSSES
-from vpr_compressed.offline.training.train_config import ValidationConfig
+from vpr_compressed.offline.training.train_config import recipe_values
+from vpr_compressed.offline.training.validation_sets import ValidationConfig
 
 DISTILL = 'distill'  # the loss that needs no labels
 BITS = (8, 7, 6, 5, 4, 3)
@@ -192,16 +192,9 @@ def load_recipe(path: Path, overrides: Mapping[str, object] | None = None) -> Re
     :param overrides: values that replace those of the file; ``steps.2.bits`` reaches into a step
     :raises ConfigError: unknown key or step, wrong type, or an order that makes no sense
     """
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise ConfigError(f'{path} must hold a mapping of options, got {type(values).__name__}')
+    values = recipe_values(path, ('data', 'validation'))
     for key, value in (overrides or {}).items():
         _override(values, key, value)
-    for key, section in (('data', SourceConfig), ('validation', ValidationConfig)):
-        entries: Any = values.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-            raise ConfigError(f'{path}: {key!r} must be a list of mappings')
-        values[key] = [config_from_mapping(section, item) for item in entries]
     entries = values.get('steps')
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f'{path} has no list "steps"; known steps: {", ".join(STEPS)}')

@@ -16,7 +16,7 @@
 Smaller heads without training: shorter descriptors, and fewer channels in front of NetVLAD.
 
 Both are linear algebra on the weights. :func:`truncate_whitening` is exact; how much
-:func:`reduce_channels` loses depends on the basis, which one of the ``*_basis`` functions fits.
+:func:`reduce_channels` loses depends on the basis, which :func:`vlad_basis` fits.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def reduce_channels(
     ``kept_energy``. A complete basis gives the same descriptors.
 
     :param basis: orthonormal rows, ``(r, C)``, r at most C
-    :param kept_energy: mean of ``|B x|^2``, in (0, 1]; the ``*_basis`` functions return it
+    :param kept_energy: mean of ``|B x|^2``, in (0, 1]; :func:`vlad_basis` returns it
     :returns: a network whose trunk ends in the layer ``reduce`` with r channels
     :raises ConfigError: the basis does not fit or is not orthonormal, or a layer has the name
     """
@@ -87,7 +87,7 @@ def reduce_channels(
             f'a basis for {channels} channels has shape (r, {channels}) with r from 1 to '
             f'{channels}, got {matrix.shape}')
     if not np.abs(matrix @ matrix.T - np.eye(len(matrix))).max() < 1e-3:
-        raise ConfigError('the rows of the basis are not orthonormal; fit one with feature_basis')
+        raise ConfigError('the rows of the basis are not orthonormal; fit one with vlad_basis')
     if any(layer.name == REDUCE for layer in spec.layers):
         raise ConfigError(
             f'{spec.trunk} has a layer {REDUCE!r} already; reduce the channels once, to the '
@@ -109,71 +109,17 @@ def reduce_channels(
         'projection.weight': (blocks @ small.T).reshape(spec.dimension, -1)}
 
 
-def feature_basis(features: Floats, rank: int) -> tuple[NDArray[np.float32], float]:
-    """
-    Fit the directions in which local features are longest: PCA without centring.
-
-    :param features: local features of unit norm, ``(N, C)``
-    :param rank: number r of directions
-    :returns: orthonormal rows ``(r, C)`` by falling energy, and the mean of ``|B x|^2``
-    :raises ConfigError: if the rank or the features do not fit
-    """
-    rows = _checked(features, 'features')
-    basis = _leading(_moment(rows), rank)
-    return basis, _kept_energy(basis, rows)
-
-
-def residual_basis(
-    features: Floats, assignment_weight: Floats, assignment_bias: Floats, centers: Floats,
-    rank: int, *, assignment_share: float = ASSIGNMENT_SHARE
-) -> tuple[NDArray[np.float32], float]:
-    """
-    Fit the directions in which the residuals to the centres are longest.
-
-    The second moment is that of ``x - c_k`` weighted by the soft assignment of x to k, because
-    only residuals reach the descriptor: what all features share is subtracted with the centres.
-    That of the assignment weights is added, as features are still to find their clusters.
-
-    :param features: local features of unit norm, ``(N, C)``
-    :param assignment_weight: ``(K, C)``
-    :param assignment_bias: ``(K,)``
-    :param centers: ``(K, C)``
-    :param rank: number r of directions
-    :param assignment_share: weight of the assignment's moment, 0 leaves it out
-    :returns: orthonormal rows ``(r, C)`` by falling energy, and the mean of ``|B x|^2``
-    :raises ConfigError: if the rank or the shapes do not fit
-    """
-    rows = _checked(features, 'features')
-    middles = np.asarray(centers, np.float64)
-    shapes = np.shape(assignment_weight), np.shape(assignment_bias), middles.shape
-    size = (*np.shape(assignment_bias), rows.shape[1])
-    if shapes[0] != size or shapes[2] != size:
-        raise ConfigError(
-            f'assignment weights, biases and centres of {rows.shape[1]} channels must have shapes '
-            f'(K, C), (K,) and (K, C), got {", ".join(map(str, shapes))}')
-    moment = np.zeros((rows.shape[1],) * 2)
-    for start in range(0, len(rows), _CHUNK):
-        x = rows[start:start + _CHUNK].astype(np.float64)                      # (n, C)
-        scores = x @ np.asarray(assignment_weight, np.float64).T + assignment_bias
-        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)                          # (n, K)
-        # sum_k w (x - c)(x - c)^T = x x^T - x m^T - m x^T + sum_k w c c^T, m = sum_k w c
-        cross = x.T @ (weights @ middles)
-        moment += x.T @ x - cross - cross.T
-        moment += (middles * weights.sum(axis=0)[:, np.newaxis]).T @ middles
-    basis = _leading(_with_assignment(moment, assignment_weight, assignment_share), rank)
-    return basis, _kept_energy(basis, rows)
-
-
 def vlad_basis(
     vectors: Floats, assignment_weight: Floats, features: Floats, rank: int, *,
     assignment_share: float = ASSIGNMENT_SHARE
 ) -> tuple[NDArray[np.float32], float]:
     """
-    Fit the directions in which the rows of whole VLAD vectors are longest; the best of the three.
+    Fit the directions in which the rows of whole VLAD vectors are longest.
 
-    Unlike :func:`residual_basis` this counts a cluster as the descriptor does: residuals that
-    cancel within an image do not count, and rare clusters count as much as common ones.
+    Better than those of local features or of single residuals: it counts a cluster as the
+    descriptor does. Residuals that cancel within an image do not count, and rare clusters count
+    as much as common ones. The moment of the assignment weights is added, as features are still
+    to find their clusters.
 
     :param vectors: NetVLAD outputs, cluster-major, ``(N, K * C)``
     :param assignment_weight: ``(K, C)``

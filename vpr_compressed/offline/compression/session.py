@@ -28,8 +28,6 @@ from typing import Any
 import numpy as np
 
 from vpr_compressed import __version__
-from vpr_compressed.cli.offline import tell
-from vpr_compressed.cli.offline import THRESHOLD_PRECISION
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.errors import VprError
@@ -40,12 +38,12 @@ from vpr_compressed.model_file.model import write_model
 from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
 from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
-from vpr_compressed.offline.accuracy.acceptance import Verdict
-from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.follow import follow
 from vpr_compressed.offline.compression.compressor import Compressor
 from vpr_compressed.offline.compression.data import open_data
-from vpr_compressed.offline.compression.data import Place
+from vpr_compressed.offline.compression.data import Origin
+from vpr_compressed.offline.compression.display import CompressOutcome
+from vpr_compressed.offline.compression.display import Display
 from vpr_compressed.offline.compression.measured_row import measure_row
 from vpr_compressed.offline.compression.measured_row import Measured
 from vpr_compressed.offline.compression.recipe import describe as describe_step
@@ -57,13 +55,19 @@ from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.training import parallel
+from vpr_compressed.offline.training.stopping import stop_signals
+from vpr_compressed.offline.training.stopping import StoppedError
+from vpr_compressed.offline.training.validation_sets import fitted_calibration
 from vpr_compressed.runtime.engines import ENGINES
+from vpr_compressed.runtime.parity import describe_reference
+from vpr_compressed.system.files import write_whole
+from vpr_compressed.system.processes import MeasurementCancelledError
 
 PARENT = 'parent'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class CompressJob:
     """
     What to compress, how, on what, and where to.
 
@@ -79,49 +83,39 @@ class Job:
     recipe: Recipe
     name: str
     parent: Path
-    place: Place
+    origin: Origin
     out: Path
     cache: Path
     command: str
     threads: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listener:
+def compress(job: CompressJob, display: Display) -> bool:
     """
-    Who hears of what happens; called in the main process only.
+    Do all steps of a recipe, measure, judge and write; in every process of ``torchrun``.
 
-    :param progress: number of the step from 0, what is done, done and in all
-    :param row: a network was measured
-    """
-
-    progress: Callable[[int, str, int, int], None]
-    row: Callable[[StepRow], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """
-    How it ended.
-
-    :param model: the file that was written, None if it was not accepted
-    """
-
-    verdict: Verdict
-    model: Path | None
-    report: Path
-
-
-class CompressSession:
-    """
-    One recipe at work in one folder, in every process; the main one alone writes there.
-
-    :param stopped: whether the user asked to stop
+    :returns: whether the result was accepted; True in all processes but the main one
+    :raises StoppedError: when asked to stop; the same job again goes on
     :raises VprError: if parent or data cannot be used, or a checkpoint belongs to others
     """
+    with parallel.joined(), stop_signals(parallel.tell) as stopped:
+        try:
+            outcome = _Session(job, display, stopped).run()
+        except (StoppedError, MeasurementCancelledError) as error:
+            parallel.tell('stopped; give the same command again to go on')
+            raise StoppedError(str(error)) from error
+        finally:
+            display.close()
+        if outcome is not None:
+            display.finish(outcome)
+    return outcome is None or outcome.verdict.accepted
 
-    def __init__(self, job: Job, listener: Listener, stopped: Callable[[], bool]) -> None:
-        self._job, self._listener, self._stopped = job, listener, stopped
+
+class _Session:
+    """One recipe at work in one folder, in every process; the main one alone writes there."""
+
+    def __init__(self, job: CompressJob, display: Display, stopped: Callable[[], bool]) -> None:
+        self._job, self._display, self._stopped = job, display, stopped
         self._recipe, self._out = job.recipe, job.out
         self._acceptance = config_from_mapping(AcceptanceConfig, job.recipe.acceptance or {})
         self._parent = read_model(job.parent)
@@ -133,7 +127,7 @@ class CompressSession:
                     f'cannot make the folder {job.out}: {error.strerror}; give another --out'
                 ) from error
         material, self._judges = open_data(
-            job.place, job.recipe, self._parent, job.cache, stopped=stopped,
+            job.origin, job.recipe, self._parent, job.cache, stopped=stopped,
             progress=lambda stage, done, total: self._tell(0, stage, done, total))
         self._compressor = Compressor(
             Student.of_model(self._parent), material, job.recipe,
@@ -147,15 +141,15 @@ class CompressSession:
         self._measured = -1
         if self._compressor.resume():
             self._rows = self._stored_rows()
-            tell(f'resuming in {job.out}: {self._compressor.done} of '
-                 f'{len(job.recipe.steps)} steps done')
+            parallel.tell(f'resuming in {job.out}: {self._compressor.done} of '
+                          f'{len(job.recipe.steps)} steps done')
 
-    def run(self) -> Outcome | None:
+    def run(self) -> CompressOutcome | None:
         """
         Do all steps that are left, measure, judge and write.
 
         :returns: the outcome in the main process, None in the others
-        :raises Cancelled: when asked to stop; everything needed to go on is saved
+        :raises StoppedError: when asked to stop; everything needed to go on is saved
         """
         steps = self._recipe.steps
         self._measure(0)
@@ -184,19 +178,17 @@ class CompressSession:
         measured = measure_row(
             path, self._judges.sets, self._judges.stretch, parent=self._first,
             threads=self._job.threads, cancelled=self._stopped,
-            progress=lambda done, total: self._listener.progress(
+            progress=lambda done, total: self._display.progress(
                 max(0, number - 1), 'measuring', done, total))
         self._first = self._first or measured
         self._last = measured
         self._rows[number] = measured.row(
             step=name, options=options, parent_bytes=4 * self._parent.spec.parameters(),
             seconds=seconds)
-        self._listener.row(self._rows[number])
-        part = self._rows_path.with_suffix('.part')
+        self._display.row(self._rows[number])
         try:
-            part.write_text(json.dumps(
-                {at: row.to_json() for at, row in self._rows.items()}, indent=1), encoding='utf-8')
-            part.replace(self._rows_path)
+            write_whole(self._rows_path, json.dumps(
+                {at: row.to_json() for at, row in self._rows.items()}, indent=1).encode())
         except OSError as error:
             raise TrainingError(
                 f'cannot write {self._rows_path}: {error.strerror}; free space there, then give '
@@ -215,7 +207,7 @@ class CompressSession:
                 f'cannot read {self._rows_path} ({error}); remove it: the report will lack the '
                 'rows of the steps that are done') from error
 
-    def _finish(self) -> Outcome:
+    def _finish(self) -> CompressOutcome:
         """Judge the last network, write it if it is good enough, and the report."""
         first, last = self._first, self._last
         if first is None or last is None:
@@ -231,12 +223,10 @@ class CompressSession:
         report = write_report(
             self._out, [row for _, row in sorted(self._rows.items())], verdict,
             self._context(model))
-        return Outcome(verdict=verdict, model=model, report=report)
+        return CompressOutcome(verdict=verdict, model=model, report=report)
 
     def _final(self, first: Measured, last: Measured) -> Model:
         """Return the compressed model with calibration, provenance and reference descriptors."""
-        from vpr_compressed.runtime.parity import describe_reference
-
         student = self._compressor.student.model()
         engine = ENGINES.load(student, threads=self._job.threads)
         return replace(
@@ -254,11 +244,9 @@ class CompressSession:
 
     def _calibration(self, first: Measured, last: Measured) -> SimilarityCalibration:
         """Fit the thresholds anew: compressed descriptors have other similarities."""
-        if last.decisions is not None:
-            found = last.decisions
-            if found.correct.any() and not found.correct.all():
-                return fit_calibration(
-                    found.similarities, found.correct, precision=THRESHOLD_PRECISION)
+        fitted = fitted_calibration(last.decisions)
+        if fitted is not None:
+            return fitted
         return follow(self._parent.calibration, first.descriptors, last.descriptors)
 
     def _context(self, model: Path | None) -> ReportContext:
@@ -268,7 +256,7 @@ class CompressSession:
             for record in self._compressor.records
             for name, level, score in record.notes.get('sensitivity', [])]
         return ReportContext(
-            title=self._job.name, command=self._job.command, data=self._job.place.describe(),
+            title=self._job.name, command=self._job.command, data=self._job.origin.describe(),
             settings={**_plain(asdict(self._recipe)), 'acceptance': asdict(self._acceptance),
                       'threads': self._job.threads},
             parent=self._job.parent, model=model, sensitivity=tuple(sensitivity))
@@ -276,7 +264,7 @@ class CompressSession:
     def _tell(self, number: int, stage: str, done: int, total: int) -> None:
         """Pass on progress in the main process."""
         if parallel.is_main():
-            self._listener.progress(number, stage, done, total)
+            self._display.progress(number, stage, done, total)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

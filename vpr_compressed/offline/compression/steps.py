@@ -41,10 +41,10 @@ from vpr_compressed.offline.compression.calibration_images import correct_biases
 from vpr_compressed.offline.compression.calibration_images import mean_outputs
 from vpr_compressed.offline.compression.codebook import fit_codebook
 from vpr_compressed.offline.compression.student import Student
+from vpr_compressed.offline.compression.tuning import Material
 from vpr_compressed.offline.network.initialise import sample_features
+from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.losses import targets
-from vpr_compressed.offline.training.tuning import describe_views
-from vpr_compressed.offline.training.tuning import Material
 
 #: Optimiser steps between two looks at which weights to prune.
 PRUNE_EVERY = 10
@@ -258,7 +258,7 @@ HANDLERS: dict[type[Any], Handler] = {
 
 def agreement(work: Work, rows: np.ndarray) -> float:
     """Return the mean cosine between the student's and the parent's descriptors of views."""
-    found = describe_views(work.student, work.material.views, rows)
+    found = describe_views(work.student.network, work.material.views, rows)
     wanted = targets(work.material.views.parent[rows], found.shape[1])
     return float((found * wanted).sum(axis=1).mean())
 

@@ -24,6 +24,7 @@ both describe images alike, which is what the tests hold it to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
@@ -38,8 +39,9 @@ from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NETVLAD
 from vpr_compressed.model_file.spec import NetworkSpec
 
+Values = NDArray[np.float32]
 #: Names of the specification -> float32 weights.
-Tensors = Mapping[str, NDArray[np.float32]]
+Tensors = Mapping[str, Values]
 #: Group name -> kept channels, rising; a group that is not named keeps all.
 Keep = Mapping[str, NDArray[np.int64]]
 
@@ -111,25 +113,8 @@ def remove_channels(
     :returns: an ordinary smaller network
     :raises ConfigError: unknown group, or channels that are absent, double, unsorted or none
     """
-    kept = _kept_by_layer(spec, keep)
-    smaller = resized(spec, {name: len(rows) for name, rows in keep.items()})
-    result = dict(tensors)
-    for layer in spec.layers:
-        if layer.op != 'conv':
-            continue
-        weight, bias = f'{layer.name}.weight', f'{layer.name}.bias'
-        if layer.name in kept:
-            result[weight] = result[weight][kept[layer.name]]
-            result[bias] = result[bias][kept[layer.name]]
-        if layer.groups == 1 and layer.inputs[0] in kept:
-            result[weight] = np.ascontiguousarray(result[weight][:, kept[layer.inputs[0]]])
-    features = spec.layers[-1].name
-    if features in kept:
-        for name in ('netvlad.assignment.weight', 'netvlad.centers'):
-            result[name] = np.ascontiguousarray(result[name][:, kept[features]])
-        result['projection.weight'] = np.ascontiguousarray(
-            _by_cluster(spec, tensors)[:, :, kept[features]].reshape(spec.dimension, -1))
-    return smaller, result
+    smaller = _changed(spec, tensors, keep, _taken)
+    return resized(spec, {name: len(rows) for name, rows in keep.items()}), smaller
 
 
 def mask_channels(
@@ -146,26 +131,7 @@ def mask_channels(
     :param keep: group name -> kept channels; groups not named keep all
     :raises ConfigError: as :func:`remove_channels`
     """
-    kept = _kept_by_layer(spec, keep)
-    channels = {layer.name: layer.channels for layer in spec.layers}
-    gone = {name: np.setdiff1d(np.arange(channels[name]), rows) for name, rows in kept.items()}
-    result = dict(tensors)
-    for layer in spec.layers:
-        if layer.op != 'conv':
-            continue
-        weight, bias = f'{layer.name}.weight', f'{layer.name}.bias'
-        if layer.name in gone:
-            result[weight] = _zeroed(result[weight], gone[layer.name])
-            result[bias] = _zeroed(result[bias], gone[layer.name])
-        if layer.groups == 1 and layer.inputs[0] in gone:
-            result[weight] = _zeroed(result[weight], gone[layer.inputs[0]], axis=1)
-    features = spec.layers[-1].name
-    if features in gone:
-        for name in ('netvlad.assignment.weight', 'netvlad.centers'):
-            result[name] = _zeroed(result[name], gone[features], axis=1)
-        blocks = _zeroed(_by_cluster(spec, tensors), gone[features], axis=2)
-        result['projection.weight'] = blocks.reshape(spec.dimension, -1)
-    return result
+    return _changed(spec, tensors, keep, _masked)
 
 
 def resized(spec: NetworkSpec, counts: Mapping[str, int]) -> NetworkSpec:
@@ -231,17 +197,42 @@ def _kept_by_layer(spec: NetworkSpec, keep: Keep) -> dict[str, NDArray[np.int64]
     return kept
 
 
-def _by_cluster(spec: NetworkSpec, tensors: Tensors) -> NDArray[np.float32]:
-    """Return the projection as ``(D, K, C)``: its columns are cluster-major."""
-    shape = spec.dimension, spec.clusters, spec.feature_channels
-    blocks: NDArray[np.float32] = tensors['projection.weight'].reshape(shape)
-    return blocks
+def _changed(
+    spec: NetworkSpec, tensors: Tensors, keep: Keep,
+    change: Callable[[Values, NDArray[np.int64], int], Values]
+) -> dict[str, Values]:
+    """Change everything that makes or reads channels which are not kept, along their axis."""
+    kept, result = _kept_by_layer(spec, keep), dict(tensors)
+
+    def change_tensor(name: str, layer: str, axis: int) -> None:
+        if layer in kept:
+            result[name] = change(result[name], kept[layer], axis)
+
+    for layer in spec.layers:
+        if layer.op == 'conv':
+            change_tensor(f'{layer.name}.weight', layer.name, 0)
+            change_tensor(f'{layer.name}.bias', layer.name, 0)
+            if layer.groups == 1:
+                change_tensor(f'{layer.name}.weight', layer.inputs[0], 1)
+    features = spec.layers[-1].name
+    change_tensor('netvlad.assignment.weight', features, 1)
+    change_tensor('netvlad.centers', features, 1)
+    if features in kept:  # the columns of the projection are cluster-major: (D, K, C)
+        blocks = tensors['projection.weight'].reshape(
+            spec.dimension, spec.clusters, spec.feature_channels)
+        result['projection.weight'] = change(blocks, kept[features], 2).reshape(
+            spec.dimension, -1)
+    return result
 
 
-def _zeroed(
-    values: NDArray[np.float32], gone: NDArray[np.int64], axis: int = 0
-) -> NDArray[np.float32]:
-    """Return a copy with some entries along one axis set to zero."""
-    result = np.array(values, np.float32)
-    result[(slice(None),) * axis + (gone,)] = 0.0
+def _taken(values: Values, kept: NDArray[np.int64], axis: int) -> Values:
+    """Return the entries that are kept along one axis."""
+    return np.ascontiguousarray(values.take(kept, axis))
+
+
+def _masked(values: Values, kept: NDArray[np.int64], axis: int) -> Values:
+    """Return zeros in place of the entries that are not kept along one axis."""
+    place = (slice(None),) * axis + (kept,)
+    result = np.zeros_like(values)
+    result[place] = values[place]
     return result

@@ -109,25 +109,20 @@ class Grain:
 
 
 def keep_per_layer(
-    spec: NetworkSpec, scores: Scores, ratio: float | Mapping[str, float], *,
-    grain: Grain | None = None
+    spec: NetworkSpec, scores: Scores, ratio: float, *, grain: Grain | None = None
 ) -> dict[str, NDArray[np.int64]]:
     """
-    Keep the same share of every group, or a share of its own.
+    Keep the same share of every group.
 
     :param scores: importance of the groups that may be pruned
-    :param ratio: share kept, in (0, 1]; a mapping names groups, others keep everything
+    :param ratio: share kept, in (0, 1]
     :returns: group name -> kept channels, of all groups in ``scores``
     :raises ConfigError: unknown group, a share out of range, or scores that do not fit
     """
     groups = _scored(spec, scores)
-    ratios = ratio if isinstance(ratio, Mapping) else dict.fromkeys(groups, ratio)
-    for name, share in ratios.items():
-        if name not in groups:
-            raise ConfigError(f'no scored channel group {name!r}{suggest(name, groups)}')
-        if not 0.0 < share <= 1.0:
-            raise ConfigError(f'group {name!r} cannot keep a share of {share!r}; use (0, 1]')
-    counts = {name: (grain or Grain()).fit(ratios.get(name, 1.0) * group.channels, group.channels)
+    if not 0.0 < ratio <= 1.0:
+        raise ConfigError(f'groups cannot keep a share of {ratio!r}; use (0, 1]')
+    counts = {name: (grain or Grain()).fit(ratio * group.channels, group.channels)
               for name, group in groups.items()}
     return _best(scores, counts)
 

@@ -30,13 +30,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from torch import nn
 from torch import Tensor
 
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NETVLAD
 from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.offline.compression.calibration_images import convolutions
+from vpr_compressed.offline.compression.calibration_images import watched_convolutions
 from vpr_compressed.offline.compression.structure import ChannelGroup
 from vpr_compressed.offline.compression.structure import Tensors
 from vpr_compressed.offline.network.network import VprNetwork
@@ -87,25 +89,16 @@ def mean_activations(network: VprNetwork, batches: Iterable[Tensor]) -> dict[str
     """
     bounds = {'none': (-np.inf, np.inf), 'relu': (0.0, np.inf), 'relu6': (0.0, 6.0)}
     sums: dict[str, Scores] = {}
-    handles = []
-    for layer, conv in _convolutions(network).items():
-        low, high = bounds[_activation(network, layer)]
 
-        def record(_: nn.Module, __: object, output: Tensor, *, layer: str = layer,
-                   low: float = low, high: float = high) -> None:
-            means = output.detach().clamp(low, high).abs().mean(dim=(2, 3)).sum(dim=0)
-            sums[layer] = sums.get(layer, 0.0) + means.double().cpu().numpy()
+    def watch(layer: Layer, output: Tensor) -> None:
+        means = output.clamp(*bounds[layer.activation]).abs().mean(dim=(2, 3)).sum(dim=0)
+        sums[layer.name] = sums.get(layer.name, 0.0) + means.double().cpu().numpy()
 
-        handles.append(conv.register_forward_hook(record))
     images = 0
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                network.features(batch)
-                images += len(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with watched_convolutions(network, watch), torch.inference_mode():
+        for batch in batches:
+            network.features(batch)
+            images += len(batch)
     if not images:
         raise ConfigError('activations are measured on images, and there are none')
     return {layer: total / images for layer, total in sums.items()}
@@ -125,13 +118,13 @@ def taylor_scores(
     :returns: layer name -> float64 ``(channels,)``
     :raises ConfigError: if there is no batch, or the loss does not reach a convolution
     """
-    convolutions = _convolutions(network)
-    sums = {layer: np.zeros(conv.out_channels) for layer, conv in convolutions.items()}
+    found = {layer.name: conv for layer, conv in convolutions(network).items()}
+    sums = {layer: np.zeros(conv.out_channels) for layer, conv in found.items()}
     count = 0
     for batch in batches:
-        parameters = [value for conv in convolutions.values() for value in conv.parameters()]
+        parameters = [value for conv in found.values() for value in conv.parameters()]
         gradients = iter(torch.autograd.grad(loss(network, batch), parameters, allow_unused=True))
-        for layer, conv in convolutions.items():
+        for layer, conv in found.items():
             total = torch.zeros(conv.out_channels, dtype=torch.float64)
             for value in conv.parameters():
                 gradient = next(gradients)
@@ -240,18 +233,6 @@ def _relative_mean(parts: Sequence[NDArray[Any]]) -> Scores:
     """Return the mean of scores, each divided by its own mean; scores of 0 stay 0."""
     relative = [part / mean if (mean := float(part.mean())) > 0.0 else part for part in parts]
     return np.asarray(np.mean(relative, axis=0), np.float64)
-
-
-def _convolutions(network: VprNetwork) -> dict[str, nn.Conv2d]:
-    """Return the convolutions of a network under their layers' names."""
-    names = [layer.name for layer in network.spec.layers if layer.op == 'conv']
-    modules = [module for module in network.convs.values() if isinstance(module, nn.Conv2d)]
-    return dict(zip(names, modules, strict=True))
-
-
-def _activation(network: VprNetwork, name: str) -> str:
-    """Return the activation of a layer."""
-    return next(layer.activation for layer in network.spec.layers if layer.name == name)
 
 
 #: Criterion name -> its function; the last two want measured values.

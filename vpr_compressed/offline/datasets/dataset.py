@@ -18,11 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-    from vpr_compressed.sources import ImageSource
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.sources import ImageSource
 
 
 @dataclass(frozen=True, kw_only=True)

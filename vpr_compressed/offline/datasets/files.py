@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-import csv
 import os
 from pathlib import Path
 
@@ -107,36 +106,6 @@ def within(query: ImageList, reference: ImageList, radius_m: float) -> GroundTru
     """
     return ground_truth.from_positions(
         ground_truth.positions_of(query), ground_truth.positions_of(reference), radius_m)
-
-
-def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """
-    Return the lines of a CSV file as column -> text.
-
-    :param needed: columns that every line must have
-    :raises DatasetError: not readable, cut off, without these columns, or without lines
-    """
-    rows: list[dict[str, str]] = []
-    try:
-        with path.open(encoding='utf-8-sig', newline='') as stream:
-            reader = csv.DictReader(stream)
-            columns = reader.fieldnames or ()
-            missing = [column for column in needed if column not in columns]
-            if missing:
-                raise DatasetError(
-                    f'{path} has the columns {list(columns)}; needed are {", ".join(needed)}')
-            for number, row in enumerate(reader, start=2):
-                short = [column for column in needed if row[column] is None]
-                if short:
-                    raise DatasetError(
-                        f'{path}, line {number} ends before the column {short[0]}; the file is '
-                        'cut off, get it again')
-                rows.append({key: value or '' for key, value in row.items() if key})
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f'cannot read {path}: {error}') from error
-    if not rows:
-        raise DatasetError(f'{path} has a header line and nothing else; get the file again')
-    return rows
 
 
 def read_lines(path: Path) -> list[str]:

@@ -40,6 +40,7 @@ from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.records import Pose
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.csv_table import read_table
 
 RADIUS_M = 25.0
 VALIDATION = ('cph', 'sf')
@@ -114,8 +115,9 @@ def _choose(request: Request, cities: dict[str, Path]) -> list[Path]:
 def _images(root: Path, folder: Path) -> list[ListedImage]:
     """Return the images of database or query of one city that count."""
     table = folder / _TABLES[0]
-    rows = files.read_table(table, ('key', 'easting', 'northing'))
-    raw = {row['key']: row for row in files.read_table(folder / _TABLES[1], ('key', 'pano'))}
+    rows = read_table(table, ('key', 'easting', 'northing'), DatasetError)
+    raw = {row['key']: row for row in read_table(
+        folder / _TABLES[1], ('key', 'pano'), DatasetError)}
     missing = [row['key'] for row in rows if row['key'] not in raw]
     if missing:
         raise DatasetError(
@@ -136,7 +138,7 @@ def _images(root: Path, folder: Path) -> list[ListedImage]:
 
 def _chosen(path: Path, table: Path, count: int) -> list[bool]:
     """Return which rows of the table count in the sub-task ``all``."""
-    rows = files.read_table(path, ('all',))
+    rows = read_table(path, ('all',), DatasetError)
     # Its rows are those of the table in the same order; a key is not promised.
     if len(rows) != count:
         raise DatasetError(

@@ -34,6 +34,7 @@ from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.csv_table import read_table
 from vpr_compressed.sources.pose_table import read_pose_table
 
 RADIUS_M = 25.0
@@ -77,7 +78,7 @@ def open_tree(request: Request) -> Dataset:
 def _placed(table: Path) -> ImageList:
     """Return the images of a table of positions."""
     rows = read_pose_table(table)
-    names = [row['name'] for row in files.read_table(table, ('name',))]
+    names = [row['name'] for row in read_table(table, ('name',), DatasetError)]
     twice = next((name for name in rows if names.count(name) > 1), None)
     if twice is not None:
         raise DatasetError(f'{table} has several lines for {twice}; keep one')
@@ -98,7 +99,8 @@ def _paired(table: Path) -> tuple[ImageList, ImageList, GroundTruth]:
     """Return references, queries and right answers of a table of pairs."""
     queries: dict[str, set[int]] = {}
     references: dict[str, int] = {}
-    for number, row in enumerate(files.read_table(table, ('query', 'reference')), start=2):
+    pairs = read_table(table, ('query', 'reference'), DatasetError)
+    for number, row in enumerate(pairs, start=2):
         query, reference = row['query'].strip(), row['reference'].strip()
         if not query and not reference:
             raise DatasetError(f'{table}, line {number} names no image; remove it')

@@ -30,13 +30,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 import numpy as np
 
-from vpr_compressed.offline.demo.outcome import FloatArray
-from vpr_compressed.offline.demo.outcome import Outcome
-from vpr_compressed.offline.demo.town import BLOCKS
-from vpr_compressed.offline.demo.town import HOUSE_DEPTH_M
-from vpr_compressed.offline.demo.town import RING
+from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
+from vpr_compressed.offline.demo.judged_answers import NodeAnswers
+from vpr_compressed.offline.demo.made_up_town import BLOCKS
+from vpr_compressed.offline.demo.made_up_town import HOUSE_DEPTH_M
+from vpr_compressed.offline.demo.made_up_town import RING
+from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.reports.figures import INK
 from vpr_compressed.offline.reports.figures import RIGHT
+from vpr_compressed.offline.reports.figures import style_axes
 from vpr_compressed.offline.reports.figures import WITHHELD
 from vpr_compressed.offline.reports.figures import WRONG
 from vpr_compressed.records import ImageArray
@@ -51,16 +54,35 @@ MARKS: Mapping[str, tuple[str, str, float, str]] = {
 _QUIET = '#52606d'
 
 
-def draw_route(outcome: Outcome, path: Path, *, title: str, town: bool) -> None:
+def draw(result: DemoResult, folder: Path, *, town: bool) -> Path:
+    """
+    Draw the route, or the order of the images where there are no positions; PNG.
+
+    :param town: the laps are those through the made-up town: draw its houses
+    """
+    mapped, seen = result.reference.positions_m, result.query.positions_m
+    title = result.headline()
+    if result.judged is None or mapped is None or seen is None:
+        path = folder / 'demo_order.png'
+        draw_order(result.judged, result.answers, len(result.reference), path, title=title)
+    else:
+        path = folder / 'demo_route.png'
+        draw_route(result.judged, mapped, seen, path, title=title, town=town)
+    return path
+
+
+def draw_route(
+    judged: JudgedAnswers, mapped: FloatArray, seen: FloatArray, path: Path, *, title: str,
+    town: bool
+) -> None:
     """
     Draw where the robot was and what it was told, as PNG.
 
-    :param outcome: with positions and truth
+    :param mapped: positions of the reference, ``(R, 3)`` in metres
+    :param seen: positions of the queries, ``(Q, 3)``
     :param town: draw the houses of the made-up town below the route
     """
-    mapped, seen = outcome.reference.positions_m, outcome.query.positions_m
-    if mapped is None or seen is None:
-        raise ValueError('a route needs the positions of both recordings')
+    mapped, seen = mapped[:, :2], seen[:, :2]
     corners = np.vstack([mapped, seen])
     low, high = corners.min(axis=0) - 3, corners.max(axis=0) + 3
     if town:
@@ -72,37 +94,40 @@ def draw_route(outcome: Outcome, path: Path, *, title: str, town: bool) -> None:
         _draw_town(axes)
     axes.plot(*mapped.T, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=2,
               label=f'first run: {len(mapped)} mapped places')
-    _draw_links(axes, outcome, seen, mapped)
-    _draw_marks(axes, outcome, seen)
+    _draw_links(axes, judged, seen, mapped)
+    _draw_marks(axes, judged, seen)
     axes.annotate('start', seen[0], (0, -16), textcoords='offset points', ha='center',
                   fontsize=9.5, color=INK)
     axes.set(xlabel='x, east  [m]', ylabel='y, north  [m]', aspect='equal',
              xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    _finish(axes, figure, path, title, _caption(outcome, 'Each mark is one image of the second '
+    _finish(axes, figure, path, title, _caption(judged, 'Each mark is one image of the second '
             'run, where it really was taken; a line leads to the place the node reported.'))
 
 
-def draw_order(outcome: Outcome, path: Path, *, title: str) -> None:
+def draw_order(
+    judged: JudgedAnswers | None, answers: NodeAnswers, mapped: int, path: Path, *, title: str
+) -> None:
     """
     Draw which image of the first recording each image of the second was taken for, as PNG.
 
-    :param outcome: positions are not needed; without a truth, accepted matches have one colour
+    :param judged: None without a truth; accepted matches then have one colour
+    :param mapped: number of images of the first recording
     """
     figure, axes = _axes(6.5)
     points = np.column_stack([
-        np.arange(len(outcome.query)), np.maximum(outcome.answers.best, 0)]).astype(np.float64)
-    if outcome.truth is None:
-        accepted = outcome.answers.accepted
+        np.arange(len(answers.best)), np.maximum(answers.best, 0)]).astype(np.float64)
+    if judged is None:
+        accepted = answers.accepted
         axes.scatter(points[~accepted, 0], points[~accepted, 1], s=12, color='#c5ccd3', zorder=2,
                      label=f'withheld, most similar place: {int((~accepted).sum())}')
         axes.scatter(points[accepted, 0], points[accepted, 1], s=26, color=RIGHT, zorder=3,
                      label=f'accepted: {int(accepted.sum())}')
     else:
-        _draw_marks(axes, outcome, points)
+        _draw_marks(axes, judged, points)
     axes.set(xlabel='second recording: image index', ylabel='first recording: image index',
-             xlim=(-1, len(outcome.query)), ylim=(-1, len(outcome.reference)))
+             xlim=(-1, len(points)), ylim=(-1, mapped))
     _finish(axes, figure, path, title, _caption(
-        outcome, 'Two runs along one route give a rising line; single dots off the line are '
+        judged, 'Two runs along one route give a rising line; single dots off the line are '
         'places that look alike.'))
 
 
@@ -118,17 +143,17 @@ def montage(first: Sequence[Path], second: Sequence[Path], path: Path, width: in
     cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
-def examples(outcome: Outcome, count: int) -> list[tuple[int, int]]:
+def examples(judged: JudgedAnswers, count: int) -> list[tuple[int, int]]:
     """
     Return matches to show: right ones, evenly spread over the run.
 
     :returns: at most ``count`` pairs of reference index and query index
     """
-    right = np.flatnonzero(outcome.mask('right'))
+    right = np.flatnonzero(judged.mask('right'))
     if not len(right):
         return []
     chosen = np.unique(right[np.linspace(0, len(right) - 1, count + 2).astype(int)[1:-1]])
-    return [(int(outcome.answers.best[query]), int(query)) for query in chosen]
+    return [(int(judged.answers.best[query]), int(query)) for query in chosen]
 
 
 def _thumbnail(file: Path, width: int) -> ImageArray:
@@ -155,19 +180,19 @@ def _draw_town(axes: Axes) -> None:
                   va='center', color='#7b8794', fontsize=11)
 
 
-def _draw_links(axes: Axes, outcome: Outcome, seen: FloatArray, mapped: FloatArray) -> None:
+def _draw_links(axes: Axes, judged: JudgedAnswers, seen: FloatArray, mapped: FloatArray) -> None:
     """Draw a line from each accepted query to the place it was taken for."""
     for kind, width in (('right', 1.0), ('wrong', 1.4)):
-        which = outcome.mask(kind) & (outcome.answers.best >= 0)
-        lines = np.stack([seen[which], mapped[outcome.answers.best[which]]], axis=1)
+        which = judged.mask(kind) & (judged.answers.best >= 0)
+        lines = np.stack([seen[which], mapped[judged.answers.best[which]]], axis=1)
         axes.add_collection(LineCollection(
             list(lines), colors=MARKS[kind][0], linewidths=width, alpha=0.7, zorder=3))
 
 
-def _draw_marks(axes: Axes, outcome: Outcome, points: FloatArray) -> None:
+def _draw_marks(axes: Axes, judged: JudgedAnswers, points: FloatArray) -> None:
     """Draw a mark per query, and enter every kind with its number into the legend."""
     for kind, (colour, marker, size, words) in MARKS.items():
-        which = outcome.mask(kind)
+        which = judged.mask(kind)
         edge = RIGHT if kind == 'missed' else 'white'
         axes.scatter(points[which, 0], points[which, 1], s=size, c=colour, marker=marker,
                      edgecolors=edge,
@@ -175,21 +200,16 @@ def _draw_marks(axes: Axes, outcome: Outcome, points: FloatArray) -> None:
                      zorder=6 if kind == 'wrong' else 4, label=f'{words}: {int(which.sum())}')
 
 
-def _caption(outcome: Outcome, text: str) -> str:
+def _caption(judged: JudgedAnswers | None, text: str) -> str:
     """Return the caption with the rule by which answers were judged."""
-    rule = f' Judged: {outcome.truth.rule}.' if outcome.truth is not None else ''
-    return f'{text}{rule}'
+    return text if judged is None else f'{text} Judged: {judged.rule}.'
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:
     """Return an empty figure 9 inches wide."""
     figure = Figure(figsize=(9.0, height), dpi=120, facecolor='white')
     axes = figure.add_subplot()
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.spines[['left', 'bottom']].set_color('#9aa5b1')
-    axes.grid(color='#e4e7eb', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_QUIET, labelsize=9.5)
+    style_axes(axes)
     return figure, axes
 
 

@@ -26,6 +26,7 @@ structs with ``name``, ``type`` and ``weights``; kernels are HWIO. Layer ``vlad:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,6 @@ def read_mat(path: Path) -> Any:
         raise ModelFileError(
             f'{path} has no MatConvNet network "net" with "layers" and "meta"; {_REMEDY}')
     return net
-
-
-def _build(net: Any, path: Path) -> ForeignNetwork:
-    """Translate a MatConvNet network; what is in the file may be of any shape and type."""
-    try:
-        return _translate(net, path)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f'{path} has a network in another layout than the official ones ({error}); {_REMEDY}'
-        ) from error
 
 
 def _translate(net: Any, path: Path) -> ForeignNetwork:
@@ -164,7 +155,26 @@ def _means(net: Any, path: Path) -> tuple[float, ...]:
         ) from error
 
 
-FAMILY = Family(
-    name='mat', title='official NetVLAD (Relja/netvlad), struct export', kind='mat',
-    needs='a MATLAB 5 file with a struct net: layers with conv1_1 ... vlad:core, WPCA, and meta',
-    recognise=lambda _: True, build=_build)
+@dataclass(frozen=True, kw_only=True)
+class OfficialFamily(Family):
+    """The only family of MATLAB files."""
+
+    name: str = 'mat'
+    title: str = 'official NetVLAD (Relja/netvlad), struct export'
+    needs: str = (
+        'a MATLAB 5 file with a struct net: layers with conv1_1 ... vlad:core, WPCA, and meta')
+    kind: str = 'mat'
+
+    def recognise(self, content: Any) -> bool:
+        """Take every network of a MATLAB file."""
+        del content
+        return True
+
+    def build(self, content: Any, path: Path) -> ForeignNetwork:
+        """Translate a MatConvNet network; what is in it may be of any shape and type."""
+        try:
+            return _translate(content, path)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f'{path} has a network in another layout than the official ones ({error}); '
+                f'{_REMEDY}') from error

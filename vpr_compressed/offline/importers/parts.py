@@ -21,7 +21,8 @@ turns that into our form, so no importer permutes or rescales anything by itself
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC
+from abc import abstractmethod
 from dataclasses import dataclass
 from dataclasses import replace
 from enum import Enum
@@ -213,20 +214,30 @@ def mean_preprocessing(means: tuple[float, ...]) -> PreprocessingSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class Family(ABC):
     """
     A family of checkpoints with one layout.
 
     :param name: what ``--family`` takes
-    :param kind: ``torch`` for a :class:`~.state_dict.StateDict`, ``mat`` for a MATLAB network
+    :param title: its repositories
     :param needs: what its files hold, for people whose file is not recognised
-    :param recognise: tells whether content of that kind is of this family
-    :param build: translates content; its second argument is the file, for errors
+    :param kind: ``torch`` for a :class:`~.state_dict.StateDict`, ``mat`` for a MATLAB network
     """
 
     name: str
     title: str
-    kind: str
     needs: str
-    recognise: Callable[[Any], bool]
-    build: Callable[[Any, Path], ForeignNetwork]
+    kind: str
+
+    @abstractmethod
+    def recognise(self, content: Any) -> bool:
+        """Tell whether content of that kind is of this family."""
+
+    @abstractmethod
+    def build(self, content: Any, path: Path) -> ForeignNetwork:
+        """
+        Translate content.
+
+        :param path: the file, for errors
+        :raises ModelFileError: if it is of another layout
+        """

@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 from vpr_compressed import __version__
-from vpr_compressed.cli.offline import THRESHOLD_PRECISION
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.calibration import SimilarityCalibration
@@ -37,7 +36,7 @@ from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.accuracy.validation import walks_set
-from vpr_compressed.offline.importers import import_network
+from vpr_compressed.offline.importers.families import import_network
 from vpr_compressed.offline.importers.parts import Family
 from vpr_compressed.offline.importers.parts import ForeignNetwork
 from vpr_compressed.offline.importers.parts import Projection
@@ -50,6 +49,7 @@ from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.initial_network import fit_whitening
 from vpr_compressed.offline.training.labels import list_images
 from vpr_compressed.offline.training.train_config import TrainConfig
+from vpr_compressed.offline.training.validation_sets import THRESHOLD_PRECISION
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.system.terminal import progress

@@ -31,7 +31,7 @@ import numpy as np
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.content_cache import Entry
-from vpr_compressed.recognizer import Extractor
+from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 
@@ -109,7 +109,7 @@ class RecallingExtractor:
     Looking an image up is no part of the time that describing it takes.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: ImageDescriber) -> None:
         self._extractor = extractor
         #: Descriptor of the next image, None if it is not known.
         self.known: DescriptorArray | None = None

@@ -23,11 +23,11 @@ from typing import Any
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.records import Pose
-from vpr_compressed.sources import BagSource
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.bag import BagSource
 
 
 def source_to_values(source: ImageSource) -> dict[str, Any]:

@@ -49,9 +49,10 @@ def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> Engin
 
 def _torch(model: Model, threads: int) -> Engine:
     """Load the reference engine."""
+    from vpr_compressed.offline.network.torch_engine import network_of
     from vpr_compressed.offline.network.torch_engine import TorchEngine
 
-    return TorchEngine(model, threads)
+    return TorchEngine(network_of(model), threads)
 
 
 ALL_ENGINES = ENGINES.joined_by(

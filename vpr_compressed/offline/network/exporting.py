@@ -57,19 +57,19 @@ def _write(model: Model, path: Path, form: str, threads: int) -> float:
     """Write a file and return its lowest cosine, if that is good enough."""
     engine: Engine
     if form == 'torch':
-        from vpr_compressed.offline.network.torch_export import TorchFile
+        from vpr_compressed.offline.network.torch_export import read_torch
         from vpr_compressed.offline.network.torch_export import write_torch
 
         write_torch(model, path)
-        engine = TorchFile(path)
+        engine = read_torch(path)
     else:
         from vpr_compressed.offline.network.onnx_export import model_in_form
-        from vpr_compressed.offline.network.onnx_export import OnnxFile
         from vpr_compressed.offline.network.onnx_export import write_onnx
+        from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
         precision = 'int8' if form == 'onnx-int8' else 'fp32'
         write_onnx(model_in_form(model, precision), path, precision)
-        engine = OnnxFile(path, threads)
+        engine = OnnxRuntimeEngine(path, threads)
     cosine = _lowest_cosine(engine, model, rounded=form == 'onnx-int8', threads=threads)
     least = _ROUNDED if form == 'onnx-int8' else _EXACT
     if not cosine >= least:
@@ -84,7 +84,7 @@ def _lowest_cosine(engine: Engine, model: Model, *, rounded: bool, threads: int)
     """Compare a file with the model on the other of two engines, where both are installed."""
     if not rounded:
         model = dataclasses.replace(model.with_precision('fp32'), activations={})
-    other = DEFAULT if engine.name == 'torch file' or find_spec(TORCH) is None else TORCH
+    other = DEFAULT if engine.name == TORCH or find_spec(TORCH) is None else TORCH
     found = describe_reference(engine, model.preprocessing)
     wanted = describe_reference(ALL_ENGINES.load(model, other, threads), model.preprocessing)
     return float((found * wanted).sum(axis=1).min())

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.offline.network.netvlad import NetVlad
+from vpr_compressed.system.machine import cpu_facts
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     'none': lambda x: x, 'relu': functional.relu, 'relu6': functional.relu6}
@@ -162,8 +162,7 @@ def fast_convolutions(device: torch.device) -> torch.autocast:
     if device.type == 'cuda':
         fast = torch.cuda.is_bf16_supported()
     else:
-        cpu = Path('/proc/cpuinfo')
-        fast = cpu.exists() and 'avx512_bf16' in cpu.read_text(encoding='ascii', errors='ignore')
+        fast = 'avx512_bf16' in cpu_facts()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 

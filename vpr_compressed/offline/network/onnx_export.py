@@ -27,8 +27,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 import onnx
 from onnx import helper
 
@@ -39,36 +37,11 @@ from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.tensors import QuantizedTensor
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnx_graph import OUTPUT
-from vpr_compressed.runtime.onnxruntime_engine import open_session
 
 #: Form -> what it is; the first expands every weight, the second is what a robot runs.
 FORMS = {
     'fp32': 'all weights and activations in float32',
     'int8': 'projection in int8; convolutions in int8 where the model has activation ranges'}
-
-
-class OnnxFile:
-    """
-    An exported file, run by ONNX Runtime; an engine like those of :mod:`vpr_compressed.runtime`.
-
-    :param path: the file
-    :raises EngineError: if ONNX Runtime refuses it
-    """
-
-    name = 'onnx file'
-
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        self._session = open_session(path, threads)
-
-    def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
-        result: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0][0]
-        return result
 
 
 def model_in_form(model: Model, form: str) -> Model:

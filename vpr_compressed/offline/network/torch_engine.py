@@ -34,34 +34,33 @@ from vpr_compressed.runtime.integers import replaces_activation
 
 class TorchEngine:
     """
-    Run a model with torch in float32, and in integers where its activations are rounded.
+    Run a network with torch in float32, and in integers where its activations are rounded.
 
-    :param model: what to run; its weights are expanded to float32
+    :param network: what to run
     :param threads: CPU threads, 0 for torch's default; torch has one setting per process
     """
 
     name = 'torch'
 
-    def __init__(self, model: Model, threads: int = 0) -> None:
+    def __init__(self, network: VprNetwork, threads: int = 0) -> None:
         if threads:
             torch.set_num_threads(threads)
-        if model.activations:
-            self._network: VprNetwork = IntegerNetwork(model)
-        else:
-            self._network = VprNetwork(model.spec)
-            self._network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
-        self._network.eval()
+        self._network = network.eval()
 
     def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
+        """Describe one pre-processed image, see :class:`.engines.Engine`."""
         with torch.inference_mode():
             result: NDArray[np.float32] = self._network(torch.from_numpy(images))[0].numpy()
         return result
+
+
+def network_of(model: Model) -> VprNetwork:
+    """Return the network of a model, its weights expanded to float32."""
+    if model.activations:
+        return IntegerNetwork(model)
+    network = VprNetwork(model.spec)
+    network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
+    return network
 
 
 class IntegerNetwork(VprNetwork):

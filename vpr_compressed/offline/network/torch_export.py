@@ -31,47 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 import torch
 
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.offline.network.network import VprNetwork
+from vpr_compressed.offline.network.torch_engine import TorchEngine
 
 FORMAT = 'vpr_compressed state dict'
 VERSION = 1
-
-
-class TorchFile:
-    """
-    An exported file read back and run by torch; an engine like those of the run time.
-
-    :param path: the file
-    :raises ModelFileError: it is no such file
-    """
-
-    name = 'torch file'
-
-    def __init__(self, path: Path) -> None:
-        content: Any = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-        if not isinstance(content, Mapping) or content.get('format') != FORMAT:
-            raise ModelFileError(f'{path} is no {FORMAT}; write one with "export --format torch"')
-        self._network = VprNetwork(NetworkSpec.from_json(content['spec']))
-        self._network.load_tensors({
-            name: tensor.numpy() for name, tensor in content['state_dict'].items()})
-        self._network.eval()
-
-    def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Describe one pre-processed image.
-
-        :param images: float32 ``(1, 3, h, w)``
-        :returns: descriptor, float32 ``(D,)``, unit norm
-        """
-        with torch.inference_mode():
-            result: NDArray[np.float32] = self._network(torch.from_numpy(images))[0].numpy()
-        return result
 
 
 def write_torch(model: Model, path: Path) -> None:
@@ -94,3 +63,17 @@ def write_torch(model: Model, path: Path) -> None:
         torch.save(content, path)
     except (OSError, RuntimeError) as error:
         raise ModelFileError(f'cannot write {path}: {error}') from error
+
+
+def read_torch(path: Path) -> TorchEngine:
+    """
+    Return an engine that runs an exported file.
+
+    :raises ModelFileError: it is no such file
+    """
+    content: Any = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    if not isinstance(content, Mapping) or content.get('format') != FORMAT:
+        raise ModelFileError(f'{path} is no {FORMAT}; write one with "export --format torch"')
+    network = VprNetwork(NetworkSpec.from_json(content['spec']))
+    network.load_tensors({name: tensor.numpy() for name, tensor in content['state_dict'].items()})
+    return TorchEngine(network)

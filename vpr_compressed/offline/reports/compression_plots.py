@@ -22,9 +22,6 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
-from matplotlib.ticker import FuncFormatter
-from matplotlib.ticker import NullLocator
 import numpy as np
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
@@ -34,16 +31,6 @@ from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.reports.compression_rows import TensorRow
-from vpr_compressed.offline.reports.figures import finish
-from vpr_compressed.offline.reports.figures import INK
-from vpr_compressed.offline.reports.figures import legend_below
-from vpr_compressed.offline.reports.figures import new_axes
-from vpr_compressed.offline.reports.figures import PALE
-from vpr_compressed.offline.reports.figures import RIGHT
-from vpr_compressed.offline.reports.figures import set_title
-from vpr_compressed.offline.reports.figures import SOFT
-from vpr_compressed.offline.reports.figures import WITHHELD
-from vpr_compressed.offline.reports.figures import WRONG
 from vpr_compressed.offline.reports.page import Plot
 from vpr_compressed.offline.reports.paper import PAPER
 from vpr_compressed.offline.reports.paper import PAPER_SOURCE
@@ -56,8 +43,9 @@ NAMES = frozenset({CURVE_NAME, LAYERS_NAME, SENSITIVITY_NAME, PARTS_NAME})
 MAX_LAYERS = 90
 #: Cells of the heat map get their number where there are at most so many columns.
 MAX_NUMBERED = 9
-#: Ticks of the axis of losses, in points.
-_TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
+#: Ticks of the axes of sizes, in times smaller, and of losses, in points.
+_RATIOS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_LOSSES = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
 #: Where a tag may stand around its point, in points of 1/72 inch, best first.
 _PLACES = tuple(
     (radius * np.cos(angle), radius * np.sin(angle)) for radius in (13.0, 24.0, 36.0, 50.0)
@@ -78,7 +66,7 @@ def draw(rows: Sequence[StepRow], context: ReportContext) -> list[Plot]:
 
 def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
     """Draw what every step lost over how small it made the file, and the paper's networks."""
-    figure, axes = new_axes(4.9 + 0.17 * ((len(rows) + 1) // 2))
+    figure, axes = figures.new_axes(4.9 + 0.17 * ((len(rows) + 1) // 2))
     ratios = np.array([row.ratio for row in rows])
     main, second, words = losses(rows)
     for network, marker in (('VGG16', 's'), ('AlexNet', '^')):
@@ -86,16 +74,16 @@ def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
             points = [(row.ratio, row.drop) for row in PAPER
                       if row.network == network and row.bits == bits]
             axes.plot(*zip(*points), marker=marker, markersize=6, linewidth=0.8, linestyle=':',
-                      color=WRONG, markerfacecolor=WRONG if bits == 8 else 'white',
+                      color=figures.WRONG, markerfacecolor=figures.WRONG if bits == 8 else 'white',
                       label=f'paper: {network}, {bits} bit')
     if second is not None:
         axes.plot(ratios, second, color='#7fb0e3', linewidth=1.2, linestyle='--', marker='o',
                   markersize=4, markerfacecolor='white', label=words[1])
     if main is not None:
-        axes.plot(ratios, main, color=RIGHT, linewidth=2, marker='o', markersize=6,
+        axes.plot(ratios, main, color=figures.RIGHT, linewidth=2, marker='o', markersize=6,
                   label=words[0])
     if context.target_ratio is not None:
-        axes.axvline(context.target_ratio, color=SOFT, linewidth=1, linestyle=(0, (2, 3)))
+        axes.axvline(context.target_ratio, color=figures.SOFT, linewidth=1, linestyle=(0, (2, 3)))
     _scale(axes, ratios, [main, second], context)
     axes.set(xlabel='file: times smaller than the original float weights',
              ylabel=f'{words[2]}  [points]')
@@ -103,13 +91,13 @@ def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
     title = 'Size and accuracy: the parent alone' if len(rows) == 1 else (
         f'Size and accuracy: {ratios[-1]:.1f} times smaller' + (
             '' if main is None else f', {_change(words[0], main[-1])}'))
-    set_title(axes, title)
+    figures.set_title(axes, title)
     if main is not None:
         _tag(axes, figure, ratios, [line for line in (main, second) if line is not None])
     note = '' if rows[0].scores else (
         'There were no labels: our line counts changed answers, not lost accuracy, and is not to '
         'be compared with the paper point by point. ')
-    return finish(CURVE_NAME, title, (
+    return figures.finish(CURVE_NAME, title, (
         'To the right is smaller, further down is better; the axis of losses is linear between '
         f'-1 and 1 and logarithmic beyond. The numbers are the steps, 0 is the parent. {note}'
         'Points of the paper are the mean of its losses of mean average precision on Oxford 5k '
@@ -141,32 +129,30 @@ def losses(
 def parts_plot(rows: Sequence[StepRow]) -> Plot:
     """Draw the bytes of every part of the network before and after."""
     before, after = _float_bytes(rows[0]), rows[-1].part_bytes()
-    figure, axes = new_axes(3.0)
+    figure, axes = figures.new_axes(3.0)
     for place, part in enumerate(PARTS):
-        ends = [value for value in (before[part], after[part]) if value]
-        axes.plot(ends, [place] * len(ends), color='#c9d3dd', linewidth=3, zorder=1)
-        for value, colour in ((before[part], WITHHELD), (after[part], RIGHT)):
-            if value:
-                axes.scatter(value, place, s=60, color=colour, zorder=2)
+        ends = [size for size in (before[part], after[part]) if size]
+        axes.plot(ends, [place] * len(ends), color='#c9d3dd', linewidth=3)
         if ends:
             axes.annotate(_ends(before[part], after[part]), (max(ends), place), (9, 0),
-                          textcoords='offset points', va='center', fontsize=9, color=INK)
-    known = [value for value in (*before.values(), *after.values()) if value]
-    axes.set(xscale='log', xlim=(min(known) / 2, max(known) * 40), ylim=(len(PARTS) - 0.5, -0.5))
+                          textcoords='offset points', va='center', fontsize=9, color=figures.INK)
+    for sizes, colour, name in ((before, figures.WITHHELD, 'parent in float32'),
+                                (after, figures.RIGHT, 'file after the last step')):
+        points = [(size, place) for place, size in enumerate(sizes.values()) if size]
+        axes.plot(*zip(*points), linestyle='none', marker='o', markersize=8, color=colour,
+                  label=name)
+    known = [size for size in (*before.values(), *after.values()) if size]
+    ticks = [10.0 ** power for power in range(2, 12) if 10.0 ** power <= 3 * max(known)]
+    axes.set(xscale='log', xlabel='bytes, logarithmic')
+    axes.set_xticks(ticks, map(human_bytes, ticks))
+    axes.set_xticks([], minor=True)
     axes.set_yticks(range(len(PARTS)), PARTS)
-    axes.xaxis.set_major_locator(FixedLocator(
-        [10.0 ** power for power in range(2, 12) if 10.0 ** power <= 3 * max(known)]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel('bytes, logarithmic')
-    legend_below(axes, 0.22, ncol=2, fontsize=9, handles=[
-        Line2D([], [], marker='o', linestyle='none', color=colour, label=name)
-        for colour, name in (
-            (WITHHELD, 'parent in float32'), (RIGHT, 'file after the last step'))])
+    axes.set(xlim=(min(known) / 2, max(known) * 40), ylim=(len(PARTS) - 0.5, -0.5))
+    figures.legend_below(axes, 0.22, ncol=2, fontsize=9)
     total = sum(before.values())
     title = f'Bytes by part: {human_bytes(total)} became {human_bytes(rows[-1].file_bytes)}'
-    set_title(axes, title)
-    return finish(PARTS_NAME, title, (
+    figures.set_title(axes, title)
+    return figures.finish(PARTS_NAME, title, (
         'What the weights of each part take as 4-byte floats, and what is left of them in the '
         'file. The part that is furthest to the right among the blue points is where the next '
         'bytes are to be won. "rest" is all that is no weight: header, activation ranges, '
@@ -198,19 +184,17 @@ def _scale(
     wide = [1.0, 26.0, *ratios, context.target_ratio or 1.0]
     axes.set_xscale('log')
     axes.set_yscale('symlog', linthresh=1.0, linscale=1.0)
+    axes.set_xticks(_RATIOS, [f'{ratio}x' for ratio in _RATIOS])
+    axes.set_yticks(_LOSSES, map(str, _LOSSES))
+    axes.set_xticks([], minor=True)
+    axes.set_yticks([-0.5, 0.5], minor=True)
     axes.set(xlim=(0.85 * min(wide), 1.25 * max(wide)),
              ylim=(1.3 * float(drops.min()), 1.3 * float(drops.max())))
-    axes.xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}x'))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(FixedLocator(_TICKS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
-    axes.yaxis.set_minor_locator(FixedLocator([-0.5, 0.5]))
     axes.axhline(0.0, color='#9aa5b1', linewidth=0.8)
     if context.target_ratio is not None:
         axes.annotate(f'target {context.target_ratio:g}x', (context.target_ratio, 0.02),
                       (-3, 0), xycoords=('data', 'axes fraction'), textcoords='offset points',
-                      ha='right', va='bottom', rotation=90, fontsize=8.5, color=SOFT)
+                      ha='right', va='bottom', rotation=90, fontsize=8.5, color=figures.SOFT)
 
 
 def _tag(axes: Axes, figure: Figure, ratios: FloatArray, lines: Sequence[FloatArray]) -> None:
@@ -231,8 +215,9 @@ def _tag(axes: Axes, figure: Figure, ratios: FloatArray, lines: Sequence[FloatAr
         tags.append(place)
         axes.annotate(
             str(number), (ratios[number], lines[0][number]), tuple(place - point),
-            textcoords='offset points', ha='center', va='center', fontsize=8.5, color=RIGHT,
-            weight='bold', arrowprops={'arrowstyle': '-', 'color': PALE, 'linewidth': 0.8},
+            textcoords='offset points', ha='center', va='center', fontsize=8.5, weight='bold',
+            color=figures.RIGHT,
+            arrowprops={'arrowstyle': '-', 'color': figures.PALE, 'linewidth': 0.8},
             bbox={'boxstyle': 'circle,pad=0.12', 'facecolor': 'white', 'alpha': 0.85,
                   'linewidth': 0}, zorder=5)
 
@@ -247,12 +232,13 @@ def _distance(place: FloatArray, others: FloatArray | Sequence[FloatArray]) -> f
 def _legend(axes: Axes, figure: Figure, rows: Sequence[StepRow]) -> None:
     """List the lines, and below them the numbered steps."""
     height = figure.get_size_inches()[1]
-    axes.add_artist(legend_below(
+    axes.add_artist(figures.legend_below(
         axes, 0.68 / height, left=-0.1, ncol=3, fontsize=8.5, columnspacing=1.2))
     steps = [Line2D([], [], linestyle='none', label=f'{number}  {_short(row)}')
              for number, row in enumerate(rows)]
-    legend_below(axes, 1.33 / height, left=-0.1, handles=steps, ncol=2, fontsize=8.5,
-                 handlelength=0, handletextpad=0)
+    figures.legend_below(
+        axes, 1.33 / height, left=-0.1, handles=steps, ncol=2, fontsize=8.5, handlelength=0,
+        handletextpad=0)
 
 
 def _short(row: StepRow) -> str:
@@ -277,12 +263,12 @@ def layers_plot(row: StepRow) -> Plot:
     left = figure.add_subplot(1, 2, 1)
     right = figure.add_subplot(1, 2, 2, sharey=left)
     places = np.arange(len(shown))
-    left.barh(places, [layer.zeros for layer in shown], color=RIGHT, height=0.75)
-    right.barh(places, [layer.bits for layer in shown], color=PALE, height=0.75)
+    left.barh(places, [layer.zeros for layer in shown], color=figures.RIGHT, height=0.75)
+    right.barh(places, [layer.bits for layer in shown], color=figures.PALE, height=0.75)
     for place, layer in zip(places, shown):
         text = f'{layer.levels:,}' if layer.levels else 'floats'
         right.annotate(text, (layer.bits, place), (2, 0), textcoords='offset points', va='center',
-                       fontsize=6.5, color=SOFT, annotation_clip=False)
+                       fontsize=6.5, color=figures.SOFT, annotation_clip=False)
     for axes in (left, right):
         figures.style_axes(axes)
         axes.grid(axis='y', visible=False)
@@ -293,10 +279,10 @@ def layers_plot(row: StepRow) -> Plot:
         0, 1.3 * max([8.0, *(layer.bits for layer in shown)])))
     right.tick_params(labelleft=False)
     title = f'Layers: {row.zeros:.0f} % zeros, {row.bits:.1f} bits per weight'
-    set_title(figure, title)
+    figures.set_title(figure, title)
     left_out = '' if len(shown) == len(layers) else (
         f'The {len(shown)} largest of {len(layers)} are shown. ')
-    return finish(LAYERS_NAME, title, (
+    return figures.finish(LAYERS_NAME, title, (
         f'After the last step ({row.step}), from the first layer at the top to the last. Left: '
         'share of weights that are zero. Right: bits of one stored value before entropy coding; '
         'the number at the bar is how many distinct values there are. Short bars on the right '
@@ -314,7 +300,7 @@ def sensitivity_plot(context: ReportContext) -> Plot:
         chosen = np.sort(np.argsort(-spread, kind='stable')[:MAX_LAYERS])
         matrix, names = matrix[chosen], [names[row] for row in chosen]
     height = max(2.6, 0.135 * len(names) + 1.5)
-    figure, axes = new_axes(height)
+    figure, axes = figures.new_axes(height)
     low, high = float(np.nanmin(matrix)), float(np.nanmax(matrix))
     axes.set_facecolor('#f3e3d9')
     shown = axes.imshow(matrix, cmap=figures.HEAT, vmin=low, vmax=max(high, low + 1e-9),
@@ -329,13 +315,13 @@ def sensitivity_plot(context: ReportContext) -> Plot:
         for row, column in np.argwhere(np.isfinite(matrix)):
             value = matrix[row, column]
             axes.text(column, row, f'{value:.3g}', ha='center', va='center', fontsize=6,
-                      color='white' if value > low + 0.55 * (high - low) else INK)
+                      color='white' if value > low + 0.55 * (high - low) else figures.INK)
     figure.colorbar(shown, ax=axes, label=textwrap.fill(
         context.score_label, max(20, int(10 * height))), fraction=0.04, pad=0.02)
     title = f'Sensitivity of {len(names)} layers'
     what = f'columns: {context.level_label}; darkness: {context.score_label}'.replace('  ', ' ')
-    set_title(axes, title)
-    return finish(SENSITIVITY_NAME, title, (
+    figures.set_title(axes, title)
+    return figures.finish(SENSITIVITY_NAME, title, (
         'Each row is one layer, or a group that has to be changed together, compressed alone; '
         f'{what}. Rows that change early are the ones to be careful with, rows that stay as '
         'they are can give most. '

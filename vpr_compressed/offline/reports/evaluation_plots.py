@@ -26,9 +26,6 @@ import numpy as np
 
 from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports.evaluation import Evaluation
-from vpr_compressed.offline.reports.figures import finish
-from vpr_compressed.offline.reports.figures import INK
-from vpr_compressed.offline.reports.figures import WIDTH_IN
 from vpr_compressed.offline.reports.image_pairs import Gallery
 from vpr_compressed.offline.reports.image_pairs import QueryGroup
 from vpr_compressed.offline.reports.model_report import Report
@@ -41,8 +38,8 @@ _LINES = ('-', '--', '-.', ':')
 _MARKERS = 'osD^vP'
 #: Row of a legend below a plot, in inches.
 _LEGEND_IN = 0.2
-#: Letters above an image.
-_LETTERS = 38
+#: Letters of a name above an image.
+_LETTERS = 28
 _FRAMES = {'right': figures.RIGHT, 'wrong': figures.WRONG, 'solution': figures.ANSWER}
 
 
@@ -84,7 +81,7 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
     figures.set_title(axes, title)
     intervals = [report.intervals['recall@1'] for report in reports]
     width = 100 * max(interval.high - interval.low for interval in intervals)
-    return finish('recall.png', title, (
+    return figures.finish('recall.png', title, (
         f'Share of the {reports[0].truth.answerable} queries with a right answer '
         f'({reports[0].truth.description}) that have one among the N most similar of '
         f'{len(reports[0].measurement.reference_names)} places. A line that starts high needs no '
@@ -121,7 +118,7 @@ def precision_recall_plot(reports: Sequence[Report]) -> Plot:
         f'{best.model.label} has the largest area, {best.curve.area:.3f}' if len(reports) > 1 else
         f'area {best.curve.area:.3f}')
     figures.set_title(axes, title)
-    return finish('precision_recall.png', title, (
+    return figures.finish('precision_recall.png', title, (
         'Lowering the threshold on the similarity accepts more answers (to the right) and more '
         'wrong ones (down). A dotted line is the largest recall without an error. A diamond is '
         'where the recogniser works with its own threshold and with agreement of several frames; '
@@ -131,7 +128,7 @@ def precision_recall_plot(reports: Sequence[Report]) -> Plot:
 
 def cost_plot(reports: Sequence[Report]) -> Plot:
     """Draw recall@1 against size, time and memory."""
-    figure = Figure(figsize=(WIDTH_IN, 3.3 + _LEGEND_IN * len(reports)))
+    figure = Figure(figsize=(figures.WIDTH_IN, 3.3 + _LEGEND_IN * len(reports)))
     panels: list[tuple[str, Callable[[Report], float]]] = [
         ('model file  [MB]', lambda report: report.model.file_bytes / 1e6),
         ('time, p50  [ms]', lambda report: report.latency_ms['p50']),
@@ -158,7 +155,7 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
     figures.legend_below(first, 0.24, left=-0.25, fontsize=9).set_in_layout(False)
     title = 'Accuracy and its cost: up and to the left is better'
     figures.set_title(figure, title)
-    return finish('costs.png', title, (
+    return figures.finish('costs.png', title, (
         'A point is a model, its bar the 95 % bootstrap interval of recall@1, over the size of '
         'the file, the time from image to answer, and the memory that model and engine add. Each '
         'ran in a process of its own, one after the other: what else the computer did meanwhile '
@@ -187,7 +184,7 @@ def latency_plot(reports: Sequence[Report]) -> Plot:
     machine, busy = reports[0].setting['machine'], [
         report.observation.others_cores for report in reports
         if report.observation.others_cores is not None]
-    return finish('latency.png', title, (
+    return figures.finish('latency.png', title, (
         f'Share of the queries answered within a time, on {machine["processor"]}. A steep line is '
         'a steady model; a tail to the right is mostly other programs, which kept '
         + (f'{min(busy):.1f} to {max(busy):.1f}' if busy else 'an unknown number')
@@ -208,17 +205,17 @@ def timeline_plot(report: Report) -> Plot:
         bottom = bottom + times
     for name in ('p50', 'p95'):
         value = report.latency_ms[name]
-        axes.axhline(value, color=INK, linewidth=1, linestyle=':')
+        axes.axhline(value, color=figures.INK, linewidth=1, linestyle=':')
         axes.annotate(
             f'{name} {value:.1f} ms', (len(queries) - 1, value), (-2, 3),
-            textcoords='offset points', ha='right', fontsize=9, color=INK,
+            textcoords='offset points', ha='right', fontsize=9, color=figures.INK,
             bbox={'facecolor': 'white', 'alpha': 0.8, 'linewidth': 0, 'pad': 1.5})
     axes.set(xlabel='query: index', ylabel='time  [ms]', ylim=(0, 1.6 * report.latency_ms['p95']))
     axes.legend(
         loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none', borderpad=0.2)
     title = f'Time from decoded image to answer: half within {report.latency_ms["p50"]:.1f} ms'
     figures.set_title(axes, title)
-    return finish('latency.png', title, (
+    return figures.finish('latency.png', title, (
         f'Wall time of each query on {report.setting["machine"]["processor"]} '
         f'({report.setting["engine"]}). The axis ends at 1.6 times the 95th percentile; spikes '
         'beyond it are mostly other programs on this computer.'), figure)
@@ -228,9 +225,9 @@ def pairs_plot(group: QueryGroup, gallery: Gallery) -> Plot:
     """Draw queries, a row each, beside what was found for them."""
     rows = [each.tiles for each in group.queries]
     columns = max([2, *map(len, rows)])
-    cell, shape = WIDTH_IN / columns, gallery.image(rows[0][0]).shape if rows else (3, 4)
+    cell, shape = figures.WIDTH_IN / columns, gallery.image(rows[0][0]).shape if rows else (3, 4)
     height = max(1, len(rows)) * (0.95 * cell * shape[0] / shape[1] + 0.26) + 0.45
-    figure = Figure(figsize=(WIDTH_IN, height))
+    figure = Figure(figsize=(figures.WIDTH_IN, height))
     figures.set_title(figure, group.title)
     if not rows:
         figure.text(0.5, 0.4, 'none', ha='center', fontsize=12, color=figures.WITHHELD)
@@ -239,13 +236,17 @@ def pairs_plot(group: QueryGroup, gallery: Gallery) -> Plot:
             axes = figure.add_subplot(len(rows), columns, number * columns + place)
             axes.imshow(gallery.image(tile), interpolation='antialiased')
             axes.set(xticks=[], yticks=[])
-            colour, text = _FRAMES.get(tile.kind, INK), tile.text
-            if len(text) > _LETTERS:
-                text = f'{text[:8]}...{text[11 - _LETTERS:]}'
-            axes.set_title(text, fontsize=8.5, color=colour, loc='left', pad=3)
+            colour = _FRAMES.get(tile.kind, figures.INK)
+            axes.set_title(short(tile.text), fontsize=8.5, color=colour, loc='left', pad=3)
             axes.spines[:].set(color=colour, linewidth=2)
     # Photographs need fewer pixels than lines.
-    return finish(group.name, group.title, group.caption, figure, dpi=120, head_in=0.16)
+    return figures.finish(group.name, group.title, group.caption, figure, dpi=120, head_in=0.16)
+
+
+def short(text: str) -> str:
+    """Return the text of a tile with the end of a long name, which tells files apart."""
+    head, _, name = text.partition(': ')
+    return text if len(name) <= _LETTERS else f'{head}: ...{name[3 - _LETTERS:]}'
 
 
 def _line(number: int) -> dict[str, Any]:

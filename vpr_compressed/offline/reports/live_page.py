@@ -115,8 +115,8 @@ def render(values: Mapping[str, Any], plot: Plot, setting: Mapping[str, Any]) ->
         'live.html.j2', cards=cards, plot=plot, command=str(setting.get('command', '')),
         numbers=[(name.strip(), value) for name, value in rows(values)],
         differing=[(
-            entry['index'], entry['name'],
-            *(f'{side["best"]}, accepted {side["accepted"]}' for side in (live, offline)),
+            entry['index'], entry['name'], f'{live["best"]}, accepted {live["accepted"]}',
+            f'{offline["best"]}, accepted {offline["accepted"]}',
             f'{abs(live["similarity"] - offline["similarity"]):.2g}')
             for entry in values['differing'][:MAX_ROWS]
             for live, offline in [(entry['live'], entry['offline'])]],

@@ -16,19 +16,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.reports import figures
-from vpr_compressed.offline.reports.figures import ANSWER
-from vpr_compressed.offline.reports.figures import RIGHT
-from vpr_compressed.offline.reports.figures import WRONG
 from vpr_compressed.offline.reports.model_report import Report
 from vpr_compressed.offline.reports.page import Plot
 
@@ -56,14 +49,13 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
         axes.contour(
             np.arange(truth.shape[1]) * columns + (columns - 1) / 2,
             np.arange(truth.shape[0]) * rows + (rows - 1) / 2, truth.astype(float), levels=[0.5],
-            colors=[ANSWER], linewidths=0.9)
+            colors=[figures.ANSWER], linewidths=0.9)
     _scatter_matches(axes, report)
     axes.set(xlabel='place: index in the reference', ylabel='query: index')
     axes.grid(False)
     figure.colorbar(shown, ax=axes, label='cosine similarity', fraction=0.04, pad=0.02)
-    axes.legend(
-        handles=_match_legend(), loc='upper center', bbox_to_anchor=(0.5, -0.14 * 5 / height),
-        ncol=3, frameon=False, fontsize=9)
+    axes.plot([], [], 's', color='none', markeredgecolor=figures.ANSWER, label='right answers')
+    figures.legend_below(axes, 0.14 * 5 / height, ncol=3, fontsize=9)
     accepted = report.accepted
     title = 'Similarity matrix' + (f' of {label}' if label else '') + (
         ': no match accepted' if not accepted.accepted else
@@ -118,8 +110,10 @@ def _parts(count: int, size: int) -> int:
 
 
 def _scatter_matches(axes: Axes, report: Report) -> None:
-    """Mark the accepted matches."""
-    for wanted, colour, size in ((True, RIGHT, 9), (False, WRONG, 22)):
+    """Mark the accepted matches that are right or wrong, and name the marks."""
+    for wanted, colour, size in ((True, figures.RIGHT, 9), (False, figures.WRONG, 22)):
+        axes.plot([], [], 'o', color=colour, markersize=5,
+                  label=f'accepted, {"right" if wanted else "wrong"}')
         points = [
             (query.match_row, number) for number, query in enumerate(report.measurement.queries)
             if query.match_row is not None and not (
@@ -129,12 +123,3 @@ def _scatter_matches(axes: Axes, report: Report) -> None:
             x, y = zip(*points)
             area = max(2.0, size * min(1.0, 300 / len(points)))
             axes.scatter(x, y, s=area, color=colour, linewidths=0, zorder=3)
-
-
-def _match_legend() -> list[Line2D | Patch]:
-    """Return the legend of the similarity plot."""
-    dot: Mapping[str, object] = {'marker': 'o', 'linestyle': 'none', 'markersize': 5}
-    return [
-        Line2D([], [], color=RIGHT, label='accepted, right', **dot),  # type: ignore[arg-type]
-        Line2D([], [], color=WRONG, label='accepted, wrong', **dot),  # type: ignore[arg-type]
-        Patch(facecolor='none', edgecolor=ANSWER, label='right answers')]

@@ -34,7 +34,6 @@ from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.offline.accuracy.night import darken
 from vpr_compressed.offline.training.augment import augment
 from vpr_compressed.offline.training.labels import TrainingSet
-from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 
@@ -137,12 +136,13 @@ class BatchSampler:
     Choose pairs; a batch depends on the seed, the step and the hard negatives alone.
 
     :param data: labelled images
-    :param config: recipe
+    :param pairs: pairs in a batch
+    :param hard_share: share of anchors that are hard negatives of another anchor
     """
 
-    def __init__(self, data: TrainingSet, config: TrainConfig) -> None:
+    def __init__(self, data: TrainingSet, *, pairs: int, hard_share: float, seed: int) -> None:
         self._data = data
-        self._config = config
+        self._pairs, self._hard_share, self._seed = pairs, hard_share, seed
         shares = np.array([source.config.share for source in data.sources])
         if shares.sum() <= 0:
             raise TrainingError('every training source has share 0; give one a positive share')
@@ -152,9 +152,9 @@ class BatchSampler:
 
     def pairs(self, step: int) -> list[tuple[int, int]]:
         """Return anchor and positive of every pair of one step."""
-        random = np.random.default_rng([self._config.seed, step])
+        random = np.random.default_rng([self._seed, step])
         anchors: list[int] = []
-        while len(anchors) < self._config.pairs:
+        while len(anchors) < self._pairs:
             candidate = self._hard_of(anchors, random)
             if candidate < 0 or candidate in anchors:
                 number = int(random.choice(len(self._shares), p=self._shares))
@@ -201,6 +201,6 @@ class BatchSampler:
 
     def _hard_of(self, anchors: Sequence[int], random: np.random.Generator) -> int:
         """Return a hard negative of the newest anchor, or -1."""
-        if not anchors or random.random() >= self._config.hard_share:
+        if not anchors or random.random() >= self._hard_share:
             return -1
         return int(random.choice(self.hard[anchors[-1]]))

@@ -12,10 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Descriptors of many images with a network in training, on all processes at once."""
+"""Descriptors of many images with a network in training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +33,7 @@ from vpr_compressed.offline.network.network import fast_convolutions
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import ImageLoader
+from vpr_compressed.offline.training.views import Views
 from vpr_compressed.records import DescriptorArray
 
 #: Images described at a time.
@@ -65,6 +69,24 @@ class Describer(nn.Module):
         return self.network.head(features.float())
 
 
+@torch.inference_mode()
+def describe_batches(
+    network: VprNetwork, batches: Iterable[NDArray[np.float32]], *, exact: bool = False
+) -> Tensor:
+    """
+    Return descriptors without training.
+
+    :param batches: normalised images, float32 ``(B, 3, h, w)``
+    :param exact: compute in float32 as the run-time engines do, not in bfloat16
+    :returns: float32 ``(N, D)``, unit norm, on the device of the network
+    """
+    describer = Describer(network, exact=exact)
+    weight = network.projection.weight
+    return torch.cat([weight.new_zeros((0, len(weight))), *(
+        describer(torch.from_numpy(images)) for images in batches)])
+
+
+@torch.inference_mode()
 def describe_images(
     network: VprNetwork, loader: ImageLoader, paths: Sequence[Path], change: str = '', *,
     exact: bool = False
@@ -76,19 +98,31 @@ def describe_images(
     A batch holds the same images however many they are, so the numbers do not depend on it.
 
     :param change: '' for the images as they are, ``augment`` or ``dark``
-    :param exact: compute in float32 as the run-time engines do, not in bfloat16
+    :param exact: as for :func:`describe_batches`
     :returns: float32 ``(N, D)``, unit norm
     """
-    describer = Describer(network, exact=exact)
-    starts = list(range(0, len(paths), BATCH))
-    mine = [starts[number] for number in range(parallel.rank(), len(starts),
-                                               parallel.world_size())]
+    mine = range(parallel.rank() * BATCH, len(paths), parallel.world_size() * BATCH)
     rows = [row for start in mine for row in range(start, min(start + BATCH, len(paths)))]
-    with torch.inference_mode():
-        parts = [describer(torch.from_numpy(images))
-                 for images in loader.batches(paths, BATCH, change=change, starts=mine)]
-        weight = network.projection.weight
-        part = torch.cat(parts) if parts else weight.new_zeros((0, len(weight)))
-        found = parallel.gather(part, rows, len(paths)).cpu().numpy()
-    described: NDArray[np.float32] = found.astype(np.float32)
+    part = describe_batches(
+        network, loader.batches(paths, BATCH, change=change, starts=mine), exact=exact)
+    described: DescriptorArray = parallel.gather(part, rows, len(paths)).cpu().numpy()
+    return described
+
+
+def describe_views(
+    network: VprNetwork, views: Views, rows: NDArray[np.int64], *, exact: bool = False,
+    report: Callable[[int, int], None] = lambda _done, _total: None
+) -> DescriptorArray:
+    """
+    Return descriptors of views, all of them in this process.
+
+    :param exact: as for :func:`describe_batches`
+    :param report: called with views done and in all
+    :returns: float32 ``(len(rows), D)``, unit norm
+    """
+    def batches() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(rows), BATCH):
+            yield views.batch(rows[start:start + BATCH])
+            report(min(start + BATCH, len(rows)), len(rows))
+    described: DescriptorArray = describe_batches(network, batches(), exact=exact).cpu().numpy()
     return described

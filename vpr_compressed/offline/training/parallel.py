@@ -43,6 +43,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.errors import VprError
+from vpr_compressed.system.terminal import say
 
 Made = TypeVar('Made')
 #: Fitting the starting network takes one process long; a dead one is noticed by torchrun.
@@ -105,6 +106,12 @@ def rank() -> int:
 def is_main() -> bool:
     """Tell whether this process is the one that writes files and talks."""
     return rank() == 0
+
+
+def tell(text: str) -> None:
+    """Print one line on stderr, once for all processes."""
+    if is_main():
+        say(text)
 
 
 def barrier() -> None:

@@ -16,26 +16,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+import math
 from pathlib import Path
 import shutil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vpr_compressed import __version__
-from vpr_compressed.cli.offline import tell
-from vpr_compressed.cli.offline import THRESHOLD_PRECISION
-from vpr_compressed.cli.offline import validation_set
 from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.validation import check_disjoint
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import Measurement
@@ -46,50 +45,80 @@ from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.describe import describe_images
 from vpr_compressed.offline.training.initial_network import initial_network
 from vpr_compressed.offline.training.labels import load_training_set
-from vpr_compressed.offline.training.loop import Trainer
+from vpr_compressed.offline.training.loop import TrainRecord
+from vpr_compressed.offline.training.stopping import stop_signals
 from vpr_compressed.offline.training.train_config import run_configs
 from vpr_compressed.offline.training.train_config import TrainConfig
-from vpr_compressed.system.terminal import interval
+from vpr_compressed.offline.training.trainer import Trainer
+from vpr_compressed.offline.training.validation_sets import fitted_calibration
+from vpr_compressed.offline.training.validation_sets import THRESHOLD_PRECISION
+from vpr_compressed.offline.training.validation_sets import validation_set
+from vpr_compressed.system.terminal import bar
 from vpr_compressed.system.terminal import say
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
 
-class TrainSession:
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
     """
-    One recipe at work in one folder, in every process; the main one alone writes there.
+    What to train, on what, and where to.
 
-    :param config: recipe
+    :param name: of the recipe, for the provenance
     :param data: folder its paths are relative to
     :param out: folder for everything that is written
     :param weights: ImageNet weights of the trunk, or None
-    :raises VprError: if data are missing, or training and validation share images
     """
 
-    def __init__(
-        self, config: TrainConfig, data: Path, out: Path, weights: Path | None
-    ) -> None:
-        self._config, self._out, self._weights = config, out, weights
-        self._data = load_training_set(data, config.data)
-        self._sets = [validation_set(data, item) for item in config.validation]
+    config: TrainConfig
+    name: str
+    data: Path
+    out: Path
+    weights: Path | None
+
+
+def train(job: TrainJob) -> bool:
+    """
+    Do every run of a recipe, then choose and write; in every process of ``torchrun``.
+
+    :returns: False if it was stopped; the same job again goes on
+    :raises VprError: if data are missing, training and validation share images, or a checkpoint
+        belongs to another recipe
+    """
+    with parallel.joined(), stop_signals(parallel.tell) as stopped:
+        session = _Session(job)
+        try:
+            for number, config in enumerate(run_configs(job.config), start=1):
+                if not session.run(config, number, stopped):
+                    return False
+            session.export()
+        finally:
+            session.close()
+    return True
+
+
+class _Session:
+    """One recipe at work in one folder, in every process; the main one alone writes there."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self._config, self._out, self._job = job.config, job.out, job
+        self._data = load_training_set(job.data, job.config.data)
+        self._sets = [validation_set(job.data, item) for item in job.config.validation]
         check_disjoint(self._sets, self._data.paths)
-        self._preprocessing = PreprocessingSpec(width=config.width, height=config.height)
+        self._preprocessing = PreprocessingSpec(width=job.config.width, height=job.config.height)
         self._loader = ImageLoader(self._preprocessing)
         self._results: list[Tensors] = []
         if parallel.is_main():
-            out.mkdir(parents=True, exist_ok=True)
+            job.out.mkdir(parents=True, exist_ok=True)
+        parallel.tell(f'{len(self._data)} training images, {len(self._sets)} validation sets, '
+                      f'recipe {job.name}')
 
-    def describe(self) -> str:
-        """Return what the session works on, in words."""
-        return f'{len(self._data)} training images, {len(self._sets)} validation sets'
-
-    def start_run(self, config: TrainConfig, number: int) -> Trainer:
+    def run(self, config: TrainConfig, number: int, stopped: Callable[[], bool]) -> bool:
         """
-        Return the trainer of one run, at its checkpoint if there is one.
+        Do one run of the recipe from where it was, and draw how it went.
 
-        :param config: recipe of this run
         :param number: from 1; names the folder
-        :raises TrainingError: if the checkpoint belongs to another recipe
+        :returns: whether it is complete
         """
         network = self._starting_network()
         folder = self._out / f'run_{number}'
@@ -98,23 +127,22 @@ class TrainSession:
         trainer = Trainer(
             network, self._data, self._loader, config, folder,
             lambda describe: measure(self._sets, describe).recalls if self._sets else {})
-        trainer.resume()
-        return trainer
-
-    def finish_run(self, trainer: Trainer, number: int) -> None:
-        """Keep the best weights of a run and draw how it went."""
+        if trainer.resume() and trainer.step:
+            parallel.tell(f'run {number}: resuming at step {trainer.step} of {config.steps}')
+        with bar(f'run {number}', config.steps, initial=trainer.step, unit='step',
+                 disable=not parallel.is_main()) as shown:
+            complete = trainer.train(partial(_show, shown), stopped=stopped)
         self._results.append(trainer.best)
-        log = self._out / f'run_{number}' / 'log.jsonl'
+        log = folder / 'log.jsonl'
         if parallel.is_main() and log.exists():
             plot_training(log, log.with_name('training.png'))
+        if not complete:
+            parallel.tell(f'stopped at step {trainer.step}; give the same command again to go on')
         parallel.barrier()  # who ends early after ctrl-C has torchrun end the others
+        return complete
 
-    def export(self, recipe: str) -> None:
-        """
-        Choose among the runs and their average, calibrate, and write the model files.
-
-        :param recipe: its name, for the provenance
-        """
+    def export(self) -> None:
+        """Choose among the runs and their average, calibrate, and write the model files."""
         network = self._starting_network()
         candidates: dict[str, Tensors] = {}
         # First, so that it wins a tie: averages hold better on other data than what they mix.
@@ -129,12 +157,12 @@ class TrainSession:
             for name, tensors in candidates.items():
                 measured = self._measure(network, tensors)
                 score = float(np.mean(list(measured.recalls.values())))
-                tell(f'{name}: recall@1 ' + _in_words(measured.recalls))
+                parallel.tell(f'{name}: recall@1 ' + _in_words(measured.recalls))
                 best = max(best, (score, name, measured), key=lambda item: item[0])
         _, name, chosen = best
-        tell(f'keeping {name}')
+        parallel.tell(f'keeping {name}')
         if parallel.is_main():
-            self._write(network, candidates[name], chosen, {'recipe': recipe, 'weights': name})
+            self._write(network, candidates[name], chosen, name)
 
     def close(self) -> None:
         """Stop the threads that read images."""
@@ -158,14 +186,13 @@ class TrainSession:
         """Fit centres and projection and write them; a crash leaves no file."""
         for folder in self._out.glob('run_*'):
             shutil.rmtree(folder)  # checkpoints of a start that is gone
-        with tqdm(desc='initialise', unit='image', dynamic_ncols=True,
-                  mininterval=interval()) as bar:
+        with bar('initialise', unit='image') as shown:
             def progress(stage: str, done: int, total: int) -> None:
-                bar.set_description(f'initialise: {stage}', refresh=False)
-                bar.total = total
-                bar.update(done - bar.n)
+                shown.set_description(f'initialise: {stage}', refresh=False)
+                shown.total = total
+                shown.update(done - shown.n)
             network = initial_network(
-                self._config, self._data, self._loader, self._weights, progress)
+                self._config, self._data, self._loader, self._job.weights, progress)
         write_model(path, Model(
             spec=network.spec, preprocessing=self._preprocessing, tensors=network.tensors(),
             provenance={'stage': 'before training'}))
@@ -181,23 +208,18 @@ class TrainSession:
         return Model(spec=network.spec, preprocessing=self._preprocessing, tensors=dict(tensors))
 
     def _write(
-        self, network: VprNetwork, tensors: Tensors, measured: Measurement | None,
-        provenance: Mapping[str, object]
+        self, network: VprNetwork, tensors: Tensors, measured: Measurement | None, origin: str
     ) -> None:
         """Write ``model.vpr`` in the recipe's precision and ``model_fp32.vpr``."""
-        calibration, recalls = SimilarityCalibration(), {}
-        if measured is not None:
-            recalls = measured.recalls
-            if measured.correct.any() and not measured.correct.all():
-                calibration = fit_calibration(
-                    measured.similarities, measured.correct, precision=THRESHOLD_PRECISION)
+        calibration = fitted_calibration(measured) or SimilarityCalibration()
         facts = {
-            'made_by': f'vpr_compressed {__version__} train', **provenance,
+            'made_by': f'vpr_compressed {__version__} train', 'recipe': self._job.name,
+            'weights': origin,
             'runs': [{'seed': run.seed, 'steps': run.steps} for run in run_configs(self._config)],
-            'validation_recall_at_1': recalls, 'validated_in': self._config.export,
-            'threshold_precision': THRESHOLD_PRECISION, 'data': [
-                source.folder or list(source.walks) for source in self._config.data],
-            **_attribution(self._weights)}
+            'validation_recall_at_1': {} if measured is None else measured.recalls,
+            'validated_in': self._config.export, 'threshold_precision': THRESHOLD_PRECISION,
+            'data': [source.folder or list(source.walks) for source in self._config.data],
+            **_attribution(self._job.weights)}
         for name, precision in (('model_fp32.vpr', 'fp32'), ('model.vpr', self._config.export)):
             stored = self._model(network, tensors).with_precision(precision)
             path = self._out / name
@@ -215,6 +237,16 @@ def _attribution(weights: Path | None) -> dict[str, object]:
 
     with safe_open(str(weights), 'np') as stream:
         return {'trunk_weights': {**(stream.metadata() or {}), 'file': weights.name}}
+
+
+def _show(shown: Any, record: TrainRecord) -> None:
+    """Move a bar, and say what a validation found."""
+    shown.update(record.step - shown.n)
+    if not math.isnan(record.loss):
+        shown.set_postfix(loss=f'{record.loss:.3f}', refresh=False)
+    if record.recalls:
+        best = ' (best so far)' if record.is_best else ''
+        parallel.tell(f'step {record.step}: recall@1 {_in_words(record.recalls)}{best}')
 
 
 def _in_words(recalls: Mapping[str, float]) -> str:

@@ -17,9 +17,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
@@ -27,27 +31,7 @@ from vpr_compressed.config import read_yaml
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.offline.training.labels import SourceConfig
 from vpr_compressed.offline.training.losses import LOSSES
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationConfig:
-    """One set of images on which checkpoints are compared; disjoint from the training data."""
-
-    name: str = option('', 'name in the log')
-    kind: str = option('positions', 'positions: every image against all others by metres; '
-                       'walks: query folder against reference folder by a JSON ground truth',
-                       choices=('positions', 'walks'))
-    folder: str = option('', 'image folder (kind positions)')
-    table: str = option('', 'CSV with pano, x_m, y_m, split (kind positions)')
-    split: str = option('', 'rows of the table to use (kind positions)')
-    radius_m: float = option(12.0, 'right within this many metres (kind positions)', minimum=0.0)
-    query: str = option('', 'query folder (kind walks)')
-    reference: str = option('', 'reference folder (kind walks)')
-    ground_truth: str = option('', 'JSON: query index -> reference indices (kind walks)')
-    dark: bool = option(False, 'make the queries dark, as by night')
-    near: float = option(50.0, 'metres, or frames, within which a wrong answer is too near to '
-                         'count against a threshold', minimum=0.0)
-    calibrate: bool = option(True, 'fit the similarity thresholds on this set')
+from vpr_compressed.offline.training.validation_sets import ValidationConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,16 +104,40 @@ def load_train_config(path: Path, overrides: Mapping[str, object] | None = None)
     :param overrides: values that replace those of the file
     :raises ConfigError: unknown key, wrong type, or no training data
     """
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise ConfigError(f'{path} must hold a mapping of options, got {type(values).__name__}')
-    sections = {'data': SourceConfig, 'validation': ValidationConfig, 'more_runs': RunConfig}
-    for key, section in sections.items():
-        entries = values.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-            raise ConfigError(f'{path}: {key!r} must be a list of mappings')
-        values[key] = [config_from_mapping(section, item) for item in entries]
+    values = recipe_values(path, ('data', 'validation', 'more_runs'))
     config = config_from_mapping(TrainConfig, {**values, **(overrides or {})})
     if not config.data:
         raise ConfigError(f'{path} names no training images; add a list "data"')
     return config
+
+
+def recipe_values(path: Path, sections: Sequence[str]) -> dict[str, Any]:
+    """
+    Return the options in a YAML file.
+
+    :param sections: options that hold lists of mappings
+    :raises ConfigError: if the file cannot be read, or has another form
+    """
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise ConfigError(f'{path} must hold a mapping of options, got {type(values).__name__}')
+    for key in sections:
+        entries = values.get(key, [])
+        if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
+            raise ConfigError(f'{path}: {key!r} must be a list of mappings')
+    return values
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, object]:
+    """
+    Turn ``KEY=VALUE`` texts into values.
+
+    :raises ConfigError: if one has no "="
+    """
+    values: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition('=')
+        if not equals:
+            raise ConfigError(f'--set needs KEY=VALUE, got {pair!r}')
+        values[key] = yaml.safe_load(text)
+    return values

@@ -24,11 +24,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import contextlib
 from dataclasses import dataclass
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +34,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import TrainingError
-from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import normalise
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.offline.training.augment import augment
+from vpr_compressed.offline.training.stopping import StoppedError
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.system.files import whole_file
 
 #: Stage, images done, images in all.
 Progress = Callable[[str, int, int], None]
 
 
-class ReadingCancelledError(TrainingError):
-    """The caller wanted the reading of images to end."""
-
-
 @dataclass(frozen=True)
-class ImageList:
+class ImageStream:
     """
     Images that can be read once, one after the other.
 
@@ -133,7 +128,7 @@ def load_array(path: Path, *, mmap: bool = False) -> NDArray[Any]:
     return found
 
 
-def files(paths: Sequence[Path]) -> ImageList:
+def files(paths: Sequence[Path]) -> ImageStream:
     """
     Return image files as a list to read.
 
@@ -146,10 +141,10 @@ def files(paths: Sequence[Path]) -> ImageList:
             except OSError as error:
                 raise TrainingError(f'cannot read {path}: {error.strerror}') from error
             yield rgb_from_encoded(data, name=str(path))
-    return ImageList(f'{len(paths)} files {_digest(paths)}', len(paths), read)
+    return ImageStream(f'{len(paths)} files {_digest(paths)}', len(paths), read)
 
 
-def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageList:
+def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageStream:
     """
     Return a stretch of a folder or bag, evenly thinned to at most ``limit`` images.
 
@@ -168,12 +163,12 @@ def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageList:
     path = source.path
     parts = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [
         path]
-    return ImageList(
+    return ImageStream(
         f'{source.describe()} {_digest(parts)} [{first}:{last}]', len(chosen), read)
 
 
 def build_views(
-    folder: Path, images: ImageList, preprocessing: PreprocessingSpec, *, changed: bool,
+    folder: Path, images: ImageStream, preprocessing: PreprocessingSpec, *, changed: bool,
     seed: int, progress: Progress, cancelled: Callable[[], bool]
 ) -> Path:
     """
@@ -191,26 +186,19 @@ def build_views(
     ).encode()).hexdigest()[:20]
     path = folder / f'{key}.npy'
     if not path.exists():
-        # Two runs may share the folder.
-        part = path.with_suffix(f'.{os.getpid()}.part')
+        _remove_left_over(path)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _remove_left_over(folder, key)
-            _fill(part, images, preprocessing, changed, seed, progress, cancelled)
-            part.replace(path)
-        except (OSError, VprError) as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise TrainingError(
-                    f'cannot write images to {folder}: {error.strerror}; free space there or '
-                    'lower max_images') from error
-            raise
+            with whole_file(path) as part:
+                _fill(part, images, preprocessing, changed, seed, progress, cancelled)
+        except OSError as error:
+            raise TrainingError(
+                f'cannot write images to {folder}: {error.strerror}; free space there or '
+                'lower max_images') from error
     return path
 
 
 def _fill(
-    path: Path, images: ImageList, preprocessing: PreprocessingSpec, changed: bool, seed: int,
+    path: Path, images: ImageStream, preprocessing: PreprocessingSpec, changed: bool, seed: int,
     progress: Progress, cancelled: Callable[[], bool]
 ) -> None:
     """Write all views to one file."""
@@ -224,7 +212,7 @@ def _fill(
         done = 0
         for image in images.read():
             if cancelled():
-                raise ReadingCancelledError('cancelled while reading images')
+                raise StoppedError('cancelled while reading images')
             small = resize(image, width, height)
             stream.seek(start + done * size)
             stream.write(small.tobytes())
@@ -253,8 +241,8 @@ def _digest(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _remove_left_over(folder: Path, key: str) -> None:
-    """Remove what runs that were killed left of the same images."""
-    for path in folder.glob(f'{key}.*.part'):
-        if not Path('/proc', path.name.split('.')[1]).exists():
-            path.unlink(missing_ok=True)
+def _remove_left_over(path: Path) -> None:
+    """Remove what runs that were killed left of the same images; they may be gigabytes."""
+    for part in path.parent.glob(f'{path.name}.*.part'):
+        if not Path('/proc', part.name.split('.')[-2]).exists():
+            part.unlink(missing_ok=True)

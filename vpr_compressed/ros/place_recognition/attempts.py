@@ -21,7 +21,7 @@ import time
 from typing import Any
 
 from vpr_compressed.records import Recognition
-from vpr_compressed.ros.place_recognition.statistics import describe_answer
+from vpr_compressed.ros.place_recognition.counters import describe_answer
 
 
 class Attempt:

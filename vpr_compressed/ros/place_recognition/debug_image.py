@@ -25,7 +25,7 @@ from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros.conversions import compressed_message
-from vpr_compressed.ros.place_recognition.statistics import describe_answer
+from vpr_compressed.ros.place_recognition.counters import describe_answer
 
 _HEIGHT, _BAR_HEIGHT, _GAP = 240, 24, 4
 _GREEN, _AMBER, _GREY = (90, 220, 90), (235, 180, 60), (150, 150, 150)

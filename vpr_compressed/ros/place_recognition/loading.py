@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from vpr_compressed.place_map.place_map import PlaceMap
-from vpr_compressed.recognizer import Extractor
+from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
 from vpr_compressed.system import memory
 
@@ -41,7 +41,7 @@ _FACTS = {
 class LoadedModel:
     """A model ready to run, what diagnostics say about it, and its first run in milliseconds."""
 
-    extractor: Extractor
+    extractor: ImageDescriber
     facts: Mapping[str, Any]
     first_ms: float
 
@@ -52,7 +52,9 @@ class LoadedModel:
                 f'{facts["descriptor_id"]}) on {facts["engine_choice"] or facts["engine"]}')
 
 
-def load_model(loader: Callable[..., Extractor], config: PlaceRecognitionConfig) -> LoadedModel:
+def load_model(
+    loader: Callable[..., ImageDescriber], config: PlaceRecognitionConfig
+) -> LoadedModel:
     """
     Load the model and describe one grey image, so that the first real one is not the slow one.
 

@@ -22,7 +22,6 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
 from vpr_compressed.ros.diagnostics import diagnostic_status
-from vpr_compressed.ros.diagnostics import Diagnostics
 from vpr_compressed.ros.diagnostics import ERROR
 from vpr_compressed.ros.diagnostics import OK
 from vpr_compressed.ros.diagnostics import WARN
@@ -33,38 +32,23 @@ from vpr_compressed.system import memory
 Entry = tuple[bytes, str, dict[str, Any]]
 
 
-class Monitor:
-    """Watches a pipeline, active or not."""
+def report(node: Node, pipeline: Pipeline) -> list[DiagnosticStatus]:
+    """
+    Look after a pipeline, active or not, and return the entries of one diagnostic array.
 
-    def __init__(self, node: Node, pipeline: Pipeline) -> None:
-        """
-        Start to publish.
-
-        :param node: owner
-        :param pipeline: what is watched
-        """
-        self._node = node
-        self._pipeline = pipeline
-        self._diagnostics = Diagnostics(node, self._report)
-
-    def close(self) -> None:
-        """Stop publishing."""
-        self._diagnostics.close()
-
-    def _report(self) -> list[DiagnosticStatus]:
-        """Return the entries of one diagnostic array."""
-        pipeline = self._pipeline
-        pipeline.attempt.check_time()
-        pipeline.update_shown_map()
-        missing = pipeline.missing_image()
-        if missing is not None:
-            self._node.get_logger().warning(missing, throttle_duration_sec=10.0)
-        facts = pipeline.model.facts
-        entries = {'input': _input_entry(pipeline, missing), 'inference': _model_entry(pipeline),
-                   'map': _map_entry(pipeline), 'matching': _matching_entry(pipeline)}
-        return [diagnostic_status(f'{self._node.get_name()}: {name}', *entry,
-                                  hardware_id=f'{facts["model"]} on {facts["engine"]}')
-                for name, entry in entries.items()]
+    :param node: gives its name and its logger
+    """
+    pipeline.attempt.check_time()
+    pipeline.update_shown_map()
+    missing = pipeline.missing_image()
+    if missing is not None:
+        node.get_logger().warning(missing, throttle_duration_sec=10.0)
+    facts = pipeline.model.facts
+    entries = {'input': _input_entry(pipeline, missing), 'inference': _model_entry(pipeline),
+               'map': _map_entry(pipeline), 'matching': _matching_entry(pipeline)}
+    return [diagnostic_status(f'{node.get_name()}: {name}', *entry,
+                              hardware_id=f'{facts["model"]} on {facts["engine"]}')
+            for name, entry in entries.items()]
 
 
 def _input_entry(pipeline: Pipeline, missing: str | None) -> Entry:
@@ -97,17 +81,18 @@ def _model_entry(pipeline: Pipeline) -> Entry:
 
 
 def _map_entry(pipeline: Pipeline) -> Entry:
-    facts, counts = pipeline.statistics.map_facts, pipeline.statistics.snapshot()
+    place_map, counts = pipeline.place_map, pipeline.statistics.snapshot()
+    places = len(place_map)
     values = {
-        'path': facts.path or '(in memory)', 'places': facts.places, 'added': counts.added,
-        'without_pose': counts.without_pose, 'bytes_per_place': facts.bytes_per_place,
-        'thumbnail_bytes': pipeline.thumbnail_bytes(), 'index_bytes': facts.index_bytes,
-        'read_only': facts.read_only}
-    if facts.read_only and not facts.places:
+        'path': place_map.path or '(in memory)', 'places': places, 'added': counts.added,
+        'without_pose': counts.without_pose, 'bytes_per_place': place_map.bytes_per_place,
+        'thumbnail_bytes': pipeline.thumbnail_bytes(), 'index_bytes': place_map.index_bytes,
+        'read_only': place_map.read_only}
+    if place_map.read_only and not places:
         return WARN, 'the map is empty, nothing can be recognised', values
     if counts.without_pose:
         return WARN, f'{counts.without_pose} images not added: no pose at their time', values
-    return OK, f'{facts.places} places', values
+    return OK, f'{places} places', values
 
 
 def _matching_entry(pipeline: Pipeline) -> Entry:

@@ -34,14 +34,15 @@ from rclpy.parameter import Parameter
 from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
-from vpr_compressed.recognizer import Extractor
+from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import RecognizerConfig
+from vpr_compressed.ros.diagnostics import Diagnostics
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.parameters import ParameterSet
+from vpr_compressed.ros.place_recognition import monitor
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
 from vpr_compressed.ros.place_recognition.loading import load_model
 from vpr_compressed.ros.place_recognition.loading import open_map
-from vpr_compressed.ros.place_recognition.monitor import Monitor
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
 from vpr_compressed.ros.place_recognition.pipeline import Settings
@@ -64,7 +65,7 @@ class PlaceRecognitionNode(LifecycleNode):
     """Recognise places in a stream of images, and add new ones to the map."""
 
     def __init__(
-        self, *, loader: Callable[..., Extractor] = load_extractor, **options: Any
+        self, *, loader: Callable[..., ImageDescriber] = load_extractor, **options: Any
     ) -> None:
         """
         Declare the parameters; everything else happens at configure.
@@ -151,7 +152,8 @@ class PlaceRecognitionNode(LifecycleNode):
             pipeline = built.enter_context(closing(Pipeline(
                 self, model, place_map, outputs, pose_source(self, settings.node), settings)))
             built.enter_context(closing(Services(self, pipeline)))
-            built.enter_context(closing(Monitor(self, pipeline)))
+            built.enter_context(closing(
+                Diagnostics(self, lambda: monitor.report(self, pipeline))))
             self._configured = built.pop_all()
         self.pipeline = pipeline
         self.get_logger().info(

@@ -43,12 +43,11 @@ from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros import qos
 from vpr_compressed.ros.place_recognition.attempts import Attempt
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.counters import Statistics
 from vpr_compressed.ros.place_recognition.loading import LoadedModel
+from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pose_sources import PoseSource
-from vpr_compressed.ros.place_recognition.statistics import MapFacts
-from vpr_compressed.ros.place_recognition.statistics import Statistics
-from vpr_compressed.ros.place_recognition.worker import Worker
 from vpr_compressed.sources.frames import stamp_to_ns
 
 HAND_OVER_S = 5e-5
@@ -113,9 +112,9 @@ class Pipeline:
         self.enabled = True
         self.mapping = settings.node.mode in ('mapping', 'slam')
         self.attempt = Attempt(self._logger)
-        self.statistics = Statistics(map_facts=self._map_facts())
+        self.statistics = Statistics()
         self._recognizer = self._make_recognizer(settings)
-        self._worker = Worker(self._handle)
+        self._thread = MailboxThread(self._handle)
 
     @property
     def active(self) -> bool:
@@ -131,8 +130,8 @@ class Pipeline:
 
     def start(self) -> None:
         """Subscribe to images and poses; earlier images are forgotten, mapping starts anew."""
-        self.statistics.start()
-        self._worker.call(self._begin)
+        self.statistics = Statistics()
+        self._thread.call(self._begin)
         kind = Image if self.config.image_transport == 'raw' else CompressedImage
         self._listening = Listening(
             poses=self._open_poses() if self._open_poses is not None else None,
@@ -144,8 +143,8 @@ class Pipeline:
         """Unsubscribe; the image in hand is still answered. May be called twice."""
         if self._listening is not None:
             self._node.destroy_subscription(self._listening.images)
-            self._worker.discard()
-            self._worker.call(lambda: None)
+            self._thread.discard()
+            self._thread.call(lambda: None)
             if self._listening.poses is not None:
                 self._listening.poses.close()
             self._listening = None
@@ -153,12 +152,12 @@ class Pipeline:
     def close(self) -> None:
         """Stop, and end the worker thread."""
         self.stop()
-        self._worker.stop()
+        self._thread.stop()
 
     def tune(self, settings: Settings) -> None:
         """Take new settings; the images seen so far no longer vote."""
         self.config = self._outputs.config = settings.node
-        self._worker.submit(lambda: self._tune(settings))
+        self._thread.submit(lambda: self._tune(settings))
 
     def trigger(self) -> str:
         """
@@ -173,7 +172,7 @@ class Pipeline:
             raise ConfigError('the node is disabled; call ~/enable with true first')
         if config.mode == 'mapping':
             raise ConfigError('mode mapping does not localise; use mode localization or slam')
-        if not self.statistics.map_facts.places:
+        if not len(self.place_map):
             raise ConfigError('the map is empty, nothing can be recognised')
         missing = self.missing_image()
         if missing is not None:
@@ -197,16 +196,16 @@ class Pipeline:
 
     def thumbnail_bytes(self) -> int:
         """Return the bytes of the stored pictures; counted again when the map has changed."""
-        places = self.statistics.map_facts.places
+        places = len(self.place_map)
         if self._counted[0] != places:
             self._counted = places, self.place_map.thumbnail_bytes
         return self._counted[1]
 
     def update_shown_map(self) -> None:
         """Publish the places again when they changed and somebody looks."""
-        outdated = self.statistics.map_facts.places != self._shown_places
+        outdated = len(self.place_map) != self._shown_places
         if self.active and outdated and self._outputs.map_is_watched():
-            self._worker.submit(self._show_map)
+            self._thread.submit(self._show_map)
 
     def set_mapping(self, wanted: bool) -> None:
         """
@@ -229,7 +228,7 @@ class Pipeline:
         if self.place_map.read_only:
             raise MapFileError(
                 f'the map {self.place_map.path} is open read-only in mode {self.config.mode}')
-        return self._worker.call(self._clear, _REQUEST_S)
+        return self._thread.call(self._clear, _REQUEST_S)
 
     def save(self) -> str:
         """
@@ -239,7 +238,7 @@ class Pipeline:
         """
         if self.place_map.path is None:
             raise MapFileError('the map is in memory only; set parameter map_path to keep it')
-        self._worker.call(self.place_map.save, _REQUEST_S)
+        self._thread.call(self.place_map.save, _REQUEST_S)
         return f'{len(self.place_map)} places in {self.place_map.path}'
 
     def _on_image(self, message: Any) -> None:
@@ -248,7 +247,7 @@ class Pipeline:
             message.encoding if isinstance(message, Image) else message.format)
         if not self.looking:
             return
-        if self._worker.put(ReceivedImage(message, time.perf_counter())):
+        if self._thread.put(ReceivedImage(message, time.perf_counter())):
             self.statistics.add('dropped')
         # Without a pause this thread keeps Python's lock while it prepares its next wait, for
         # half a millisecond in which the image lies there.
@@ -283,7 +282,6 @@ class Pipeline:
         recognition = recognizer.process(
             image, stamp_ns=stamp_ns, pose=pose, name=message.header.frame_id)
         self._outputs.publish(message.header, recognition, image, pose, self.place_map.thumbnail)
-        self.statistics.map_facts = self._map_facts()
         self.statistics.processed(
             recognition, (time.perf_counter() - received.arrived_s) * 1e3,
             looked=recognizer.localization)
@@ -332,14 +330,5 @@ class Pipeline:
 
     def _show_map(self) -> None:
         """Publish the places of the map."""
-        self.statistics.map_facts = self._map_facts()
-        self._shown_places = self.statistics.map_facts.places
+        self._shown_places = len(self.place_map)
         self._outputs.publish_map(self.place_map.keyframes())
-
-    def _map_facts(self) -> MapFacts:
-        """Return size and memory of the map."""
-        place_map = self.place_map
-        return MapFacts(
-            path=str(place_map.path or ''), places=len(place_map),
-            read_only=place_map.read_only, bytes_per_place=place_map.bytes_per_place,
-            index_bytes=place_map.index_bytes)
