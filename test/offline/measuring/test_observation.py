@@ -345,8 +345,8 @@ def test_load_of_others_is_told_from_the_own(monkeypatch: pytest.MonkeyPatch) ->
     none = dict.fromkeys(psutil.cpu_times()._fields, 0.0)
     clock, system, own = [100.0], [times(**none)], [psutil.Process().cpu_times()]
     monkeypatch.setattr(machine.time, 'monotonic', lambda: clock[0])
-    monkeypatch.setattr(machine.psutil, 'cpu_times', lambda: system[0])
-    monkeypatch.setattr(machine.psutil.Process, 'cpu_times', lambda _self: own[0])
+    monkeypatch.setattr(psutil, 'cpu_times', lambda: system[0])
+    monkeypatch.setattr(psutil.Process, 'cpu_times', lambda _self: own[0])
     load = OtherLoad()
     clock[0] += 20.0
     # A guest is counted under user as well.
