@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 import re
 import runpy
@@ -56,6 +56,8 @@ ROS_PACKAGES = re.compile(r'rclpy|launch|launch_ros|ament_index_python|\w+_(msgs
 # rclpy's wheel brings them.
 NO_WHEEL_OF_THEIR_OWN = {'builtin_interfaces', 'rcl_interfaces', 'rclpy'}
 # Imported by name when a parameter asks for TF, and by clients that switch the node's state.
+# Not asked for: Python's own modules and this package.
+NOT_FOREIGN = {*sys.stdlib_module_names, 'vpr_compressed'}
 NOT_SEEN_IN_IMPORTS = {'lifecycle_msgs', 'tf2_ros_py'}
 
 
@@ -82,8 +84,10 @@ def requirement_names(requirements: list[str]) -> set[str]:
     return {re.split(r'[\[<>=!~; ]', requirement)[0] for requirement in requirements}
 
 
-def imported_tops(*folders: str) -> Iterator[tuple[str, Path]]:
-    """Yield each foreign top-level import name with the file that imports it."""
+@cache
+def imported_tops(*folders: str) -> list[tuple[str, Path]]:
+    """Return each foreign top-level import name with the file that imports it."""
+    found = []
     for folder in folders:
         for path in sorted((ROOT / folder).rglob('*.py')):
             for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
@@ -92,10 +96,9 @@ def imported_tops(*folders: str) -> Iterator[tuple[str, Path]]:
                     names = [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom):
                     names = [str(node.module)]
-                for name in names:
-                    top = name.partition('.')[0]
-                    if top not in sys.stdlib_module_names and top != 'vpr_compressed':
-                        yield top, path
+                tops = {name.partition('.')[0] for name in names}
+                found += [(top, path) for top in sorted(tops - NOT_FOREIGN)]
+    return found
 
 
 def test_there_is_one_version_number(

@@ -42,7 +42,7 @@ from vpr_compressed.cli.main import main
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.offline.compression import session
 from vpr_compressed.offline.compression.display import JsonDisplay
-from vpr_compressed.offline.compression.measured_row import Measured
+from vpr_compressed.offline.compression.measured_row import MeasuredModel
 from vpr_compressed.offline.compression.recipe import describe
 from vpr_compressed.offline.compression.recipe import load_recipe
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
@@ -120,8 +120,10 @@ def whole(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process: starting others costs a second for every row."""
-    def measure(path: Path, _sets: Any, stretch: Any, *, parent: Measured | None, threads: int,
-                cancelled: Callable[[], bool], progress: Callable[[int, int], None]) -> Measured:
+    def measure(
+        path: Path, _sets: Any, stretch: Any, *, parent: MeasuredModel | None, threads: int,
+        cancelled: Callable[[], bool], progress: Callable[[int, int], None]
+    ) -> MeasuredModel:
         """Describe the stretch."""
         extractor = load_extractor(path, threads=threads)
         images = np.load(stretch.array)[list(stretch.rows)]
@@ -132,7 +134,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             model_bytes=path.stat().st_size, load_s=0.1, resident_bytes=1, process_bytes=2,
             latency_p50_ms=1.0, latency_p95_ms=2.0, engine='onnxruntime', threads=threads,
             images=len(images))
-        return Measured(
+        return MeasuredModel(
             path=path, facts=facts, scores={}, decisions=None, parent=parent,
             descriptors=np.stack([extractor.describe(image) for image in images]))
 
@@ -332,7 +334,7 @@ def test_a_row_that_was_not_measured_is_made_up_for(
     measure = session.measure_row
     calls: list[Path] = []
 
-    def kill(path: Path, *rest: Any, **how: Any) -> Measured:
+    def kill(path: Path, *rest: Any, **how: Any) -> MeasuredModel:
         """Measure the parent, then fall."""
         calls.append(path)
         if len(calls) == 2:

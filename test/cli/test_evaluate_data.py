@@ -34,8 +34,8 @@ from vpr_compressed.cli.options import HelpLayout
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.errors import GroundTruthError
-from vpr_compressed.offline.datasets import Dataset
-from vpr_compressed.offline.datasets import LAYOUTS
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.layouts import LAYOUTS
 
 IMAGES = '/camera/image_raw/compressed'
 FIX = '/gps/fix'

@@ -105,6 +105,17 @@ def test_check_runs_the_reference_images(
     assert 'lowest_cosine' in capsys.readouterr().out
 
 
+def test_check_and_memory_go_together(
+    checked_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are shown, and the check decides."""
+    more = ['--check', '--memory', '--places', '10', '--json']
+    assert main(['inspect', str(checked_path), *more]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts['check']['lowest_cosine'] > 0.9999
+    assert facts['memory'][0]['stage'] == 'Python'
+
+
 def test_check_fails_where_descriptors_differ(
     checked_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

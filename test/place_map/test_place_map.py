@@ -34,6 +34,7 @@ from vpr_compressed.errors import MapFileError
 from vpr_compressed.place_map import index as index_module
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import DescriptorArray
+from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 
 DIMENSION = 32
@@ -102,6 +103,60 @@ def test_everything_comes_back_from_the_file(
         assert (place_map.thumbnail(1), place_map.thumbnail(2)) == (b'jpeg', None)
         assert place_map.search(rows[2], 5) == answer
         assert (len(place_map), place_map.dimension, place_map.model_name) == (2, 32, 'tiny')
+
+
+#: What 0.4.0 wrote, as ``.schema`` of sqlite3 shows it.
+SCHEMA_OF_0_4_0 = """
+CREATE TABLE header (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  descriptor_id TEXT NOT NULL, dimension INTEGER NOT NULL, descriptor_dtype TEXT NOT NULL,
+  model_name TEXT NOT NULL, created_ns INTEGER NOT NULL, package_version TEXT NOT NULL);
+CREATE TABLE sessions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, started_ns INTEGER NOT NULL);
+CREATE TABLE keyframes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  session INTEGER NOT NULL REFERENCES sessions (id),
+  stamp_ns INTEGER NOT NULL, external_id TEXT NOT NULL, name TEXT NOT NULL,
+  frame_id TEXT, x REAL, y REAL, z REAL, qx REAL, qy REAL, qz REAL, qw REAL,
+  var_x REAL, var_y REAL, var_z REAL, var_roll REAL, var_pitch REAL, var_yaw REAL,
+  descriptor BLOB NOT NULL, scale REAL NOT NULL, checksum INTEGER NOT NULL);
+CREATE INDEX keyframes_by_time ON keyframes (session, stamp_ns);
+CREATE TABLE thumbnails (
+  keyframe INTEGER PRIMARY KEY REFERENCES keyframes (id) ON DELETE CASCADE, data BLOB NOT NULL);
+PRAGMA application_id = 0x5650524D;
+PRAGMA user_version = 1;
+INSERT INTO header VALUES (1, 'model-a', 4, 'int8', 'default', 17, '0.4.0');
+INSERT INTO sessions VALUES (1, 'monday', 18);
+INSERT INTO keyframes VALUES (7, 1, 19, 'kf-9', 'a.png', 'map', 1, 2, 3, 0, 0, 0, 1,
+  0.1, 0.2, 0.3, 0.4, 0.5, 0.6, X'007F0000', 0.0078, 2129260657);
+"""
+
+
+def test_a_map_of_0_4_0_opens_and_grows(tmp_path: Path) -> None:
+    """And what is written today has the same tables."""
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    with closing(sqlite3.connect(old)) as connection:
+        connection.executescript(SCHEMA_OF_0_4_0)
+    axes = np.eye(4, dtype=np.float32)
+    with PlaceMap.open(old, descriptor_id='model-a') as place_map:
+        found = place_map.search(axes[1], 1)[0]
+        assert found.similarity == pytest.approx(1.0)
+        assert found.keyframe == Keyframe(
+            keyframe_id=7, session=1, stamp_ns=19, external_id='kf-9', name='a.png', pose=Pose(
+                position_m=(1.0, 2.0, 3.0),
+                covariance_diagonal=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)))
+        assert (place_map.thumbnail(7), place_map.thumbnail_bytes) == (None, 0)
+        assert (place_map.sessions(), place_map.package_version) == ({1: 'monday'}, '0.4.0')
+    with PlaceMap.open(old, read_only=False) as place_map:
+        added = place_map.add(axes[2], stamp_ns=20, thumbnail=b'jpeg')
+        assert (added.keyframe_id, added.session, place_map.thumbnail(8)) == (8, 2, b'jpeg')
+    with PlaceMap.create(new, descriptor_id='model-a', dimension=4) as place_map:
+        place_map.add(axes[0], stamp_ns=0)
+    schemas = []
+    for path in (old, new):
+        with closing(sqlite3.connect(path)) as connection:
+            schemas.append(connection.execute('SELECT name, sql FROM sqlite_master').fetchall())
+    assert schemas[0] == schemas[1]
 
 
 @pytest.mark.parametrize(('dtype', 'bytes_per_place', 'error'), [

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import GroundTruthError
-from vpr_compressed.offline.datasets import AUTO
-from vpr_compressed.offline.datasets import Dataset
-from vpr_compressed.offline.datasets import LAYOUTS
-from vpr_compressed.offline.datasets import open_dataset
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.layouts import AUTO
+from vpr_compressed.offline.datasets.layouts import LAYOUTS
+from vpr_compressed.offline.datasets.layouts import open_dataset
 
 if TYPE_CHECKING:
     from vpr_compressed.offline.accuracy.ground_truth import GroundTruth

@@ -130,7 +130,6 @@ _BAYER = {
     'grbg': _by_code(cv2.COLOR_BayerGB2RGB),
 }
 
-
 #: Raw encodings: the names of ``sensor_msgs/image_encodings.hpp`` that hold colours.
 LAYOUTS: dict[str, Layout] = {
     'rgb8': Layout(3, _RGB),
@@ -159,6 +158,5 @@ LAYOUTS: dict[str, Layout] = {
     'nv21': Layout(1, _by_code(cv2.COLOR_YUV2RGB_NV21), half_rows=3),
     'nv24': Layout(1, _rgb_from_nv24, half_rows=6, chroma_rows=2),
 }
-
-
+#: Names of encodings whose values are signed, wider than 16 bits or no integers.
 NOT_COLOUR = re.compile(r'(8S|16S|32S|32F|64F)(C\d+)?$')

@@ -59,11 +59,14 @@ from vpr_compressed.system.files import cache_key
 from vpr_compressed.system.files import write_whole
 from vpr_compressed.system.machine import processor
 from vpr_compressed.system.machine import versions
+from vpr_compressed.system.terminal import human_bytes
 
 MODULE = 'vpr_compressed.runtime.selection'
 #: Another engine must be this much faster than the default, or noise would choose.
 GAIN = 0.85
 _LIMIT_S = 120.0
+#: Images timed at most, and the time after which no further one is.
+_IMAGES, _ENOUGH_S = 15, 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ class Trial:
         if self.error:
             return f'{self.engine}: {self.error}'
         return (f'{self.engine}: {self.milliseconds:.1f} ms, cosine {self.cosine:.4f}, '
-                f'{self.resident_bytes / 1e6:.0f} MB')
+                f'{human_bytes(self.resident_bytes)}')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,10 +227,6 @@ def _store(cache: Path, key: str, trials: list[dict[str, Any]]) -> None:
     """Keep a choice; where that is impossible, the next start tries again."""
     with contextlib.suppress(OSError):
         write_whole(cache, json.dumps({**_stored(cache), key: trials}, indent=1).encode())
-
-
-#: Images timed at most, and the time after which no further one is.
-_IMAGES, _ENOUGH_S = 15, 3.0
 
 
 def measure(name: str, path: Path, threads: int) -> Trial:

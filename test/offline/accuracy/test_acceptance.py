@@ -26,8 +26,8 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
 from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
-from vpr_compressed.offline.accuracy.agreement import Agreement
 from vpr_compressed.offline.accuracy.agreement import RetrievalAgreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 
 CONFIG = AcceptanceConfig()
@@ -91,10 +91,10 @@ def test_other_sets_are_refused() -> None:
         judge({}, {}, CONFIG)
 
 
-def agreement(top1: float, cosine: float | None, against: float | None) -> Agreement:
+def agreement(top1: float, cosine: float | None, against: float | None) -> TeacherAgreement:
     """Return an agreement without labels."""
     within = RetrievalAgreement(queries=50, top1=top1, neighbours=0.8, depth=10)
-    return Agreement(
+    return TeacherAgreement(
         mean_cosine=cosine, low_cosine=cosine, lowest_cosine=cosine, within=within,
         against=None if against is None else replace(within, top1=against))
 

@@ -21,7 +21,7 @@ import pytest
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.agreement import agree
-from vpr_compressed.offline.accuracy.agreement import Agreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.records import DescriptorArray
 
 
@@ -94,7 +94,7 @@ def test_students_of_another_size_have_no_cosine(rng: np.random.Generator) -> No
     found = agree(teacher, teacher[:, :4], exclude=1, tolerance=0)
     assert found.mean_cosine is found.low_cosine is found.lowest_cosine is None
     assert found.within.top1 == 1.0
-    assert Agreement.from_json(found.to_json()) == found
+    assert TeacherAgreement.from_json(found.to_json()) == found
 
 
 def test_long_stretches_give_what_short_blocks_give(

@@ -56,14 +56,14 @@ def share(student: Student, grid: str = 'int8', bits: int = 4, *, moving: bool =
         constraints.begin_moving(named, names)
     for name in names:
         constraints.codebooks[name] = fit_codebook(
-            named[name], bits, grid, constraints.zeros(name))
+            named[name], bits, grid, constraints.pruned.get(name))
     student.write()
 
 
 def optimiser(student: Student, rate: float = 0.02) -> torch.optim.Adam:
     """Return Adam on all that is trained, with its momentum."""
     named, constraints = student.network.named_tensors(), student.constraints
-    free = [value for name, value in named.items() if constraints.free(name)]
+    free = [value for name, value in named.items() if name not in constraints.codebooks]
     return torch.optim.Adam(
         [*free, *(value for _, values in constraints.trained() for value in values)], lr=rate)
 
@@ -112,8 +112,8 @@ def test_pruning_again_only_adds(make_student: MakeStudent) -> None:
     constraints = make_student().constraints
     constraints.prune('a', torch.tensor([True, False, False]))
     constraints.prune('a', torch.tensor([False, True, False]))
-    assert constraints.zeros('a').tolist() == [True, True, False]
-    assert constraints.zeros('b') is None
+    assert constraints.pruned['a'].tolist() == [True, True, False]
+    assert 'b' not in constraints.pruned
 
 
 @pytest.mark.parametrize('grid', [None, *GRIDS])
@@ -159,7 +159,7 @@ def test_membership_does_not_change_while_values_are_trained(
         for row, codes in enumerate(symbols[name].flatten(1).numpy()):
             values = after[name].reshape(len(after[name]), -1)[row]
             assert len(np.unique(values)) <= len(np.unique(codes))
-        assert not student.constraints.free(name)
+        assert name in student.constraints.codebooks
 
 
 def test_moving_members_change_their_value_but_pruned_ones_stay_zero(

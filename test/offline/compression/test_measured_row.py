@@ -33,7 +33,7 @@ from vpr_compressed.model_file.tensors import QuantizedTensor
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.compression import measured_row as row_module
 from vpr_compressed.offline.compression.measured_row import measure_row
-from vpr_compressed.offline.compression.measured_row import Measured
+from vpr_compressed.offline.compression.measured_row import MeasuredModel
 from vpr_compressed.offline.measuring.labelled_sets import Described
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
 from vpr_compressed.offline.measuring.model_process import ImageRows
@@ -66,16 +66,16 @@ def facts(path: Path) -> ModelFacts:
         latency_p50_ms=3.0, latency_p95_ms=4.0, engine='onnxruntime', threads=1, images=COUNT)
 
 
-def measured(path: Path, size: int, parent: Measured | None = None) -> Measured:
+def measured(path: Path, size: int, parent: MeasuredModel | None = None) -> MeasuredModel:
     """Return a measurement with descriptors of a walk."""
     random = np.random.default_rng(3)
     found = random.standard_normal((COUNT, 16))[:, :size].astype(np.float32)
-    return Measured(
+    return MeasuredModel(
         path=path, facts=facts(path), scores={}, decisions=None, parent=parent,
         descriptors=found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
-def row(found: Measured) -> StepRow:
+def row(found: MeasuredModel) -> StepRow:
     """Return its row."""
     return found.row(step='quantize', options='bits 4', parent_bytes=54240, seconds=7.0)
 

@@ -25,8 +25,8 @@ import pytest
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.errors import GroundTruthError
-from vpr_compressed.offline.datasets import LAYOUTS
-from vpr_compressed.offline.datasets import open_dataset
+from vpr_compressed.offline.datasets.layouts import LAYOUTS
+from vpr_compressed.offline.datasets.layouts import open_dataset
 from vpr_compressed.runtime.extractor import load_extractor
 
 PLACES = tuple(range(0, 30, 5))

@@ -28,8 +28,8 @@ import pytest
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import SourceError
-from vpr_compressed.offline.datasets import Dataset
-from vpr_compressed.offline.datasets import open_dataset
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.layouts import open_dataset
 
 REFERENCE = (0, 1, 2, 5, 6, 9.5, 30, 31)
 QUERY = (0.4, 3.6, 9, 30.5, 200, 2.5)

@@ -29,8 +29,8 @@ import pytest
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.acceptance import Verdict
-from vpr_compressed.offline.accuracy.agreement import Agreement
 from vpr_compressed.offline.accuracy.agreement import RetrievalAgreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.reports import compression_plots
 from vpr_compressed.offline.reports import figures
@@ -82,7 +82,7 @@ def row(step: str = 'parent', *, ratio: float = 1.0, drop: float = 0.0) -> StepR
 
 def unlabelled(step: str, top1: float | None) -> StepRow:
     """Return a row of a run without labels."""
-    found = None if top1 is None else Agreement(
+    found = None if top1 is None else TeacherAgreement(
         mean_cosine=None, low_cosine=None, lowest_cosine=None,
         within=RetrievalAgreement(queries=9, top1=top1, neighbours=0.5, depth=7))
     return replace(row(step), scores={}, agreement=found, cosine=None)

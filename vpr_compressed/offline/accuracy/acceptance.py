@@ -28,7 +28,7 @@ import numpy as np
 
 from vpr_compressed.config import option
 from vpr_compressed.errors import VprError
-from vpr_compressed.offline.accuracy.agreement import Agreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 
 #: Sums of floats miss a limit that they meet exactly by less than this.
@@ -97,7 +97,7 @@ def judge(
     return _verdict(checks)
 
 
-def judge_agreement(agreement: Agreement, config: AcceptanceConfig) -> Verdict:
+def judge_agreement(agreement: TeacherAgreement, config: AcceptanceConfig) -> Verdict:
     """
     Judge a model by how far it agrees with its parent, without labels.
 

@@ -59,7 +59,7 @@ class RetrievalAgreement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class TeacherAgreement:
     """
     Agreement of a student with its teacher.
 
@@ -86,7 +86,7 @@ class Agreement:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Agreement:
+    def from_json(cls, values: Mapping[str, Any]) -> TeacherAgreement:
         """
         Read back what :meth:`to_json` gave.
 
@@ -98,7 +98,7 @@ class Agreement:
 def agree(
     teacher: DescriptorArray, student: DescriptorArray, *, exclude: int, tolerance: int,
     reference: tuple[DescriptorArray, DescriptorArray] | None = None
-) -> Agreement:
+) -> TeacherAgreement:
     """
     Compare two networks on a stretch of images in the order they were taken.
 
@@ -134,10 +134,10 @@ def agree(
         against = _compare((first, second), places, -1, tolerance)
     within = _compare((first, second), (first, second), exclude, tolerance)
     if first.shape != second.shape:
-        return Agreement(mean_cosine=None, low_cosine=None, lowest_cosine=None, within=within,
-                         against=against)
+        return TeacherAgreement(mean_cosine=None, low_cosine=None, lowest_cosine=None,
+                                within=within, against=against)
     cosines = np.einsum('nd,nd->n', first, second, dtype=np.float64)
-    return Agreement(
+    return TeacherAgreement(
         mean_cosine=float(cosines.mean()), low_cosine=float(np.percentile(cosines, 5)),
         lowest_cosine=float(cosines.min()), within=within, against=against)
 

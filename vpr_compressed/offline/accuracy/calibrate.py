@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Fit how similarities of a model turn into decisions."""
+"""How similarities of a model turn into decisions: fitted to labels, or carried over without."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ from numpy.typing import NDArray
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.calibration import MAX_SLOPE
 from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.records import DescriptorArray
+
+#: Fewer images say nothing about how similarities moved.
+_FEWEST = 10
 
 
 def fit_calibration(
@@ -45,6 +49,36 @@ def fit_calibration(
     slope, offset = _fit_logistic(values, labels)
     return SimilarityCalibration(
         threshold=_threshold(values, labels, precision), slope=slope, offset=offset)
+
+
+def follow(
+    calibration: SimilarityCalibration, parent: DescriptorArray, student: DescriptorArray
+) -> SimilarityCalibration:
+    """
+    Carry a calibration over to a student whose similarities are spread differently.
+
+    A line is fitted through the similarities of all pairs of images as the two networks see
+    them, ``s_student = a s_parent + b``; threshold and confidence are moved along it.
+
+    :param parent: descriptors of N images, ``(N, D)``, unit norm
+    :param student: the same images, ``(N, D')``, unit norm
+    :returns: the calibration as it was if there are too few images, or no line is to be seen
+    """
+    if len(parent) < _FEWEST or len(parent) != len(student):
+        return calibration
+    above = np.triu_indices(len(parent), 1)
+    before, after = (parent @ parent.T)[above], (student @ student.T)[above]
+    spread = float(before.var())
+    if spread <= 0.0:
+        return calibration
+    gain = float(((before - before.mean()) * (after - after.mean())).mean()) / spread
+    if not 0.2 < gain < 5.0:
+        return calibration
+    shift = float(after.mean() - gain * before.mean())
+    return SimilarityCalibration(
+        threshold=float(np.clip(gain * calibration.threshold + shift, -1.0, 1.0)),
+        slope=min(MAX_SLOPE, calibration.slope / gain),
+        offset=float(np.clip(gain * calibration.offset + shift, -10.0, 10.0)))
 
 
 def _check_pairs(

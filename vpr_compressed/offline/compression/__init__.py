@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Training and compression of networks (torch; offline only)."""
+"""Compression of networks by recipes."""

@@ -54,7 +54,7 @@ CHECKPOINT, FINISHED = 'checkpoint.pt', 'finished.pt'
 _KEYS = frozenset({'identity', 'step_ids', 'student', 'records', 'pending', 'seconds'})
 _STOPPED = 'stopped; give the same command again to go on'
 #: Number of the step, what is done, done and in all.
-Progress = Callable[[int, str, int, int], None]
+StepProgress = Callable[[int, str, int, int], None]
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Compressor:
 
     def __init__(
         self, student: Student, material: Material, recipe: Recipe, *, parent_id: str,
-        folder: Path, progress: Progress, stopped: Callable[[], bool]
+        folder: Path, progress: StepProgress, stopped: Callable[[], bool]
     ) -> None:
         self.student = student
         self._material, self._recipe, self._folder = material, recipe, folder

@@ -53,10 +53,6 @@ class Constraints:
         before = self.pruned.get(name)
         self.pruned[name] = pruned if before is None else pruned | before
 
-    def free(self, name: str) -> bool:
-        """Tell whether the optimiser may train a network parameter directly."""
-        return name not in self.codebooks
-
     def trained(self) -> Iterable[tuple[str, list[nn.Parameter]]]:
         """Yield the parameters trained in place of each shared tensor."""
         for name, book in self.codebooks.items():
@@ -113,10 +109,6 @@ class Constraints:
             book.to(device)
         for value in self.latent.values():
             value.data = value.data.to(device)
-
-    def zeros(self, name: str) -> Tensor | None:
-        """Return which weights of a tensor are pruned, or None."""
-        return self.pruned.get(name)
 
     def state(self) -> dict[str, Any]:
         """Return everything as tensors, for a checkpoint."""

@@ -43,7 +43,7 @@ from vpr_compressed.offline.training.views import files
 from vpr_compressed.offline.training.views import frames
 from vpr_compressed.offline.training.views import ImageStream
 from vpr_compressed.offline.training.views import load_array
-from vpr_compressed.offline.training.views import Progress
+from vpr_compressed.offline.training.views import StageProgress
 from vpr_compressed.offline.training.views import Views
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
@@ -86,7 +86,7 @@ class Origin:
 
 
 def open_data(
-    origin: Origin, recipe: Recipe, model: Model, cache: Path, *, progress: Progress,
+    origin: Origin, recipe: Recipe, model: Model, cache: Path, *, progress: StageProgress,
     stopped: Callable[[], bool]
 ) -> tuple[Material, Judges]:
     """
@@ -164,7 +164,7 @@ def _unlabelled(origin: Origin, recipe: Recipe) -> tuple[ImageStream, ImageStrea
             frames(source, border, len(source), most))
 
 
-def _parent(model: Model, views: Views, progress: Progress) -> np.ndarray:
+def _parent(model: Model, views: Views, progress: StageProgress) -> np.ndarray:
     """Return the parent's descriptors of all views, from the cache if it knows them."""
     path = views.path.with_name(f'{views.path.stem}-{model.descriptor_id}.npy')
     if path.exists():

@@ -30,7 +30,7 @@ from vpr_compressed.model_file.report import file_report
 from vpr_compressed.model_file.report import TensorReport
 from vpr_compressed.model_file.spec import multiply_adds
 from vpr_compressed.offline.accuracy.agreement import agree
-from vpr_compressed.offline.accuracy.agreement import Agreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.accuracy.validation import ValidationSet
@@ -48,7 +48,7 @@ _EXCLUDE, _TOLERANCE = 5, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredModel:
     """
     A model file and what was seen of it.
 
@@ -62,9 +62,9 @@ class Measured:
     descriptors: DescriptorArray
     scores: Mapping[str, SetScores]
     decisions: Measurement | None
-    parent: Measured | None
+    parent: MeasuredModel | None
 
-    def agreement_with(self, parent: Measured) -> Agreement:
+    def agreement_with(self, parent: MeasuredModel) -> TeacherAgreement:
         """Return how far this model agrees with its parent."""
         return agree(parent.descriptors, self.descriptors, exclude=_EXCLUDE,
                      tolerance=_TOLERANCE)
@@ -95,8 +95,8 @@ class Measured:
 
 def measure_row(
     path: Path, sets: Sequence[ValidationSet], stretch: ImageRows | None, *,
-    parent: Measured | None, threads: int, cancelled: Callable[[], bool], progress: Progress
-) -> Measured:
+    parent: MeasuredModel | None, threads: int, cancelled: Callable[[], bool], progress: Progress
+) -> MeasuredModel:
     """
     Describe validation images with a model file in a process of its own.
 
@@ -106,12 +106,13 @@ def measure_row(
     """
     if sets:
         found = measure_model(path, sets, threads=threads, cancelled=cancelled, progress=progress)
-        return Measured(path=path, facts=found.facts, descriptors=found.descriptors,
-                        scores=found.scores, decisions=found.decisions, parent=parent)
+        return MeasuredModel(
+            path=path, facts=found.facts, descriptors=found.descriptors, scores=found.scores,
+            decisions=found.decisions, parent=parent)
     described = describe_in_child(
         path, [stretch] if stretch is not None else [], threads=threads, cancelled=cancelled,
         progress=progress)
-    return Measured(
+    return MeasuredModel(
         path=path, facts=described.facts, scores={}, decisions=None, parent=parent,
         descriptors=np.asarray(described.descriptors[0]))
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from typing import ClassVar
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
 from vpr_compressed.config import suggest
@@ -47,7 +48,7 @@ PARTS = ('all', 'trunk', 'depthwise', 'netvlad', 'projection')
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningOptions:
+class TuningOptions(Bounded):
     """How a step trains; every step that trains has these."""
 
     steps: int = option(0, 'optimiser steps; 0 does not train', minimum=0)
@@ -63,7 +64,7 @@ class TuningOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruncateWhitening:
+class TruncateWhitening(Bounded):
     """Keep the first dimensions of the descriptor; exact, they are ordered by variance."""
 
     NAME: ClassVar[str] = 'truncate_whitening'
@@ -165,7 +166,7 @@ _RESHAPING = (TruncateWhitening, ReduceChannels, PruneChannels)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Bounded):
     """What to do with a network, on which images, and what the result must reach."""
 
     description: str = option('', 'one sentence for the report')

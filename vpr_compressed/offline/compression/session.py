@@ -38,14 +38,14 @@ from vpr_compressed.model_file.model import write_model
 from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
 from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
-from vpr_compressed.offline.accuracy.follow import follow
+from vpr_compressed.offline.accuracy.calibrate import follow
 from vpr_compressed.offline.compression.compressor import Compressor
 from vpr_compressed.offline.compression.data import open_data
 from vpr_compressed.offline.compression.data import Origin
 from vpr_compressed.offline.compression.display import CompressOutcome
 from vpr_compressed.offline.compression.display import Display
 from vpr_compressed.offline.compression.measured_row import measure_row
-from vpr_compressed.offline.compression.measured_row import Measured
+from vpr_compressed.offline.compression.measured_row import MeasuredModel
 from vpr_compressed.offline.compression.recipe import describe as describe_step
 from vpr_compressed.offline.compression.recipe import options_of
 from vpr_compressed.offline.compression.recipe import Recipe
@@ -136,8 +136,8 @@ class _Session:
         #: Steps done -> the network as it was measured then; 0 is the parent.
         self._rows: dict[int, StepRow] = {}
         self._rows_path = job.out / 'rows.json'
-        self._first: Measured | None = None
-        self._last: Measured | None = None
+        self._first: MeasuredModel | None = None
+        self._last: MeasuredModel | None = None
         self._measured = -1
         if self._compressor.resume():
             self._rows = self._stored_rows()
@@ -225,7 +225,7 @@ class _Session:
             self._context(model))
         return CompressOutcome(verdict=verdict, model=model, report=report)
 
-    def _final(self, first: Measured, last: Measured) -> Model:
+    def _final(self, first: MeasuredModel, last: MeasuredModel) -> Model:
         """Return the compressed model with calibration, provenance and reference descriptors."""
         student = self._compressor.student.model()
         engine = ENGINES.load(student, threads=self._job.threads)
@@ -242,12 +242,10 @@ class _Session:
                 'validation_recall_at_1': {
                     name: scores.recall[1] for name, scores in last.scores.items()}})
 
-    def _calibration(self, first: Measured, last: Measured) -> SimilarityCalibration:
+    def _calibration(self, first: MeasuredModel, last: MeasuredModel) -> SimilarityCalibration:
         """Fit the thresholds anew: compressed descriptors have other similarities."""
-        fitted = fitted_calibration(last.decisions)
-        if fitted is not None:
-            return fitted
-        return follow(self._parent.calibration, first.descriptors, last.descriptors)
+        return fitted_calibration(last.decisions) or follow(
+            self._parent.calibration, first.descriptors, last.descriptors)
 
     def _context(self, model: Path | None) -> ReportContext:
         """Return what the report needs to be repeated."""

@@ -36,6 +36,9 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.offline.compression import recipe
 from vpr_compressed.offline.compression import reduction
 from vpr_compressed.offline.compression import sparsify
+from vpr_compressed.offline.compression import structure
+from vpr_compressed.offline.compression import structure_plan
+from vpr_compressed.offline.compression import structure_scores
 from vpr_compressed.offline.compression.calibration_images import calibrate
 from vpr_compressed.offline.compression.calibration_images import correct_biases
 from vpr_compressed.offline.compression.calibration_images import mean_outputs
@@ -131,9 +134,6 @@ class _Reduce(Handler):
 
 class _PruneChannels(Handler):
     def begin(self, work: Work, step: recipe.PruneChannels) -> None:
-        from vpr_compressed.offline.compression import structure
-        from vpr_compressed.offline.compression import structure_plan
-
         student = work.student
         spec, tensors = student.spec, student.network.tensors()
         groups = [group for group in structure.channel_groups(spec)
@@ -218,7 +218,7 @@ class _Quantize(Handler):
         if step.reassign:
             constraints.begin_moving(named, names)
         for number, name in enumerate(names):
-            book = fit_codebook(named[name], step.bits, step.grid, constraints.zeros(name))
+            book = fit_codebook(named[name], step.bits, step.grid, constraints.pruned.get(name))
             constraints.codebooks[name] = book.to(named[name].device)
             work.progress('k-means', number + 1, len(names))
         student.write()
@@ -245,15 +245,11 @@ class _QuantizeActivations(Handler):
             student, work.batches(step.images, 'activation ranges'), step.percentile)
 
 
-class _Finetune(Handler):
-    pass
-
-
 HANDLERS: dict[type[Any], Handler] = {
     recipe.TruncateWhitening: _Truncate(), recipe.ReduceChannels: _Reduce(),
     recipe.PruneChannels: _PruneChannels(), recipe.Sparsify: _Sparsify(),
     recipe.Quantize: _Quantize(), recipe.QuantizeActivations: _QuantizeActivations(),
-    recipe.Finetune: _Finetune()}
+    recipe.Finetune: Handler()}
 
 
 def agreement(work: Work, rows: np.ndarray) -> float:
@@ -279,8 +275,6 @@ def _masked_agreement(work: Work, images: int) -> Callable[[Any], float]:
 
 def _channel_scores(work: Work, step: recipe.PruneChannels, groups: Any) -> Any:
     """Return the importance of every channel by the criterion of the step."""
-    from vpr_compressed.offline.compression import structure_scores
-
     student = work.student
     measured = None
     if step.criterion == 'activation':

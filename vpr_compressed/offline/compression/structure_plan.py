@@ -45,7 +45,7 @@ from vpr_compressed.offline.compression.structure import resized
 from vpr_compressed.offline.compression.structure import Tensors
 
 #: Group name -> importance of its channels.
-Scores = Mapping[str, NDArray[np.floating[Any]]]
+GroupScores = Mapping[str, NDArray[np.floating[Any]]]
 #: Group name -> share of channels kept -> what ``evaluate`` said (more is better).
 SensitivityTable = dict[str, dict[float, float]]
 
@@ -109,7 +109,7 @@ class Grain:
 
 
 def keep_per_layer(
-    spec: NetworkSpec, scores: Scores, ratio: float, *, grain: Grain | None = None
+    spec: NetworkSpec, scores: GroupScores, ratio: float, *, grain: Grain | None = None
 ) -> dict[str, NDArray[np.int64]]:
     """
     Keep the same share of every group.
@@ -128,7 +128,7 @@ def keep_per_layer(
 
 
 def keep_globally(
-    spec: NetworkSpec, scores: Scores, target: Target, *, grain: Grain | None = None,
+    spec: NetworkSpec, scores: GroupScores, target: Target, *, grain: Grain | None = None,
     normalise: bool = True
 ) -> dict[str, NDArray[np.int64]]:
     """
@@ -156,7 +156,7 @@ def keep_globally(
 
 
 def keep_by_sensitivity(
-    spec: NetworkSpec, scores: Scores, table: SensitivityTable, target: Target, *,
+    spec: NetworkSpec, scores: GroupScores, table: SensitivityTable, target: Target, *,
     grain: Grain | None = None
 ) -> dict[str, NDArray[np.int64]]:
     """
@@ -188,7 +188,7 @@ def keep_by_sensitivity(
 
 
 def sensitivity(
-    spec: NetworkSpec, tensors: Tensors, scores: Scores, ratios: Sequence[float],
+    spec: NetworkSpec, tensors: Tensors, scores: GroupScores, ratios: Sequence[float],
     evaluate: Callable[[dict[str, NDArray[np.float32]]], float], *,
     grain: Grain | None = None, progress: Callable[[int, int], None] = lambda _, __: None
 ) -> SensitivityTable:
@@ -216,7 +216,7 @@ def sensitivity(
     return table
 
 
-def _scored(spec: NetworkSpec, scores: Scores) -> dict[str, ChannelGroup]:
+def _scored(spec: NetworkSpec, scores: GroupScores) -> dict[str, ChannelGroup]:
     """Return the groups that have scores, or raise if the scores do not fit."""
     groups = {group.name: group for group in channel_groups(spec)}
     for name, values in scores.items():
@@ -260,7 +260,7 @@ def _search(
     return result
 
 
-def _best(scores: Scores, counts: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+def _best(scores: GroupScores, counts: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
     """Return the channels of highest score of each group, rising; ties go to the first."""
     return {name: np.sort(np.argsort(-np.asarray(scores[name], np.float64), kind='stable')[:count])
             for name, count in counts.items()}

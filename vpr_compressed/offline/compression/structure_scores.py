@@ -45,13 +45,13 @@ from vpr_compressed.offline.network.network import VprNetwork
 
 Scores = NDArray[np.float64]
 #: Convolution name -> what data has shown of each of its output channels, ``(channels,)``.
-Measured = Mapping[str, NDArray[np.floating[Any]]]
-Criterion = Callable[[NetworkSpec, Tensors, ChannelGroup, 'Measured | None'], Scores]
+ChannelValues = Mapping[str, NDArray[np.floating[Any]]]
+Criterion = Callable[[NetworkSpec, Tensors, ChannelGroup, 'ChannelValues | None'], Scores]
 
 
 def importance(
     spec: NetworkSpec, tensors: Tensors, group: ChannelGroup, criterion: str,
-    measured: Measured | None = None
+    measured: ChannelValues | None = None
 ) -> Scores:
     """
     Return how much each channel of a group matters.
@@ -72,7 +72,7 @@ def importance(
 
 def importances(
     spec: NetworkSpec, tensors: Tensors, groups: Sequence[ChannelGroup], criterion: str,
-    measured: Measured | None = None
+    measured: ChannelValues | None = None
 ) -> dict[str, Scores]:
     """Return group name -> :func:`importance`."""
     return {group.name: importance(spec, tensors, group, criterion, measured)
@@ -165,7 +165,7 @@ def descriptor_change(seed: int = 0) -> Callable[[VprNetwork, Tensor], Tensor]:
 def _filter_norm(order: int) -> Criterion:
     """Return the criterion that takes the norm of a filter with its bias."""
     def score(
-        _: NetworkSpec, tensors: Tensors, group: ChannelGroup, __: Measured | None
+        _: NetworkSpec, tensors: Tensors, group: ChannelGroup, __: ChannelValues | None
     ) -> Scores:
         return _relative_mean([_norms(tensors, name, order) for name in group.producers])
 
@@ -173,7 +173,7 @@ def _filter_norm(order: int) -> Criterion:
 
 
 def _flow(
-    spec: NetworkSpec, tensors: Tensors, group: ChannelGroup, _: Measured | None
+    spec: NetworkSpec, tensors: Tensors, group: ChannelGroup, _: ChannelValues | None
 ) -> Scores:
     """
     Score by filter norm x norm of the weights that read the channel.
@@ -194,14 +194,14 @@ def _flow(
 
 
 def _activity(
-    _: NetworkSpec, __: Tensors, group: ChannelGroup, measured: Measured | None
+    _: NetworkSpec, __: Tensors, group: ChannelGroup, measured: ChannelValues | None
 ) -> Scores:
     """Score by how large a channel is on images."""
     return _relative_mean([_of_layer(group, name, measured) for name in group.producers])
 
 
 def _loss_change(
-    _: NetworkSpec, __: Tensors, group: ChannelGroup, measured: Measured | None
+    _: NetworkSpec, __: Tensors, group: ChannelGroup, measured: ChannelValues | None
 ) -> Scores:
     """Score by what a channel does to a loss; its producers add up."""
     return np.asarray(np.sum(
@@ -215,7 +215,7 @@ def _norms(tensors: Tensors, layer: str, order: int) -> Scores:
     return np.asarray(np.linalg.norm(rows.astype(np.float64), ord=order, axis=1))
 
 
-def _of_layer(group: ChannelGroup, layer: str, measured: Measured | None) -> Scores:
+def _of_layer(group: ChannelGroup, layer: str, measured: ChannelValues | None) -> Scores:
     """Return the measured values of one producer."""
     if measured is None or layer not in measured:
         raise ConfigError(

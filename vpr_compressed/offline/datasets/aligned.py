@@ -21,8 +21,6 @@ usually judged with a tolerance of one frame (Suenderhauf et al. 2013) or ten (P
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.offline.accuracy import ground_truth
 from vpr_compressed.offline.datasets import tables
@@ -40,11 +38,9 @@ PAIRS = (
 
 def lacks(request: Request) -> str | None:
     """Return None for a tree of this layout, else what was expected where."""
-    root = request.path
-    if request.split is not None and all((root / name).is_dir() for name in _named(request)):
-        return None
-    listed = vprbench.truth_file(root).is_file() or tables.lacks(request) is None
-    if request.split is None and _usual(root) is not None and not listed:
+    listed = request.split is None and (
+        vprbench.truth_file(request.path).is_file() or tables.lacks(request) is None)
+    if _pair(request) is not None and not listed:
         return None
     return ('two folders of images ' + ', '.join(f'{a}/ and {b}/' for a, b in PAIRS[:3])
             + ', ... without answers or positions beside them; or the two that the split '
@@ -58,8 +54,8 @@ def open_tree(request: Request) -> Dataset:
     :raises DatasetError: no such folders, or they hold different numbers of images
     :raises SourceError: a folder without images
     """
-    pair = _usual(request.path) if request.split is None else _named(request)
-    if pair is None or len(pair) != 2:
+    pair = _pair(request)
+    if pair is None:
         raise DatasetError(f'{request.path} has no {lacks(request)}')
     reference, query = (FolderSource(request.path / name) for name in pair)
     if len(reference) != len(query):
@@ -73,13 +69,9 @@ def open_tree(request: Request) -> Dataset:
             len(query), len(reference), TOLERANCE_FRAMES if tolerance is None else tolerance))
 
 
-def _usual(root: Path) -> tuple[str, str] | None:
-    """Return the first of the usual pairs that is there."""
-    return next((pair for pair in PAIRS if all((root / name).is_dir() for name in pair)), None)
-
-
-def _named(request: Request) -> tuple[str, ...]:
-    """Return the two folders that the split names, whether they are there or not."""
-    names = tuple((request.split or '').split('/'))
-    # A name that is no folder's, so that any other number of names fits nothing.
-    return names if len(names) == 2 and all(names) else ('REFERENCE/QUERY',)
+def _pair(request: Request) -> tuple[str, ...] | None:
+    """Return the two folders of the split, or the first usual pair, if they are there."""
+    wanted = PAIRS if request.split is None else (tuple(request.split.split('/')),)
+    return next((
+        pair for pair in wanted if len(pair) == 2 and all(
+            name and (request.path / name).is_dir() for name in pair)), None)

@@ -29,7 +29,7 @@ class Dataset:
     Two sets of images and the right answers.
 
     :param name: for people and reports, such as ``pitts30k test``
-    :param layout: key of :data:`vpr_compressed.offline.datasets.LAYOUTS`, or ``recordings``
+    :param layout: key of :data:`.layouts.LAYOUTS`, or ``recordings``
     :param reference: the images that are mapped
     :param query: the images that are recognised
     :param truth: which references are right for each query, by their indices
@@ -57,6 +57,10 @@ class Request:
     split: str | None = None
     radius_m: float | None = None
     tolerance_frames: int | None = None
+
+    def radius_or(self, usual_m: float = 25.0) -> float:
+        """Return the radius in metres that was asked for, else the usual one."""
+        return usual_m if self.radius_m is None else self.radius_m
 
     @property
     def name(self) -> str:

@@ -39,7 +39,6 @@ from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 
-RADIUS_M = 25.0
 #: Part of the name of folders that hold queries (``queries_real``, ``247query_v3``).
 _QUERY_FOLDER = 'quer'
 _SPLITS = ('train', 'val', 'test')
@@ -65,7 +64,7 @@ def open_tree(request: Request) -> Dataset:
     query = _source(request.path, table, content, ('qImageFns', 'utmQ'))
     radius_m = request.radius_m
     if radius_m is None:
-        radius_m = _radius(table, content.get('posDistThr', RADIUS_M))
+        radius_m = _radius(table, content.get('posDistThr', request.radius_or()))
     return Dataset(
         name=table.stem.replace('_', ' '), layout='dbstruct', reference=reference, query=query,
         truth=files.within(query, reference, radius_m))
@@ -169,12 +168,11 @@ def _locate(root: Path, table: Path, names: list[str], *, queries: bool) -> list
     Pittsburgh's queries lie in ``queries_real`` under names that database images have as well,
     so a folder of queries that has any of the names is where queries are, and nothing else is.
     """
-    own: list[Path] = []
-    others: list[Path] = []
-    for base in _bases(root):
-        for_queries = _QUERY_FOLDER in base.relative_to(root).as_posix().lower()
-        (own if for_queries == queries else others).append(base)
-    best = _fullest(own, names) or _fullest(others, names)
+    first = files.folders_of(root)
+    bases = [root, *first, *(inner for folder in first for inner in files.folders_of(folder))]
+    own = [base for base in bases
+           if (_QUERY_FOLDER in base.relative_to(root).as_posix().lower()) == queries]
+    best = _fullest(own, names) or _fullest([base for base in bases if base not in own], names)
     if not best:
         raise DatasetError(
             f'{table} names the image {names[0]}, which is neither in {root} nor in its folders '
@@ -185,23 +183,8 @@ def _locate(root: Path, table: Path, names: list[str], *, queries: bool) -> list
 
 def _fullest(bases: list[Path], names: list[str]) -> list[Path]:
     """Return the files below the folder that has most of them, the first of equals."""
-    best: list[Path] = []
-    fewest = len(names)
-    for base in bases:
-        for suffix in ('', '.png'):
-            found = [_file(base, name, suffix) for name in names]
-            missing = sum(not file.is_file() for file in found)
-            if missing < fewest:
-                best, fewest = found, missing
-    return best
-
-
-def _bases(root: Path) -> list[Path]:
-    """Return the folders that names may be relative to, the nearest first."""
-    first = files.folders_of(root)
-    return [root, *first, *(inner for folder in first for inner in files.folders_of(folder))]
-
-
-def _file(base: Path, name: str, suffix: str) -> Path:
-    """Return the file of a name, with another suffix if there is one."""
-    return (base / name).with_suffix(suffix) if suffix else base / name
+    candidates = (
+        [(base / name).with_suffix(suffix) if suffix else base / name for name in names]
+        for base in bases for suffix in ('', '.png'))
+    best = max(candidates, key=lambda found: sum(map(Path.is_file, found)), default=[])
+    return best if any(map(Path.is_file, best)) else []

@@ -42,7 +42,6 @@ from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.csv_table import read_table
 
-RADIUS_M = 25.0
 VALIDATION = ('cph', 'sf')
 _PARTS = ('database', 'query')
 _TABLES = ('postprocessed.csv', 'raw.csv')
@@ -65,7 +64,7 @@ def open_tree(request: Request) -> Dataset:
     cities = _choose(request, _cities(request.path))
     images: dict[str, list[ListedImage]] = {part: [] for part in _PARTS}
     positives: list[frozenset[int]] = []
-    radius_m = RADIUS_M if request.radius_m is None else request.radius_m
+    radius_m = request.radius_or()
     for folder in cities:
         before = len(images['database'])
         of_city = {part: _images(request.path, folder / part) for part in _PARTS}

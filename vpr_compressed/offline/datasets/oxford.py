@@ -53,7 +53,7 @@ CORRUPT = frozenset(
 
 def lacks(request: Request) -> str | None:
     """Return None for a tree of this layout, else what was expected where."""
-    if _folder(request.path) is not None:
+    if _queries(request.path):
         return None
     return f'LANDMARK_N{_QUERY} with _good, _ok and _junk, in the folder itself or one below it'
 
@@ -65,13 +65,10 @@ def open_tree(request: Request) -> Dataset:
     :raises DatasetError: a list without its file or an image without its file, a line that is
         no query, or two images of one name
     """
-    folder = _folder(request.path)
-    if folder is None:
-        raise DatasetError(f'{request.path} has no {lacks(request)}')
     images = _by_name(request.path)
     index = {name: row for row, name in enumerate(images)}
     queries, positives, junk = [], [], []
-    for path in _queries(folder):
+    for path in _queries(request.path):
         queries.append(_query(path, images))
         good, ok, ignored = (_rows(path, kind, index) for kind in _KINDS)
         positives.append(good | ok)
@@ -85,15 +82,13 @@ def open_tree(request: Request) -> Dataset:
             tuple(positives), len(images), 'good and ok lists, junk left out', tuple(junk)))
 
 
-def _queries(folder: Path) -> list[Path]:
-    """Return the query files of a folder."""
-    found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
-    return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def _folder(root: Path) -> Path | None:
-    """Return the folder with the lists: the root or one below it."""
-    return next((f for f in (root, *files.folders_of(root)) if _queries(f)), None)
+def _queries(root: Path) -> list[Path]:
+    """Return the query files of the root or the first folder below it that has some."""
+    for folder in (root, *files.folders_of(root)):
+        found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
+        if found:
+            return sorted(found, key=lambda path: natural_key(path.name))
+    return []
 
 
 def _by_name(root: Path) -> dict[str, Path]:

@@ -37,7 +37,6 @@ from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.csv_table import read_table
 from vpr_compressed.sources.pose_table import read_pose_table
 
-RADIUS_M = 25.0
 _PAIRS = 'pairs.csv'
 _POSITIONS = ('reference.csv', 'query.csv')
 
@@ -61,8 +60,7 @@ def open_tree(request: Request) -> Dataset:
     root, pairs = request.path, request.path / _PAIRS
     if not pairs.is_file():
         reference, query = (_placed(root / name) for name in _POSITIONS)
-        radius_m = RADIUS_M if request.radius_m is None else request.radius_m
-        truth = files.within(query, reference, radius_m)
+        truth = files.within(query, reference, request.radius_or())
     elif any((root / name).exists() for name in _POSITIONS):
         raise DatasetError(
             f'{root} has {_PAIRS} and positions, which may contradict each other; keep one kind')

@@ -31,7 +31,6 @@ from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 
-RADIUS_M = 25.0
 _PARTS = ('database', 'queries')
 
 
@@ -51,25 +50,20 @@ def open_tree(request: Request) -> Dataset:
     """
     split, folder = _choose(request, _splits(request.path))
     reference, query = (_source(folder / part) for part in _PARTS)
-    radius_m = RADIUS_M if request.radius_m is None else request.radius_m
     return Dataset(
         name=f'{request.name} {split}'.strip(), layout='utm', reference=reference, query=query,
-        truth=files.within(query, reference, radius_m))
+        truth=files.within(query, reference, request.radius_or()))
 
 
 def _splits(root: Path) -> dict[str, Path]:
     """Return name -> folder of each split; '' when the two folders lie in the root itself."""
     folders = [
         entry for base in (root, root / 'images')
-        for entry in [('', base), *((folder.name, folder) for folder in _folders(base))]]
+        if base.is_dir()
+        for entry in [('', base), *((folder.name, folder) for folder in files.folders_of(base))]]
     return {
         name: folder for name, folder in folders
         if all((folder / part).is_dir() for part in _PARTS)}
-
-
-def _folders(base: Path) -> list[Path]:
-    """Return the folders that may be splits."""
-    return files.folders_of(base) if base.is_dir() else []
 
 
 def _choose(request: Request, splits: dict[str, Path]) -> tuple[str, Path]:

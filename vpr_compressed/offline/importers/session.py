@@ -24,6 +24,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
@@ -46,6 +47,7 @@ from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.offline.network.engines import TORCH
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training.batches import ImageLoader
+from vpr_compressed.offline.training.describe import describe_batches
 from vpr_compressed.offline.training.initial_network import fit_whitening
 from vpr_compressed.offline.training.labels import list_images
 from vpr_compressed.offline.training.train_config import TrainConfig
@@ -220,13 +222,14 @@ def _calibration(
     query, reference, _ = job.calibrate
     loader, network = ImageLoader(model.preprocessing), _torch_network(model)
     with progress(len(walks.queries) + len(walks.references), 'calibration') as bar:
+        def batches(paths: Sequence[Path], change: str) -> Iterator[NDArray[np.float32]]:
+            for batch in loader.batches(paths, _BATCH, change=change):
+                yield batch
+                bar.update(len(batch))
+
         def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
-            parts = []
-            with torch.inference_mode():
-                for batch in loader.batches(paths, _BATCH, change=change):
-                    parts.append(network(torch.from_numpy(batch)))
-                    bar.update(len(batch))
-            return np.asarray(torch.cat(parts).numpy(), np.float32)
+            found = describe_batches(network, batches(paths, change), exact=True).numpy()
+            return np.asarray(found, np.float32)
         try:
             found = measure([walks], describe)
         finally:

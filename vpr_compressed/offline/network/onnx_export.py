@@ -37,6 +37,7 @@ from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.tensors import QuantizedTensor
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnx_graph import OUTPUT
+from vpr_compressed.system.terminal import human_bytes
 
 #: Form -> what it is; the first expands every weight, the second is what a robot runs.
 FORMS = {
@@ -87,4 +88,4 @@ def write_onnx(model: Model, path: Path, form: str) -> None:
     except Exception as error:  # protobuf has its own, which differ by version
         raise EngineError(
             f'this network cannot be written as ONNX ({error}); a file holds 2 GB at most, the '
-            f'weights are {4 * model.spec.parameters() / 1e9:.1f} GB as float32') from error
+            f'weights are {human_bytes(4 * model.spec.parameters())} as float32') from error

@@ -28,7 +28,7 @@ import numpy as np
 
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import VprError
-from vpr_compressed.offline.accuracy.agreement import Agreement
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 
 #: Parts of a network in the order an image passes them; ``rest`` is what is no weight.
@@ -98,7 +98,7 @@ class StepRow:
     entropy_bound_bytes: int
     parent_bytes: int
     scores: Mapping[str, SetScores] = field(default_factory=dict)
-    agreement: Agreement | None = None
+    agreement: TeacherAgreement | None = None
     latency_p50_ms: float
     latency_p95_ms: float
     resident_bytes: int

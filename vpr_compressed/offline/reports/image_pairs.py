@@ -30,12 +30,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.offline.accuracy.metrics import answerable
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.model_report import Report
+from vpr_compressed.offline.reports.page import encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.sources import ImageSource
 
@@ -106,11 +106,7 @@ class Gallery:
 
     def jpeg(self, tile: Tile) -> bytes:
         """Return the image of a tile for a page."""
-        good, data = cv2.imencode(
-            '.jpg', self.image(tile)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        if not good:
-            raise VprError(f'cannot encode the image of {tile.text}')
-        return data.tobytes()
+        return encoded(self.image(tile), '.jpg', cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY)
 
 
 def fetch(evaluation: Evaluation, reference: ImageSource, query: ImageSource) -> Gallery:

@@ -56,11 +56,21 @@ class Plot:
     def png(self, *, caption: bool) -> bytes:
         """Return the picture as PNG, with the caption or, for a page that has it, without."""
         rows = len(self.pixels) - (0 if caption else self.caption_rows)
-        good, data = cv2.imencode(
-            '.png', self.pixels[:rows, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-        if not good:
-            raise VprError(f'cannot encode the plot {self.name}')
-        return data.tobytes()
+        return encoded(self.pixels[:rows], '.png', cv2.IMWRITE_PNG_COMPRESSION, 9)
+
+
+def encoded(image: ImageArray, ending: str, option: int, value: int) -> bytes:
+    """
+    Return the file of an image for a page.
+
+    :param image: RGB, uint8, ``(H, W, 3)``
+    :param option: of OpenCV's encoder for the ending, with its value
+    :raises VprError: OpenCV cannot encode it
+    """
+    good, data = cv2.imencode(ending, image[..., ::-1], [option, value])
+    if not good:
+        raise VprError(f'cannot encode an image of shape {image.shape} as {ending}')
+    return data.tobytes()
 
 
 def check_jinja2() -> None:

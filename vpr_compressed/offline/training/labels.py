@@ -32,6 +32,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import SourceError
@@ -40,7 +41,7 @@ from vpr_compressed.sources.image_files import image_files
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig:
+class SourceConfig(Bounded):
     """One set of training images in the recipe."""
 
     kind: str = option('positions', 'where the labels come from',

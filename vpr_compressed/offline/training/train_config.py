@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
 from vpr_compressed.config import read_yaml
@@ -35,7 +34,7 @@ from vpr_compressed.offline.training.validation_sets import ValidationConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Bounded):
     """A further run from the same starting network; what is not given is as in the first."""
 
     seed: int = option(2, 'seed of its batches and augmentation', minimum=0)
@@ -47,7 +46,7 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Bounded):
     """Network, data and schedule of one training run."""
 
     trunk: str = option('mobilenet_v2', 'torchvision architecture',
@@ -134,6 +133,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, object]:
 
     :raises ConfigError: if one has no "="
     """
+    import yaml
+
     values: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition('=')

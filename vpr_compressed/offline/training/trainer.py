@@ -40,6 +40,7 @@ import torch
 from torch import Tensor
 
 from vpr_compressed.errors import TrainingError
+from vpr_compressed.offline.accuracy.validation import Describe
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import Batch
@@ -55,8 +56,6 @@ from vpr_compressed.offline.training.losses import LOSSES
 from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.records import DescriptorArray
 
-#: Image files, and '' or 'dark' for their lighting -> descriptors ``(N, D)``.
-Describe = Callable[[Sequence[Path], str], DescriptorArray]
 #: Measures a network by its descriptors: name -> recall in [0, 1].
 Validate = Callable[[Describe], Mapping[str, float]]
 _CHECKPOINT = 'checkpoint.pt'

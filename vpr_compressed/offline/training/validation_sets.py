@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 
+from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
 from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.offline.accuracy.calibrate import fit_calibration
@@ -34,7 +35,7 @@ THRESHOLD_PRECISION = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidationConfig:
+class ValidationConfig(Bounded):
     """One set of images on which checkpoints are compared; disjoint from the training data."""
 
     name: str = option('', 'name in the log')

@@ -46,7 +46,7 @@ from vpr_compressed.sources import ImageSource
 from vpr_compressed.system.files import whole_file
 
 #: Stage, images done, images in all.
-Progress = Callable[[str, int, int], None]
+StageProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageStrea
 
 def build_views(
     folder: Path, images: ImageStream, preprocessing: PreprocessingSpec, *, changed: bool,
-    seed: int, progress: Progress, cancelled: Callable[[], bool]
+    seed: int, progress: StageProgress, cancelled: Callable[[], bool]
 ) -> Path:
     """
     Bring images to network size on disk, or take those that lie there from before.
@@ -199,7 +199,7 @@ def build_views(
 
 def _fill(
     path: Path, images: ImageStream, preprocessing: PreprocessingSpec, changed: bool, seed: int,
-    progress: Progress, cancelled: Callable[[], bool]
+    progress: StageProgress, cancelled: Callable[[], bool]
 ) -> None:
     """Write all views to one file."""
     height, width, count = preprocessing.height, preprocessing.width, images.count

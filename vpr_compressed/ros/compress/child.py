@@ -48,10 +48,8 @@ _KEPT_LINES = 20
 def compress_command(config: CompressConfig) -> list[str]:
     """Return the command line of the verb."""
     command = [sys.executable, '-m', 'vpr_compressed', 'compress', '--progress', 'json']
-    paths = {'recipe': config.recipe, 'data': config.data, 'images': config.images,
-             'model': config.model, 'out': config.out}
-    for name, path in paths.items():
-        if path:
+    for name in ('recipe', 'data', 'images', 'model', 'out'):
+        if path := getattr(config, name):
             command += [f'--{name}', str(Path(path).expanduser())]
     if config.topic:
         command += ['--topic', config.topic]
