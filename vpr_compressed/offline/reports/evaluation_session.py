@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_compressed.offline.datasets import Dataset
+from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.models import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
