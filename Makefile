@@ -72,7 +72,7 @@ distclean: clean ## also remove the virtual environments
 
 $(RUN_READY): $(PACKAGE) | $(BIN)/python
 	@echo 'installing what run time needs into $(VENV), once: one or two minutes'
-	@$(BIN)/python -m pip install --quiet -e '.[ros-kilted]'
+	@$(BIN)/python -m pip install --quiet -e '.[ros-kilted,offline]'
 	@touch $@
 
 $(TEST_READY): $(RUN_READY)

@@ -25,7 +25,7 @@ import pytest
 from vpr_compressed.cli.main import make_parser
 from vpr_compressed.cli.main import VERBS
 from vpr_compressed.offline.compression.recipe import STEPS
-from vpr_compressed.offline.datasets import LAYOUTS
+from vpr_compressed.offline.datasets.layouts import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[1]
 USAGE = (ROOT / 'docs' / 'usage.md').read_text(encoding='utf-8')

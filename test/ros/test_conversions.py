@@ -88,7 +88,9 @@ def test_a_published_pose_is_one_nav2_accepts() -> None:
 def test_an_absurd_variance_becomes_one_nav2_accepts(variance: float) -> None:
     """A SLAM that stores -1 for "unknown" must not make AMCL refuse the pose."""
     pose = Pose(position_m=(0.0, 0.0, 0.0), covariance_diagonal=(variance,) * 6)
-    assert nav2_accepts(conversions.pose_with_covariance(pose, STAMP_NS))
+    message = conversions.pose_with_covariance(pose, STAMP_NS, position_std_m=2.0)
+    assert nav2_accepts(message)
+    assert set(message.pose.covariance[::7]) == {1e9}, 'what is not known looks certain'
 
 
 def test_a_quaternion_that_is_not_unit_is_normalised() -> None:

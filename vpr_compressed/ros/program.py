@@ -29,9 +29,8 @@ from rclpy.node import Node
 from rclpy.utilities import try_shutdown
 
 from vpr_compressed.errors import VprError
+from vpr_compressed.system.processes import FAILED
 
-#: Exit codes besides 0.
-FAILED, INTERRUPTED = 1, 130
 _POLL_S = 0.1
 
 

@@ -136,8 +136,8 @@ def work(arguments: Mapping[str, Any]) -> Iterator[None]:
     """
     Build a graph and keep it.
 
-    :param arguments: model file, whether the graph ends at the local features, and whether it
-        rounds activations
+    :param arguments: those of :func:`prepare`, with ``rounded`` for the activations
+    :raises VprError: if the model cannot be read or has no graph
     """
     model = read_model(Path(arguments['path']))
     if not arguments['rounded']:

@@ -174,7 +174,7 @@ def try_engine(name: str, path: Path, threads: int) -> Trial:
     try:
         found = Trial(**processes.run_worker(
             MODULE, [name, str(path), threads], name='its process', limit_s=_LIMIT_S))
-    except (OSError, TypeError, VprError) as error:
+    except (OSError, VprError) as error:
         return Trial(engine=name, error=str(error))
     if not found.cosine >= LEAST_COSINE:
         return Trial(**{**asdict(found), 'error': (
@@ -260,9 +260,10 @@ def measure(name: str, path: Path, threads: int) -> Trial:
 
 def work(arguments: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """
-    Try an engine.
+    Try an engine in this process.
 
     :param arguments: its name, the model file, threads
+    :raises VprError: if it cannot run the model
     """
     name, path, threads = arguments
     yield asdict(measure(name, Path(path), threads))

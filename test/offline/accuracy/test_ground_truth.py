@@ -151,9 +151,15 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_truth_of_other_references_is_refused() -> None:
-    """Made by hand with an index beyond the end."""
+    """Made by hand with an index beyond the end, or before the start."""
     with pytest.raises(GroundTruthError, match='names reference 7'):
         ground_truth.GroundTruth((frozenset({7}),), 3, 'by hand')
+    with pytest.raises(GroundTruthError, match='names reference 3'):
+        ground_truth.GroundTruth((frozenset({2, 3}),), 3, 'by hand')
+    with pytest.raises(GroundTruthError, match='names reference -1'):
+        ground_truth.GroundTruth((frozenset({0}), frozenset({-1, 2})), 3, 'by hand')
+    with pytest.raises(GroundTruthError, match='names reference 4'):
+        ground_truth.GroundTruth((frozenset({0}),), 3, 'by hand', (frozenset({4}),))
 
 
 @pytest.mark.parametrize(('junk', 'message'), [

@@ -39,6 +39,7 @@ from vpr_compressed.offline.demo.picture import draw_route
 from vpr_compressed.offline.demo.picture import examples
 from vpr_compressed.offline.demo.picture import MARKS
 from vpr_compressed.offline.demo.picture import montage
+from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.demo.session import DemoConfig
 from vpr_compressed.offline.demo.session import find_truth
 
@@ -121,6 +122,31 @@ def test_right_answers_alone_do_not_fail(outcome: JudgedAnswers) -> None:
     """Without the two wrong ones the demo holds."""
     accepted = ANSWERS.accepted & outcome.mask('right')
     assert replace(outcome, answers=replace(ANSWERS, accepted=accepted)).failures() == []
+
+
+def test_table_says_what_came_out(outcome: JudgedAnswers) -> None:
+    """With a truth and without; of no accepted match there is no precision."""
+    def result(verdict: JudgedAnswers | None) -> DemoResult:
+        answers = ANSWERS if verdict is None else verdict.answers
+        return DemoResult(
+            reference=REFERENCE, query=QUERY, answers=answers, judged=verdict, places=6,
+            model_bytes=1_500_000, map_bytes=4096, node_bytes=200_000_000)
+
+    rows = dict(result(outcome).rows())
+    assert list(rows) == [
+        'images', 'matches accepted', '  right', '  wrong', 'withheld', 'withheld, unknown',
+        'precision', 'recall', 'recall@1', 'latency', 'model', 'map file', 'node memory']
+    assert rows['  right'] == '2  (right within 8 m of where the image was taken)'
+    assert rows['withheld'] == '1 of 4 places in the map'
+    assert rows['withheld, unknown'] == '1 of 2 places the map does not have'
+    assert (rows['precision'], rows['recall']) == ('50.0%', '50.0%')
+    assert rows['recall@1'] == '75.0% before agreement over time'
+    assert result(outcome).headline() == (
+        '2 of 4 known places recognised, 2 wrong, 1 of 2 unknown ones withheld')
+    silent = replace(outcome, answers=replace(ANSWERS, accepted=np.zeros(6, bool)))
+    assert dict(result(silent).rows())['precision'] == 'none'
+    assert result(None).headline() == '4 of 6 images matched'
+    assert '  right' not in dict(result(None).rows())
 
 
 def test_recordings_frame_by_frame_are_judged_by_their_index() -> None:

@@ -55,16 +55,17 @@ class GroundTruth:
             raise GroundTruthError(
                 f'query {both[0]} has the same reference among its right answers and its junk; '
                 'an image is one or the other')
-        highest = max((max(rows) for rows in self.positives if rows), default=-1)
-        if highest < 0:
+        if not any(self.positives):
             raise GroundTruthError(
                 f'none of the {len(self.positives)} queries has a right answer '
                 f'({self.description}), nothing can be measured; check that reference and query '
                 'show the same places and are not swapped')
-        if highest >= self.references:
-            raise GroundTruthError(
-                f'the ground truth names reference {highest}, there are {self.references}; '
-                'it belongs to other images')
+        for rows in (*self.positives, *self.junk):
+            if rows and not 0 <= min(rows) <= max(rows) < self.references:
+                wrong = min(rows) if min(rows) < 0 else max(rows)
+                raise GroundTruthError(
+                    f'the ground truth names reference {wrong}, there are {self.references}; '
+                    'it belongs to other images')
 
     @property
     def answerable(self) -> int:

@@ -40,7 +40,7 @@ from typing import IO
 from vpr_compressed.ros.compress.config import CompressConfig
 from vpr_compressed.system import processes
 
-#: Exit codes of the verb, and of the node, besides those of ``program``.
+#: Exit codes of the verb, and of the node, besides those of ``system.processes``.
 WRITTEN, NOT_ACCEPTED = 0, 3
 _KEPT_LINES = 20
 

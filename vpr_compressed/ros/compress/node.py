@@ -43,10 +43,10 @@ from vpr_compressed.ros.diagnostics import OK
 from vpr_compressed.ros.diagnostics import steady_clock
 from vpr_compressed.ros.diagnostics import WARN
 from vpr_compressed.ros.parameters import read_config
-from vpr_compressed.ros.program import FAILED
-from vpr_compressed.ros.program import INTERRUPTED
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.ros.program import spin_until
+from vpr_compressed.system.processes import FAILED
+from vpr_compressed.system.processes import INTERRUPTED
 
 _POLL_S = 0.1
 _LOG_S = 30.0

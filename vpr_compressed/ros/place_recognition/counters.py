@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 import threading
@@ -48,16 +47,11 @@ class Counts:
 class Statistics:
     """Counters since activation, written by two threads, read once a second."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Count from now on.
-
-        :param clock: seconds that never go back
-        """
+    def __init__(self) -> None:
+        """Count from now on."""
         self.counts = Counts()
         self.encoding = self.last_error = self.last_answer = ''
-        self._clock = clock
-        self._since_s = clock()
+        self._since_s = time.monotonic()
         self._lock = threading.Lock()
         self._arrivals_s: deque[float] = deque(maxlen=_WINDOW)
         self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
@@ -69,7 +63,7 @@ class Statistics:
         with self._lock:
             self.counts.received += 1
             self.encoding = encoding
-            self._arrivals_s.append(self._clock())
+            self._arrivals_s.append(time.monotonic())
 
     def add(self, name: str) -> None:
         """Count one more of ``dropped``, ``without_pose`` or ``time_jumps``."""
@@ -109,12 +103,12 @@ class Statistics:
     def age_s(self) -> float:
         """Return seconds since the last image, or since activation when none came."""
         with self._lock:
-            return self._clock() - (self._arrivals_s[-1] if self._arrivals_s else self._since_s)
+            return time.monotonic() - (self._arrivals_s[-1] if self._arrivals_s else self._since_s)
 
     def rate_hz(self, window_s: float = 5.0) -> float:
         """Return images per second over the last seconds."""
         with self._lock:
-            now = self._clock()
+            now = time.monotonic()
             recent = sum(now - arrival <= window_s for arrival in self._arrivals_s)
             return recent / max(min(window_s, now - self._since_s), 1e-3)
 

@@ -48,10 +48,10 @@ from vpr_compressed.ros.place_recognition.pipeline import Pipeline
 from vpr_compressed.ros.place_recognition.pipeline import Settings
 from vpr_compressed.ros.place_recognition.pose_sources import pose_source
 from vpr_compressed.ros.place_recognition.services import Services
-from vpr_compressed.ros.program import FAILED
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.system import memory
+from vpr_compressed.system.processes import FAILED
 
 GROUPS = (
     ParameterGroup(PlaceRecognitionConfig),

@@ -45,13 +45,13 @@ from vpr_compressed.ros.parameters import read_config
 from vpr_compressed.ros.player.config import PlayerConfig
 from vpr_compressed.ros.player.recording import NodeReport
 from vpr_compressed.ros.player.recording import Recording
-from vpr_compressed.ros.program import INTERRUPTED
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.ros.program import spin_until
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
 from vpr_compressed.sources.answer_log import write_report
+from vpr_compressed.system.processes import INTERRUPTED
 
 _PROGRESS_S = 5.0
 #: Depth of a queue that loses no answer, however slowly they are read.
