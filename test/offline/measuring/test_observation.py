@@ -20,6 +20,8 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import subprocess
+import sys
 
 from bag_maker import bag_maker
 from bag_maker import POSES
@@ -56,6 +58,7 @@ from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.system import processes
+from vpr_compressed.system.machine import OtherLoad
 from vpr_compressed.system.processes import MeasurementCancelledError
 
 COUNT = 6
@@ -332,3 +335,12 @@ def test_every_model_is_looked_at_before_any_work(tmp_path: Path, tiny_model_pat
         with pytest.raises(kind, match=message):
             find_models([tiny_model_path, tmp_path / f'{other}.vpr'], engine='onnxruntime',
                         threads=1)
+
+
+def test_load_of_a_child_is_that_of_another_program(tmp_path: Path) -> None:
+    """As on a real machine, idle or busy."""
+    load = OtherLoad()
+    subprocess.run([sys.executable, '-c', (
+        'import time\nend = time.process_time() + 0.7\n'
+        'while time.process_time() < end: pass')], check=True, cwd=tmp_path)
+    assert load.cores() > 0.3
