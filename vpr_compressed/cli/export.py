@@ -112,8 +112,8 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
     if form == 'torch':
         from vpr_compressed.offline.training.torch_setup import load_torch
         load_torch(threads)
-        from vpr_compressed.offline.network.torch_export import read_torch
-        from vpr_compressed.offline.network.torch_export import write_torch
+        from vpr_compressed.offline.network.torch_engine import read_torch
+        from vpr_compressed.offline.network.torch_engine import write_torch
 
         write_torch(model, path)
         engine = read_torch(path)

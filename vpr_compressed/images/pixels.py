@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Decode, resize and normalise images; the only place in the package that does any of it."""
+"""Decode, shrink and normalise images; the only place in the package that does any of it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ _FILE_REMEDY = 'use whole JPEG, PNG, TIFF or WebP files'
 #: By how much a JPEG is reduced -> how OpenCV is told.
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
             8: cv2.IMREAD_REDUCED_COLOR_8}
+#: At the default width of 160 pixels a street takes 3.4 to 3.7 kB, 5.2 kB at most.
+_THUMBNAIL_QUALITY = 70
 
 
 def rgb_from_message(
@@ -83,22 +85,15 @@ def rgb_from_encoded(
     return BGR(_to_8_bit(_decode(data, name, flags)))
 
 
-class Preprocessor:
-    """Turns a camera image into the input of one network."""
+def preprocess(image: ImageArray, spec: PreprocessingSpec) -> NDArray[np.float32]:
+    """
+    Turn a camera image into the input of a network: stretched to its size, normalised.
 
-    def __init__(self, spec: PreprocessingSpec) -> None:
-        self.spec = spec
-
-    def __call__(self, image: ImageArray) -> NDArray[np.float32]:
-        """
-        Stretch an image to the input size and normalise it.
-
-        :param image: uint8 RGB, ``(H, W, 3)``
-        :returns: float32 ``(1, 3, height, width)``, contiguous
-        :raises ImageFormatError: when the image is of another type or shape, or empty
-        """
-        small = resize(image, self.spec.width, self.spec.height)
-        return normalise(small[np.newaxis], self.spec)
+    :param image: uint8 RGB, ``(H, W, 3)``
+    :returns: float32 ``(1, 3, height, width)``, contiguous
+    :raises ImageFormatError: when the image is of another type or shape, or empty
+    """
+    return normalise(resize(image, spec.width, spec.height)[np.newaxis], spec)
 
 
 def resize(image: ImageArray, width: int, height: int) -> ImageArray:
@@ -119,6 +114,22 @@ def resize(image: ImageArray, width: int, height: int) -> ImageArray:
         size = (width, height)
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
+
+
+def thumbnail_jpeg(image: ImageArray, width: int) -> bytes:
+    """
+    Return an image as a small JPEG of the same shape, for people; it is never made larger.
+
+    :param image: RGB uint8, ``(H, W, 3)``
+    :param width: width of the picture in pixels, at least 1
+    """
+    height, full_width = image.shape[:2]
+    width = min(width, full_width)
+    size = (width, max(1, round(height * width / full_width)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    options = [cv2.IMWRITE_JPEG_QUALITY, _THUMBNAIL_QUALITY]
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(small, cv2.COLOR_RGB2BGR), options)
+    return data.tobytes()
 
 
 def normalise(images: NDArray[np.uint8], spec: PreprocessingSpec) -> NDArray[np.float32]:

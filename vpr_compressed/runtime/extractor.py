@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpr_compressed.images.pixels import Preprocessor
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.images.pixels import preprocess
 from vpr_compressed.model_file.model import find_model
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime import graph_cache
@@ -52,7 +52,7 @@ class Extractor:
     def __init__(
         self, model: Model, path: Path, *, engine: Engine, choice: EngineChoice
     ) -> None:
-        self._preprocess = Preprocessor(model.preprocessing)
+        self._input = model.preprocessing
         self._engine = engine
         self.choice = choice
         self.model_path = path
@@ -67,7 +67,7 @@ class Extractor:
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the network input in pixels."""
-        return self._preprocess.spec.width, self._preprocess.spec.height
+        return self._input.width, self._input.height
 
     @property
     def engine_name(self) -> str:
@@ -87,7 +87,7 @@ class Extractor:
         :returns: float32 ``(D,)``, unit norm
         :raises ImageFormatError: if it is no such image
         """
-        return self._engine.describe(self._preprocess(image))
+        return self._engine.describe(preprocess(image, self._input))
 
 
 def load_extractor(
