@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 from typing import Any
-from typing import cast
 
 import cv2
 import numpy as np
@@ -27,12 +26,10 @@ from vpr_compressed.config import suggest
 from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.images import jpeg
 from vpr_compressed.images.pixel_encodings import BGR
-from vpr_compressed.images.pixel_encodings import CompressedImageMessage
 from vpr_compressed.images.pixel_encodings import Layout
 from vpr_compressed.images.pixel_encodings import LAYOUTS
 from vpr_compressed.images.pixel_encodings import NOT_COLOUR
 from vpr_compressed.images.pixel_encodings import PixelArray
-from vpr_compressed.images.pixel_encodings import RawImageMessage
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
 
@@ -45,21 +42,19 @@ _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
 _THUMBNAIL_QUALITY = 70
 
 
-def rgb_from_message(
-    message: RawImageMessage | CompressedImageMessage, *, at_least: tuple[int, int] | None = None
-) -> ImageArray:
+def rgb_from_message(message: Any, *, at_least: tuple[int, int] | None = None) -> ImageArray:
     """
     Decode a raw or compressed image message of rclpy or rosbags.
 
-    :param message: a message with the fields of ``sensor_msgs/Image`` or, told by its ``format``
-        field, of ``sensor_msgs/CompressedImage``
+    :param message: has the fields of ``sensor_msgs/Image`` or, told by its ``format``, of
+        ``sensor_msgs/CompressedImage``; ``data`` is an ``array.array``, ``bytes`` or a uint8 array
     :param at_least: as for :func:`rgb_from_encoded`; a raw image keeps its size
     :returns: uint8 RGB, ``(H, W, 3)``, a contiguous copy
     :raises ImageFormatError: an encoding without colours or unknown, fields that contradict
         the number of bytes, or a damaged file
     """
     if hasattr(message, 'format'):
-        return _rgb_from_compressed(cast('CompressedImageMessage', message), at_least)
+        return _rgb_from_compressed(message, at_least)
     return _rgb_from_raw(message)
 
 
@@ -149,7 +144,7 @@ def normalise(images: NDArray[np.uint8], spec: PreprocessingSpec) -> NDArray[np.
     return result
 
 
-def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
+def _rgb_from_raw(message: Any) -> ImageArray:
     """Decode a ``sensor_msgs/Image``."""
     layout = _layout_of(message.encoding)
     pairs = layout.channels == 2 or layout.half_rows == 3
@@ -160,9 +155,7 @@ def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
     return np.ascontiguousarray(_to_8_bit(layout.to_rgb(_stored_values(message, layout))))
 
 
-def _rgb_from_compressed(
-    message: CompressedImageMessage, at_least: tuple[int, int] | None
-) -> ImageArray:
+def _rgb_from_compressed(message: Any, at_least: tuple[int, int] | None) -> ImageArray:
     """
     Decode a ``sensor_msgs/CompressedImage``, reading ``format`` as its message text says.
 
@@ -197,7 +190,7 @@ def _layout_of(encoding: str) -> Layout:
         'in the camera driver or put a conversion node in front')
 
 
-def _stored_values(message: RawImageMessage, layout: Layout) -> PixelArray:
+def _stored_values(message: Any, layout: Layout) -> PixelArray:
     """
     Cut the padding off the rows and give the values their type.
 
