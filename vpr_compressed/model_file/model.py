@@ -15,8 +15,7 @@
 """
 Read and write ``.vpr`` model files; needs neither torch nor an inference engine.
 
-:mod:`vpr_compressed.model_file.container` has the layout and the history of the format,
-:mod:`vpr_compressed.model_file.packing` the tensors in it.
+:mod:`vpr_compressed.model_file.container` has the layout and the history of the format.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.container import canonical_json
+from vpr_compressed.model_file.container import fault
+from vpr_compressed.model_file.container import Packer
 from vpr_compressed.model_file.container import read_container
+from vpr_compressed.model_file.container import unpack
+from vpr_compressed.model_file.container import update_digest
 from vpr_compressed.model_file.container import write_container
-from vpr_compressed.model_file.packing import fault
-from vpr_compressed.model_file.packing import Packer
-from vpr_compressed.model_file.packing import unpack
-from vpr_compressed.model_file.packing import update_digest
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
