@@ -118,12 +118,11 @@ def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
         write_torch(model, path)
         engine = read_torch(path)
     else:
-        from vpr_compressed.offline.network.onnx_export import model_in_form
         from vpr_compressed.offline.network.onnx_export import write_onnx
         from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
         precision = 'int8' if form == 'onnx-int8' else 'fp32'
-        write_onnx(model_in_form(model, precision), path, precision)
+        write_onnx(model, path, precision)
         engine = OnnxRuntimeEngine(path, threads)
     cosine = _lowest_cosine(engine, model, rounded=form == 'onnx-int8', threads=threads)
     least = _ROUNDED if form == 'onnx-int8' else _EXACT
