@@ -205,7 +205,7 @@ def unpack(entry: Mapping[str, Any], payload: memoryview) -> Tensor:
     shape = tuple(entry['shape'])
     dtype = DTYPES[entry['dtype']]
     if entry['coding'] == RAW:
-        values = _array(payload, entry['data'], dtype)
+        values = np.frombuffer(_section(payload, entry['data']), dtype)
     elif entry['coding'] == HUFFMAN and dtype.itemsize == 1:
         values = entropy.decode(_section(payload, entry['data']), int(np.prod(shape))).view(dtype)
     else:
@@ -269,12 +269,7 @@ def fault(tensor: Tensor, shape: tuple[int, ...]) -> str:
 def _table(entry: Mapping[str, Any], payload: memoryview, key: str) -> NDArray[np.float32]:
     """Return scales or a codebook as float32; version 1 does not say that they are."""
     dtype = DTYPES[entry.get(f'{key}_dtype', 'float32')]
-    return _array(payload, entry[key], dtype).astype(np.float32, copy=False)
-
-
-def _array(payload: memoryview, place: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return a section as an array."""
-    return np.frombuffer(_section(payload, place), dtype)
+    return np.frombuffer(_section(payload, entry[key]), dtype).astype(np.float32, copy=False)
 
 
 def _section(payload: memoryview, place: list[int]) -> memoryview:

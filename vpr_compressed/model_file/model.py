@@ -127,7 +127,8 @@ class Model:
         tensors: dict[str, Tensor] = {}
         for name in self.spec.tensor_shapes():
             values = self.float_tensor(name)
-            if precision == 'fp32' or not _is_compressible(name):
+            may_round = name.endswith('.weight') and not name.startswith('netvlad.')
+            if precision == 'fp32' or not may_round:
                 tensors[name] = values
             elif precision == 'int8' and name == 'projection.weight':
                 tensors[name] = quantize(values)
@@ -212,11 +213,6 @@ def model_of(header: Mapping[str, Any], payload: memoryview, path: Path) -> Mode
 def _packaged(name: str) -> Path:
     """Return where a model of the package lies."""
     return Path(__file__).resolve().parents[1] / 'models' / f'{name}.vpr'
-
-
-def _is_compressible(name: str) -> bool:
-    """Tell whether a tensor may lose precision."""
-    return name.endswith('.weight') and not name.startswith('netvlad.')
 
 
 def _ranges_to_json(activations: Mapping[str, ActivationRange]) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class Extractor:
         self._input = model.preprocessing
         self._engine = engine
         self.choice = choice
+        #: The engine in use, as a parameter takes it, and in words with what it was compared with.
+        self.engine_name, self.engine_choice = choice.engine, choice.describe()
+        #: Width and height of the network input in pixels.
+        self.input_size = model.preprocessing.width, model.preprocessing.height
         self.model_path = path
         self.model_bytes = path.stat().st_size
         self.model_name = path.stem
@@ -63,21 +67,6 @@ class Extractor:
         self.calibration: SimilarityCalibration = model.calibration
         self.precision = model.precision
         self.provenance: Mapping[str, Any] = model.provenance
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Width and height of the network input in pixels."""
-        return self._input.width, self._input.height
-
-    @property
-    def engine_name(self) -> str:
-        """Name of the engine in use, as a parameter takes it."""
-        return self.choice.engine
-
-    @property
-    def engine_choice(self) -> str:
-        """The engine in use and what it was compared with, in words."""
-        return self.choice.describe()
 
     def describe(self, image: ImageArray) -> DescriptorArray:
         """
