@@ -36,8 +36,8 @@ from vpr_compressed.consistency import ConsistencyFilter
 from vpr_compressed.consistency import NS_PER_S
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.images.thumbnail import thumbnail_jpeg
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.images.pixels import thumbnail_jpeg
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray

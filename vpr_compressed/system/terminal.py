@@ -16,17 +16,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 import sys
 from typing import Any
 
 
-@contextmanager
-def progress(total: int, label: str) -> Iterator[Any]:
-    """Show a bar with rate and remaining time on a terminal, nothing in a log file."""
-    with bar(label, total, unit='image', disable=not sys.stderr.isatty()) as shown:
-        yield shown
+def progress(total: int, label: str) -> Any:
+    """Return a bar with rate and remaining time on a terminal, nothing in a log file."""
+    return bar(label, total, unit='image', disable=not sys.stderr.isatty())
 
 
 def bar(label: str = '', total: int | None = None, **options: Any) -> Any:

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.measuring import two_recordings
 from vpr_compressed.offline.measuring.model_worker import load_measured
 from vpr_compressed.records import DescriptorArray

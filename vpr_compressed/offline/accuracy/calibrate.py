@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import MAX_SLOPE
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import MAX_SLOPE
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.records import DescriptorArray
 
 #: Fewer images say nothing about how similarities moved.

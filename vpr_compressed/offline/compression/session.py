@@ -31,10 +31,10 @@ from vpr_compressed import __version__
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
 from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement

@@ -17,17 +17,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import TrainingError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.model_file.tensors import Tensor
 from vpr_compressed.offline.compression.constraints import Constraints
@@ -100,7 +102,7 @@ class Student:
     def state(self) -> dict[str, Any]:
         """Return everything a checkpoint needs."""
         return {
-            'spec': self.spec.to_json(),
+            'spec': asdict(self.spec),
             'tensors': {name: torch.from_numpy(value)
                         for name, value in self.network.tensors().items()},
             'constraints': self.constraints.state(),
@@ -115,7 +117,7 @@ class Student:
         """
         try:
             self.network = _network(
-                NetworkSpec.from_json(state['spec']),
+                config_from_mapping(NetworkSpec, state['spec']),
                 {name: value.numpy() for name, value in state['tensors'].items()})
             self.constraints.load_state(state['constraints'])
             self.constraints.to(self.network.projection.weight.device)

@@ -31,8 +31,8 @@ from torch import Tensor
 from vpr_compressed import __version__
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import ValidationSet

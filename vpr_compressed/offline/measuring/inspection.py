@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 import time
 from typing import Any
@@ -107,8 +108,8 @@ def _model_facts(path: Path) -> dict[str, Any]:
         'descriptor_id': model.descriptor_id,
         'trunk': spec.trunk, 'layers': len(spec.layers), 'clusters': spec.clusters,
         'dimension': spec.dimension, 'parameters': spec.parameters(),
-        'preprocessing': model.preprocessing.to_json(),
-        'calibration': model.calibration.to_json(), 'provenance': dict(model.provenance),
+        'preprocessing': asdict(model.preprocessing),
+        'calibration': asdict(model.calibration), 'provenance': dict(model.provenance),
         'tensors': [_tensor(row) for row in report.tensors]}
 
 

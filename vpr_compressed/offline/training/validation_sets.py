@@ -22,7 +22,7 @@ from pathlib import Path
 
 from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import positions_set
