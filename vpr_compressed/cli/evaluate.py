@@ -111,12 +111,11 @@ def run(args: Namespace) -> None:
     from vpr_compressed.offline.measuring import observation
     from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import find_models
-    from vpr_compressed.offline.reports.evaluation import evaluation_of
+    from vpr_compressed.offline.reports.evaluation import Evaluation
+    from vpr_compressed.offline.reports.evaluation import summarise
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
     from vpr_compressed.offline.reports.evaluation_report import check_folder
     from vpr_compressed.offline.reports.evaluation_report import write_report
-    from vpr_compressed.offline.reports.model_report import describe_setting
-    from vpr_compressed.offline.reports.model_report import summarise
 
     cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
@@ -132,9 +131,8 @@ def run(args: Namespace) -> None:
     except KeyboardInterrupt:
         terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
-    evaluation = evaluation_of([
-        summarise(one, pair.truth, model, describe_setting(
-            model, one.measurement, reference, query, command=args.command_line))
+    evaluation = Evaluation([
+        summarise(one, pair.truth, model, reference, query, command=args.command_line)
         for model, one in zip(models, seen)])
     written = write_report(evaluation, args.out, reference, query)
     print(headline(evaluation))
@@ -226,7 +224,7 @@ def observe_all(
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    from vpr_compressed.offline.reports.evaluation import table_of
+    from vpr_compressed.offline.reports.evaluation_report import table_of
 
     labels = [report.model.label for report in evaluation.reports]
     rows = table_of(evaluation.reports)
