@@ -45,10 +45,14 @@ def say(text: str) -> None:
 
 
 def human_bytes(count: float) -> str:
-    """Return a number of bytes as people read it, in powers of 1000 as disks are sold."""
-    size = float(count)
-    for unit in ('B', 'kB', 'MB'):
-        if size < 1000:
-            return f'{size:.0f} {unit}' if unit == 'B' else f'{size:.1f} {unit}'
+    """
+    Return a number of bytes as people read it, in powers of 1000 as disks are sold.
+
+    Three digits count, as in 1.49 MB and 30.2 MB: one digit less would hide what a step won.
+    """
+    size, units = float(count), ['B', 'kB', 'MB', 'GB']
+    while size >= 999.5 and len(units) > 1:
         size /= 1000
-    return f'{size:.2f} GB'
+        del units[0]
+    decimals = 0 if units[0] == 'B' or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f'{size:.{decimals}f} {units[0]}'

@@ -38,7 +38,7 @@ from vpr_compressed.offline.live.ros_processes import RosProcess
 from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.offline.mapping import map_recording
 from vpr_compressed.offline.reports import live_page
-from vpr_compressed.offline.reports.evaluation_report import write_files
+from vpr_compressed.offline.reports.page import write_files
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import Recognition

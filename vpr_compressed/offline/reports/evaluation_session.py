@@ -27,11 +27,9 @@ from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
 from vpr_compressed.offline.reports.evaluation import Evaluation
-from vpr_compressed.offline.reports.evaluation import evaluation_of
-from vpr_compressed.offline.reports.evaluation import table_of
+from vpr_compressed.offline.reports.evaluation import summarise
+from vpr_compressed.offline.reports.evaluation_report import table_of
 from vpr_compressed.offline.reports.evaluation_report import write_report
-from vpr_compressed.offline.reports.model_report import describe_setting
-from vpr_compressed.offline.reports.model_report import summarise
 from vpr_compressed.system import terminal
 from vpr_compressed.system.processes import MeasurementCancelledError
 
@@ -59,9 +57,8 @@ def evaluate(
     except KeyboardInterrupt:
         terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
-    evaluation = evaluation_of([
-        summarise(one, pair.truth, model, describe_setting(
-            model, one.measurement, reference, query, command=command))
+    evaluation = Evaluation([
+        summarise(one, pair.truth, model, reference, query, command=command)
         for model, one in zip(models, seen)])
     return headline(evaluation), write_report(evaluation, out, reference, query)
 

@@ -39,7 +39,7 @@ from vpr_compressed.offline.accuracy.validation import check_disjoint
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.network.network import VprNetwork
-from vpr_compressed.offline.reports.training_plot import plot_training
+from vpr_compressed.offline.reports.figures import plot_training
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.describe import describe_images
