@@ -40,7 +40,7 @@ def lacks(request: Request) -> str | None:
     """Return None for a tree of this layout, else what was expected where."""
     listed = request.split is None and (
         vprbench.truth_file(request.path).is_file() or tables.lacks(request) is None)
-    if _pair(request) is not None and not listed:
+    if _pairs(request) and not listed:
         return None
     return ('two folders of images ' + ', '.join(f'{a}/ and {b}/' for a, b in PAIRS[:3])
             + ', ... without answers or positions beside them; or the two that the split '
@@ -51,12 +51,10 @@ def open_tree(request: Request) -> Dataset:
     """
     Open two folders, those named by the split ``REFERENCE/QUERY`` or the usual ones.
 
-    :raises DatasetError: no such folders, or they hold different numbers of images
+    :raises DatasetError: they hold different numbers of images
     :raises SourceError: a folder without images
     """
-    pair = _pair(request)
-    if pair is None:
-        raise DatasetError(f'{request.path} has no {lacks(request)}')
+    pair = _pairs(request)[0]
     reference, query = (FolderSource(request.path / name) for name in pair)
     if len(reference) != len(query):
         raise DatasetError(
@@ -69,9 +67,8 @@ def open_tree(request: Request) -> Dataset:
             len(query), len(reference), TOLERANCE_FRAMES if tolerance is None else tolerance))
 
 
-def _pair(request: Request) -> tuple[str, ...] | None:
-    """Return the two folders of the split, or the first usual pair, if they are there."""
+def _pairs(request: Request) -> list[tuple[str, ...]]:
+    """Return the two folders of the split, or all usual pairs, if they are there."""
     wanted = PAIRS if request.split is None else (tuple(request.split.split('/')),)
-    return next((
-        pair for pair in wanted if len(pair) == 2 and all(
-            name and (request.path / name).is_dir() for name in pair)), None)
+    return [pair for pair in wanted if len(pair) == 2 and all(
+        name and (request.path / name).is_dir() for name in pair)]

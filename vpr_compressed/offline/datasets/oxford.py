@@ -27,12 +27,11 @@ files of Paris6k are web pages instead of images; their authors name them and le
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
@@ -84,7 +83,7 @@ def open_tree(request: Request) -> Dataset:
 
 def _queries(root: Path) -> list[Path]:
     """Return the query files of the root or the first folder below it that has some."""
-    for folder in (root, *files.folders_of(root)):
+    for folder in (root, *dataset.folders_of(root)):
         found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
         if found:
             return sorted(found, key=lambda path: natural_key(path.name))
@@ -94,7 +93,7 @@ def _queries(root: Path) -> list[Path]:
 def _by_name(root: Path) -> dict[str, Path]:
     """Return name without suffix -> file of every image of a tree."""
     images: dict[str, Path] = {}
-    for file in files.images_below(root):
+    for file in dataset.images_below(root):
         if file.stem in images:
             raise DatasetError(
                 f'{images[file.stem]} and {file} have the same name, but the lists give no '
@@ -106,22 +105,19 @@ def _by_name(root: Path) -> dict[str, Path]:
 
 def _query(path: Path, images: dict[str, Path]) -> ListedImage:
     """Return the image part that one query file names."""
-    lines = files.read_lines(path)
+    lines = dataset.read_lines(path)
     name, *numbers = lines[0].split() if lines else ['']
     try:
-        box = [float(number) for number in numbers]
-    except ValueError:
-        box = []
-    if len(box) != 4 or not all(map(math.isfinite, box)):
+        left, top, right, bottom = map(round, dataset.finite(numbers))
+    except ValueError as error:
         raise DatasetError(
             f'{path} holds {lines[:1]}; needed is one line, an image name and its box (left top '
-            'right bottom), so get the file again')
+            'right bottom), so get the file again') from error
     name = name.removeprefix(_PREFIX)
     if name not in images:
         raise DatasetError(
             f'{path} names the image {name}, which is not there; expected is {name}.jpg in the '
             'folder of the data set or below it')
-    left, top, right, bottom = (round(value) for value in box)
     return ListedImage(
         file=images[name], name=path.name.removesuffix(_QUERY), box=(left, top, right, bottom))
 
@@ -131,7 +127,7 @@ def _rows(query: Path, kind: str, index: dict[str, int]) -> frozenset[int]:
     path = query.with_name(f'{query.name.removesuffix(_QUERY)}_{kind}.txt')
     if not path.is_file():
         raise DatasetError(f'{query} has no {path.name} beside it; unpack all lists')
-    names = [name.removesuffix('.jpg') for name in files.read_lines(path)]
+    names = [name.removesuffix('.jpg') for name in dataset.read_lines(path)]
     missing = [name for name in names if name not in index and name not in CORRUPT]
     if missing:
         raise DatasetError(

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
@@ -60,7 +60,7 @@ def open_tree(request: Request) -> Dataset:
     root, pairs = request.path, request.path / _PAIRS
     if not pairs.is_file():
         reference, query = (_placed(root / name) for name in _POSITIONS)
-        truth = files.within(query, reference, request.radius_or())
+        truth = dataset.within(query, reference, request.radius_or())
     elif any((root / name).exists() for name in _POSITIONS):
         raise DatasetError(
             f'{root} has {_PAIRS} and positions, which may contradict each other; keep one kind')
@@ -122,5 +122,5 @@ def _paired(table: Path) -> tuple[ImageList, ImageList, GroundTruth]:
 
 def _checked(table: Path, images: list[ListedImage]) -> ImageList:
     """Return images as a source after a look at whether they are there."""
-    files.check_present([image.file for image in images], table)
+    dataset.check_present([image.file for image in images], table)
     return ImageList(table.parent, images, note=f'listed in {table.name}')
