@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.calibration import MAX_SLOPE
 from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.offline.accuracy.metrics import precision_recall_curve
 from vpr_compressed.records import DescriptorArray
 
 #: Fewer images say nothing about how similarities moved.
@@ -140,12 +141,8 @@ def _threshold(
     values: NDArray[np.float64], labels: NDArray[np.bool_], precision: float
 ) -> float:
     """Return the lowest similarity at and above which ``precision`` is reached."""
-    order = np.argsort(-values, kind='stable')
-    ranked = values[order]
-    share = np.cumsum(labels[order]) / np.arange(1, values.size + 1)
-    last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
-    reached = np.flatnonzero((share >= precision) & last_of_ties)
-    if reached.size:
-        return float(np.clip(ranked[reached[-1]], -1.0, 1.0))
-    # the most similar pair of all is wrong: accept nothing that was seen
-    return float(np.clip(np.nextafter(ranked[0], np.inf), -1.0, 1.0))
+    curve = precision_recall_curve(values, labels, int(labels.sum()))
+    reached = curve.thresholds[curve.precision >= precision]
+    # If the most similar pair of all is wrong: accept nothing that was seen.
+    lowest = reached[-1] if reached.size else np.nextafter(values.max(), np.inf)
+    return float(np.clip(lowest, -1.0, 1.0))
