@@ -30,10 +30,10 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.demo import made_up_town
 from vpr_compressed.offline.demo import picture
+from vpr_compressed.offline.demo.judged_answers import DemoResult
 from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import read_answers
 from vpr_compressed.offline.demo.judged_answers import Track
-from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.ros_processes import RosProcess
 from vpr_compressed.offline.live.ros_processes import running
