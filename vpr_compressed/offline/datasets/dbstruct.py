@@ -43,21 +43,21 @@ _QUERY_FOLDER = 'quer'
 _SPLITS = ('train', 'val', 'test')
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _tables(request.path):
-        return None
-    return 'NAME_SPLIT.mat or datasets/NAME_SPLIT.mat with a dbStruct, beside the image folders'
+def find(request: Request) -> list[Path]:
+    """Return the MATLAB files of a tree."""
+    root = request.path
+    return sorted([*root.glob('*.mat'), *root.glob('datasets/*.mat')])
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, tables: list[Path]) -> Dataset:
     """
     Open the file of one split, ``test`` if none is named.
 
+    :param tables: what :func:`find` found
     :raises DatasetError: no or several files for that split, a file that cannot be read, or
         missing images
     """
-    table = _choose(request)
+    table = _choose(request, tables)
     content = _read(table)
     reference = _source(request.path, table, content, ('dbImageFns', 'utmDb'))
     query = _source(request.path, table, content, ('qImageFns', 'utmQ'))
@@ -75,14 +75,8 @@ def open_tree(request: Request) -> Dataset:
         truth=dataset.within(query, reference, radius_m))
 
 
-def _tables(root: Path) -> list[Path]:
-    """Return the MATLAB files of a tree."""
-    return sorted([*root.glob('*.mat'), *root.glob('datasets/*.mat')])
-
-
-def _choose(request: Request) -> Path:
+def _choose(request: Request, tables: list[Path]) -> Path:
     """Return the file of the split that was asked for or is usual."""
-    tables = _tables(request.path)
     split = request.split or 'test'
     found = [table for table in tables if table.stem == split] or [
         table for table in tables if table.stem.endswith(f'_{split}')]

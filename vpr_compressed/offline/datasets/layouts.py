@@ -16,8 +16,8 @@
 Public data sets of place recognition, each in the layout its authors published it in.
 
 To add a layout, write a module with two functions and enter it into :data:`LAYOUTS`:
-``lacks(request)`` returns None for a tree of this layout, else which file was expected where;
-``open_tree(request)`` returns the :class:`Dataset`.
+``find(request)`` returns by what a tree of this layout is recognised, nothing for another tree;
+``open_tree(request, found)`` returns the :class:`Dataset`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import DatasetError
@@ -46,46 +47,59 @@ class DatasetLayout:
     """
     How one family of data sets lies on the disk.
 
-    :param lacks: returns None for a tree of this layout, else what was expected where
-    :param open_tree: opens such a tree
+    :param find: returns by what a tree is recognised; empty or None if it has another layout
+    :param open_tree: opens a tree by what was found
+    :param expected: what a tree of this layout must have where
     :param tree: one line that says what the tree looks like and what counts as right
     :param takes: which of ``split``, ``radius_m`` and ``tolerance_frames`` can be chosen
     """
 
-    lacks: Callable[[Request], str | None]
-    open_tree: Callable[[Request], Dataset]
+    find: Callable[[Request], Any]
+    open_tree: Callable[[Request, Any], Dataset]
+    expected: str
     tree: str
     takes: tuple[str, ...] = ()
 
 
 LAYOUTS = {
     'utm': DatasetLayout(
-        utm_names.lacks, utm_names.open_tree,
+        utm_names.find, utm_names.open_tree,
+        'folders images/SPLIT/database and images/SPLIT/queries (SPLIT: train, val, test) '
+        'with images @UTM_EAST@UTM_NORTH@...@.jpg',
         'images/SPLIT/{database,queries}/@UTM_EAST@UTM_NORTH@...@.jpg (VPR-datasets-'
         'downloader); right: within 25 m', ('split', 'radius_m')),
     'dbstruct': DatasetLayout(
-        dbstruct.lacks, dbstruct.open_tree,
+        dbstruct.find, dbstruct.open_tree,
+        'NAME_SPLIT.mat or datasets/NAME_SPLIT.mat with a dbStruct, beside the image folders',
         '[datasets/]NAME_SPLIT.mat with a dbStruct, beside the images it names '
         '(Pitts30k, Pitts250k, Tokyo 24/7); right: within its posDistThr', ('split', 'radius_m')),
     'msls': DatasetLayout(
-        msls.lacks, msls.open_tree,
+        msls.find, msls.open_tree,
+        'train_val/CITY/database/postprocessed.csv and train_val/CITY/query/postprocessed.csv '
+        '(CITY: cph, sf, ...)',
         'train_val/CITY/{database,query}/{postprocessed.csv,raw.csv,images/} (Mapillary '
         'SLS); SPLIT: val, train or cities; right: within 25 m', ('split', 'radius_m')),
     'aligned': DatasetLayout(
-        aligned.lacks, aligned.open_tree,
+        aligned.find, aligned.open_tree,
+        'two folders of images ref/ and query/, reference/ and query/, summer/ and winter/, ... '
+        'without answers or positions beside them; or the two that the split REFERENCE/QUERY '
+        'names',
         'two folders such as ref/ and query/ or summer/ and winter/, aligned image by '
         'image (Nordland); SPLIT: REFERENCE/QUERY; right: index within 1 frame',
         ('split', 'tolerance_frames')),
     'oxford': DatasetLayout(
-        oxford.lacks, oxford.open_tree,
+        oxford.find, oxford.open_tree,
+        'LANDMARK_N_query.txt with _good, _ok and _junk, in the folder itself or one below it',
         '[gt/]LANDMARK_N_{query,good,ok,junk}.txt beside the images (Oxford5k, '
         'Paris6k); queries are cut to their box; right: good and ok, junk does not count'),
     'vprbench': DatasetLayout(
-        vprbench.lacks, vprbench.open_tree,
+        vprbench.find, vprbench.open_tree,
+        'folders ref/ and query/ with ground_truth_new.npy or ground_truth.json beside them',
         'ref/, query/ and ground_truth_new.npy or ground_truth.json (VPR-Bench); '
         'right: as listed'),
     'csv': DatasetLayout(
-        tables.lacks, tables.open_tree,
+        tables.find, tables.open_tree,
+        'reference.csv and query.csv (name,x_m,y_m), or pairs.csv (query,reference)',
         'reference.csv and query.csv (name,x_m,y_m; right: within 25 m), or pairs.csv '
         '(query,reference; right: as listed)', ('radius_m',)),
 }
@@ -116,17 +130,18 @@ def open_dataset(
         raise DatasetError(
             f'there is no layout {name!r}{suggest(name, LAYOUTS)}; the layouts are '
             f'{", ".join(LAYOUTS)}, or {AUTO}')
-    lacking = LAYOUTS[name].lacks(request)
-    if lacking is not None:
+    chosen = LAYOUTS[name]
+    found = chosen.find(request)
+    if not found:
         raise DatasetError(
-            f'{path} is not a data set of the layout {name}: it has no {lacking}; give the '
-            'folder that holds them, or another layout')
+            f'{path} is not a data set of the layout {name}: it has no {chosen.expected}; give '
+            'the folder that holds them, or another layout')
     for option in ('split', 'radius_m', 'tolerance_frames'):
-        if getattr(request, option) is not None and option not in LAYOUTS[name].takes:
+        if getattr(request, option) is not None and option not in chosen.takes:
             raise DatasetError(
-                f'{path} has the layout {name} ({LAYOUTS[name].tree}), which has no '
+                f'{path} has the layout {name} ({chosen.tree}), which has no '
                 f'{option.partition("_")[0]} to choose; leave it out')
-    return LAYOUTS[name].open_tree(request)
+    return chosen.open_tree(request, found)
 
 
 def detect(request: Request) -> str:
@@ -136,8 +151,7 @@ def detect(request: Request) -> str:
     :raises DatasetError: none fits or several do; the text lists what each expects
     """
     path = request.path
-    lacking = {name: layout.lacks(request) for name, layout in LAYOUTS.items()}
-    fitting = [name for name, lack in lacking.items() if lack is None]
+    fitting = [name for name, layout in LAYOUTS.items() if layout.find(request)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -146,4 +160,4 @@ def detect(request: Request) -> str:
                 f'  {name:<9} {LAYOUTS[name].tree}' for name in fitting))
     raise DatasetError(
         f'{path} is not a data set of a known layout; expected, but not found there, is one of\n'
-        + '\n'.join(f'  {name:<9} {lack}' for name, lack in lacking.items()))
+        + '\n'.join(f'  {name:<9} {layout.expected}' for name, layout in LAYOUTS.items()))

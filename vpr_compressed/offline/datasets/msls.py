@@ -43,25 +43,29 @@ _TABLES = ('postprocessed.csv', 'raw.csv')
 _NOTE = f'positions from {_TABLES[0]}'
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _cities(request.path):
-        return None
-    return ('train_val/CITY/database/postprocessed.csv and train_val/CITY/query/postprocessed.csv '
-            '(CITY: cph, sf, ...)')
+def find(request: Request) -> dict[str, Path]:
+    """Return name -> folder of each city with positions."""
+    for base in (request.path / 'train_val', request.path):
+        found = {
+            folder.name: folder for folder in (dataset.folders_of(base) if base.is_dir() else [])
+            if all((folder / part / _TABLES[0]).is_file() for part in _PARTS)}
+        if found:
+            return found
+    return {}
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, cities: dict[str, Path]) -> Dataset:
     """
     Open some cities: those of the split ``val`` (cph, sf) or ``train``, or named ones.
 
+    :param cities: what :func:`find` found
     :raises DatasetError: a city that is not there, or files that are missing or damaged
     """
     places: list[ListedImage] = []
     asked: list[ListedImage] = []
     positives: list[frozenset[int]] = []
     radius_m = request.radius_or()
-    for city in _choose(request, _cities(request.path)):
+    for city in _choose(request, cities):
         reference, query = (_images(request.path, city / part) for part in _PARTS)
         positives += _positives(query, reference, radius_m, len(places))
         places += reference.images
@@ -72,17 +76,6 @@ def open_tree(request: Request) -> Dataset:
         name=f'{request.name} {request.split or "val"}', layout='msls', truth=truth,
         reference=ImageList(request.path, places, note=_NOTE),
         query=ImageList(request.path, asked, note=_NOTE))
-
-
-def _cities(root: Path) -> dict[str, Path]:
-    """Return name -> folder of each city with positions."""
-    for base in (root / 'train_val', root):
-        found = {
-            folder.name: folder for folder in (dataset.folders_of(base) if base.is_dir() else [])
-            if all((folder / part / _TABLES[0]).is_file() for part in _PARTS)}
-        if found:
-            return found
-    return {}
 
 
 def _choose(request: Request, cities: dict[str, Path]) -> list[Path]:

@@ -50,24 +50,27 @@ CORRUPT = frozenset(
     f'paris_{landmark}_{number:06d}' for landmark, rows in _NO_IMAGES.items() for number in rows)
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _queries(request.path):
-        return None
-    return f'LANDMARK_N{_QUERY} with _good, _ok and _junk, in the folder itself or one below it'
+def find(request: Request) -> list[Path]:
+    """Return the query files of the root or the first folder below it that has some."""
+    for folder in (request.path, *dataset.folders_of(request.path)):
+        found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
+        if found:
+            return sorted(found, key=lambda path: natural_key(path.name))
+    return []
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, lists: list[Path]) -> Dataset:
     """
     Open all queries in natural order of their names, with all images as references.
 
+    :param lists: what :func:`find` found
     :raises DatasetError: a list without its file or an image without its file, a line that is
         no query, or two images of one name
     """
     images = _by_name(request.path)
     index = {name: row for row, name in enumerate(images)}
     queries, positives, junk = [], [], []
-    for path in _queries(request.path):
+    for path in lists:
         queries.append(_query(path, images))
         good, ok, ignored = (_rows(path, kind, index) for kind in _KINDS)
         positives.append(good | ok)
@@ -79,15 +82,6 @@ def open_tree(request: Request) -> Dataset:
         query=ImageList(request.path, queries, note='cut to their boxes'),
         truth=GroundTruth(
             tuple(positives), len(images), 'good and ok lists, junk left out', tuple(junk)))
-
-
-def _queries(root: Path) -> list[Path]:
-    """Return the query files of the root or the first folder below it that has some."""
-    for folder in (root, *dataset.folders_of(root)):
-        found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
-        if found:
-            return sorted(found, key=lambda path: natural_key(path.name))
-    return []
 
 
 def _by_name(root: Path) -> dict[str, Path]:

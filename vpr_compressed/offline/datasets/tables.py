@@ -41,34 +41,34 @@ _PAIRS = 'pairs.csv'
 _POSITIONS = ('reference.csv', 'query.csv')
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    root = request.path
-    positions = all((root / name).is_file() for name in _POSITIONS)
-    if positions or (root / _PAIRS).is_file():
-        return None
-    return f'{_POSITIONS[0]} and {_POSITIONS[1]} (name,x_m,y_m), or {_PAIRS} (query,reference)'
+def find(request: Request) -> list[Path]:
+    """Return the table of pairs or those of positions."""
+    pairs, *positions = (request.path / name for name in (_PAIRS, *_POSITIONS))
+    if pairs.is_file():
+        return [pairs]
+    return positions if all(map(Path.is_file, positions)) else []
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, found: list[Path]) -> Dataset:
     """
     Open the tables.
 
+    :param found: by :func:`find`
     :raises DatasetError: both kinds are there, an image is missing, or a line is wrong
     :raises SourceError: a table of positions is wrong
     """
-    root, pairs = request.path, request.path / _PAIRS
-    if not pairs.is_file():
-        reference, query = (_placed(root / name) for name in _POSITIONS)
+    if len(found) == 2:
+        reference, query = map(_placed, found)
         truth = dataset.within(query, reference, request.radius_or())
-    elif any((root / name).exists() for name in _POSITIONS):
+    elif any((request.path / name).exists() for name in _POSITIONS):
         raise DatasetError(
-            f'{root} has {_PAIRS} and positions, which may contradict each other; keep one kind')
+            f'{request.path} has {_PAIRS} and positions, which may contradict each other; keep '
+            'one kind')
     elif request.radius_m is not None:
         raise DatasetError(
-            f'{pairs} lists the right answers, a radius has no meaning; leave it out')
+            f'{found[0]} lists the right answers, a radius has no meaning; leave it out')
     else:
-        reference, query, truth = _paired(pairs)
+        reference, query, truth = _paired(found[0])
     return Dataset(
         name=request.name, layout='csv', reference=reference, query=query, truth=truth)
 

@@ -33,23 +33,27 @@ from vpr_compressed.sources import ImageList
 _PARTS = ('database', 'queries')
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _splits(request.path):
-        return None
-    return ('folders images/SPLIT/database and images/SPLIT/queries (SPLIT: train, val, test) '
-            'with images @UTM_EAST@UTM_NORTH@...@.jpg')
+def find(request: Request) -> dict[str, Path]:
+    """Return name -> folder of each split; '' when the two folders lie in the root itself."""
+    root = request.path
+    folders = [
+        entry for base in (root, root / 'images')
+        if base.is_dir()
+        for entry in [('', base), *((folder.name, folder) for folder in dataset.folders_of(base))]]
+    return {
+        name: folder for name, folder in folders
+        if all((folder / part).is_dir() for part in _PARTS)}
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, splits: dict[str, Path]) -> Dataset:
     """
     Open one split, ``test`` if none is named.
 
+    :param splits: what :func:`find` found
     :raises DatasetError: no such split, an empty folder, or a name without a position
     """
-    splits, wanted = _splits(request.path), request.split
-    if wanted is None:
-        wanted = next(iter(splits)) if len(splits) == 1 else 'test'
+    usual = next(iter(splits)) if len(splits) == 1 else 'test'
+    wanted = usual if request.split is None else request.split
     if wanted not in splits:
         named = ', '.join(name or '(the folder itself)' for name in splits)
         asked = 'none is named' if request.split is None else f'there is no split {wanted!r}'
@@ -58,17 +62,6 @@ def open_tree(request: Request) -> Dataset:
     return Dataset(
         name=f'{request.name} {wanted}'.strip(), layout='utm', reference=reference, query=query,
         truth=dataset.within(query, reference, request.radius_or()))
-
-
-def _splits(root: Path) -> dict[str, Path]:
-    """Return name -> folder of each split; '' when the two folders lie in the root itself."""
-    folders = [
-        entry for base in (root, root / 'images')
-        if base.is_dir()
-        for entry in [('', base), *((folder.name, folder) for folder in dataset.folders_of(base))]]
-    return {
-        name: folder for name, folder in folders
-        if all((folder / part).is_dir() for part in _PARTS)}
 
 
 def _source(folder: Path) -> ImageList:

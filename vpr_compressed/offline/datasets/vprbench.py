@@ -53,12 +53,11 @@ _CONVERSION = (
     "open('ground_truth.json', 'w'))\"")
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    root = request.path
-    if all((root / name).is_dir() for name in ('ref', 'query')) and truth_file(root).is_file():
-        return None
-    return f'folders ref/ and query/ with {_TABLE} or {_JSON} beside them'
+def find(request: Request) -> Path | None:
+    """Return where the right answers of a tree are."""
+    path = truth_file(request.path)
+    folders = all((request.path / name).is_dir() for name in ('ref', 'query'))
+    return path if folders and path.is_file() else None
 
 
 def truth_file(root: Path) -> Path:
@@ -66,15 +65,15 @@ def truth_file(root: Path) -> Path:
     return root / _JSON if (root / _JSON).is_file() else root / _TABLE
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, path: Path) -> Dataset:
     """
     Open the two folders, in natural order of the file names.
 
+    :param path: what :func:`find` found
     :raises DatasetError: the table is damaged or belongs to other images
     :raises SourceError: a folder without images
     """
     reference, query = (FolderSource(request.path / name) for name in ('ref', 'query'))
-    path = truth_file(request.path)
     read = ground_truth.from_file if path.name == _JSON else _truth
     return Dataset(
         name=request.name, layout='vprbench', reference=reference, query=query,
