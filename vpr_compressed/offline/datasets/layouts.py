@@ -49,59 +49,52 @@ class DatasetLayout:
 
     :param find: returns by what a tree is recognised; empty or None if it has another layout
     :param open_tree: opens a tree by what was found
-    :param expected: what a tree of this layout must have where
-    :param tree: one line that says what the tree looks like and what counts as right
+    :param files: what lies where in a tree of this layout
+    :param right: what counts as a right answer
     :param takes: which of ``split``, ``radius_m`` and ``tolerance_frames`` can be chosen
     """
 
     find: Callable[[Request], Any]
     open_tree: Callable[[Request, Any], Dataset]
-    expected: str
-    tree: str
+    files: str
+    right: str
     takes: tuple[str, ...] = ()
+
+    @property
+    def tree(self) -> str:
+        """Return one line that says what the tree looks like and what counts as right."""
+        return f'{self.files}; right: {self.right}'
 
 
 LAYOUTS = {
     'utm': DatasetLayout(
         utm_names.find, utm_names.open_tree,
-        'folders images/SPLIT/database and images/SPLIT/queries (SPLIT: train, val, test) '
-        'with images @UTM_EAST@UTM_NORTH@...@.jpg',
-        'images/SPLIT/{database,queries}/@UTM_EAST@UTM_NORTH@...@.jpg (VPR-datasets-'
-        'downloader); right: within 25 m', ('split', 'radius_m')),
+        'images/SPLIT/{database,queries}/@UTM_EAST@UTM_NORTH@...@.jpg (VPR-datasets-downloader); '
+        'SPLIT: train, val or test', 'within 25 m', ('split', 'radius_m')),
     'dbstruct': DatasetLayout(
         dbstruct.find, dbstruct.open_tree,
-        'NAME_SPLIT.mat or datasets/NAME_SPLIT.mat with a dbStruct, beside the image folders',
-        '[datasets/]NAME_SPLIT.mat with a dbStruct, beside the images it names '
-        '(Pitts30k, Pitts250k, Tokyo 24/7); right: within its posDistThr', ('split', 'radius_m')),
+        '[datasets/]NAME_SPLIT.mat with a dbStruct, beside the folders of the images it names '
+        '(Pitts30k, Pitts250k, Tokyo 24/7)', 'within its posDistThr', ('split', 'radius_m')),
     'msls': DatasetLayout(
         msls.find, msls.open_tree,
-        'train_val/CITY/database/postprocessed.csv and train_val/CITY/query/postprocessed.csv '
-        '(CITY: cph, sf, ...)',
-        'train_val/CITY/{database,query}/{postprocessed.csv,raw.csv,images/} (Mapillary '
-        'SLS); SPLIT: val, train or cities; right: within 25 m', ('split', 'radius_m')),
+        'train_val/CITY/{database,query}/{postprocessed.csv,raw.csv,images/} (Mapillary SLS); '
+        'SPLIT: val, train or cities', 'within 25 m', ('split', 'radius_m')),
     'aligned': DatasetLayout(
         aligned.find, aligned.open_tree,
-        'two folders of images ref/ and query/, reference/ and query/, summer/ and winter/, ... '
-        'without answers or positions beside them; or the two that the split REFERENCE/QUERY '
-        'names',
-        'two folders such as ref/ and query/ or summer/ and winter/, aligned image by '
-        'image (Nordland); SPLIT: REFERENCE/QUERY; right: index within 1 frame',
-        ('split', 'tolerance_frames')),
+        'two folders such as ref/ and query/ or summer/ and winter/, aligned image by image '
+        '(Nordland), without answers or positions beside them; SPLIT: REFERENCE/QUERY',
+        'index within 1 frame', ('split', 'tolerance_frames')),
     'oxford': DatasetLayout(
         oxford.find, oxford.open_tree,
-        'LANDMARK_N_query.txt with _good, _ok and _junk, in the folder itself or one below it',
-        '[gt/]LANDMARK_N_{query,good,ok,junk}.txt beside the images (Oxford5k, '
-        'Paris6k); queries are cut to their box; right: good and ok, junk does not count'),
+        '[gt/]LANDMARK_N_{query,good,ok,junk}.txt beside the images (Oxford5k, Paris6k); queries '
+        'are cut to their box', 'good and ok, junk does not count'),
     'vprbench': DatasetLayout(
         vprbench.find, vprbench.open_tree,
-        'folders ref/ and query/ with ground_truth_new.npy or ground_truth.json beside them',
-        'ref/, query/ and ground_truth_new.npy or ground_truth.json (VPR-Bench); '
-        'right: as listed'),
+        'ref/, query/ and ground_truth_new.npy or ground_truth.json (VPR-Bench)', 'as listed'),
     'csv': DatasetLayout(
         tables.find, tables.open_tree,
         'reference.csv and query.csv (name,x_m,y_m), or pairs.csv (query,reference)',
-        'reference.csv and query.csv (name,x_m,y_m; right: within 25 m), or pairs.csv '
-        '(query,reference; right: as listed)', ('radius_m',)),
+        'within 25 m, or as listed', ('radius_m',)),
 }
 
 
@@ -134,7 +127,7 @@ def open_dataset(
     found = chosen.find(request)
     if not found:
         raise DatasetError(
-            f'{path} is not a data set of the layout {name}: it has no {chosen.expected}; give '
+            f'{path} is not a data set of the layout {name}: it has no {chosen.files}; give '
             'the folder that holds them, or another layout')
     for option in ('split', 'radius_m', 'tolerance_frames'):
         if getattr(request, option) is not None and option not in chosen.takes:
@@ -160,4 +153,4 @@ def detect(request: Request) -> str:
                 f'  {name:<9} {LAYOUTS[name].tree}' for name in fitting))
     raise DatasetError(
         f'{path} is not a data set of a known layout; expected, but not found there, is one of\n'
-        + '\n'.join(f'  {name:<9} {layout.expected}' for name, layout in LAYOUTS.items()))
+        + '\n'.join(f'  {name:<9} {layout.files}' for name, layout in LAYOUTS.items()))

@@ -169,12 +169,13 @@ def read_answers(path: Path, reference: Track, query: Track) -> NodeAnswers:
             'early? Run the demo again')
     index = {stamp: number for number, stamp in enumerate(reference.stamps_ns)}
     images = [played[stamp] for stamp in query.stamps_ns]
-    found = [
-        index.get(int(image.best['stamp_sec']) * 1_000_000_000 + int(image.best['stamp_nanosec']))
+    stamps = [
+        int(image.best['stamp_sec']) * 1_000_000_000 + int(image.best['stamp_nanosec'])
         if image.best else None for image in images]
     return NodeAnswers(
         accepted=np.array([image.status == ACCEPTED for image in images]),
-        best=np.array([-1 if row is None else row for row in found], np.int64),
+        best=np.array([
+            -1 if stamp is None else index.get(stamp, -1) for stamp in stamps], np.int64),
         answered=np.array([image.status != UNANSWERED for image in images]),
         latency_ms=np.array([image.latency_ms for image in images], np.float64))
 
