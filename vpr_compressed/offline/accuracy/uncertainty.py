@@ -196,8 +196,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     total, rarer = only_first + only_second, min(only_first, only_second)
     # Whole numbers until the end: nothing underflows, however many queries there are.
-    below = sum(math.comb(total, count) for count in range(rarer + 1))
-    return min(1.0, 2 * below / (1 << total))
+    ways, below = 1, 0
+    for count in range(rarer + 1):
+        below += ways
+        ways = ways * (total - count) // (count + 1)
+    return min(1.0, math.exp(math.log(2 * below) - total * math.log(2)))
 
 
 def _draws(queries: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -80,8 +80,6 @@ def _placed(table: Path) -> ImageList:
     twice = next((name for name in rows if names.count(name) > 1), None)
     if twice is not None:
         raise DatasetError(f'{table} has several lines for {twice}; keep one')
-    if not rows:
-        raise DatasetError(f'{table} has a header line and nothing else; list the images')
     unknown = [name for name, row in rows.items() if row.pose is None]
     if unknown:
         raise DatasetError(
