@@ -63,7 +63,7 @@ def test_demo_needs_no_arguments() -> None:
     assert args.out == Path('out/demo')
     config = DemoConfig(out=args.out)
     assert config.made_up
-    assert (len(config.reference_source()), len(config.query_source())) == (125, 150)
+    assert [len(source) for source in config.sources()] == [125, 150]
     for field in fields(DemoConfig):
         assert getattr(args, field.name) == getattr(config, field.name)
 

@@ -30,10 +30,10 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.demo import made_up_town
 from vpr_compressed.offline.demo import picture
+from vpr_compressed.offline.demo.judged_answers import DemoResult
 from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import read_answers
 from vpr_compressed.offline.demo.judged_answers import Track
-from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.ros_processes import RosProcess
 from vpr_compressed.offline.live.ros_processes import running
@@ -83,18 +83,13 @@ class DemoConfig:
         """Whether the made-up town is shown."""
         return self.reference is None
 
-    def reference_source(self) -> ImageSource:
-        """Return the recording to map."""
-        return self._open(self.reference or made_up_town.REFERENCE)
-
-    def query_source(self) -> ImageSource:
-        """Return the recording to recognise."""
-        return self._open(self.query or made_up_town.QUERY)
-
-    def _open(self, path: Path) -> ImageSource:
-        """Return a folder or bag."""
-        return open_source(path, topic=self.topic, pose_topic=self.pose_topic,
-                           rate_hz=self.rate_hz)
+    def sources(self) -> tuple[ImageSource, ImageSource]:
+        """Return the recording to map and the one to recognise."""
+        mapped, seen = (
+            open_source(path, topic=self.topic, pose_topic=self.pose_topic, rate_hz=self.rate_hz)
+            for path in (self.reference or made_up_town.REFERENCE,
+                         self.query or made_up_town.QUERY))
+        return mapped, seen
 
 
 class DemoSession:
@@ -115,8 +110,7 @@ class DemoSession:
             raise ConfigError(f'cannot make the folder {config.out}: {error.strerror}; choose '
                               'another one with --out') from error
         self._config, self._model = config, model.resolve()
-        self._reference = config.reference_source()
-        self._query = config.query_source()
+        self._reference, self._query = config.sources()
         domain = config.domain_id
         self._environment = ros_processes.node_environment(
             ros_processes.domain_of_this_run() if domain is None else domain,
