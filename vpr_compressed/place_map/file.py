@@ -165,8 +165,8 @@ def create_file(path: Path | None, header: tuple[object, ...], *, overwrite: boo
     with explained(path):
         if path.is_dir() or (path.exists() and not overwrite):
             raise MapFileError(
-                f'map {path} exists already, not overwriting; open it, take another name, or ask '
-                'for overwriting')
+                f'map {path} exists already; add to it (--append), replace it (--overwrite), or '
+                'choose another name')
     return _open_for_writing(path, partial(_put_empty, path, header, overwrite))
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.sources.folder import FolderSource
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import ImageSource
@@ -27,6 +26,7 @@ from vpr_compressed.sources.image_files import BAG_SUFFIXES
 from vpr_compressed.sources.image_files import FORMATS
 from vpr_compressed.sources.image_files import is_bag
 from vpr_compressed.sources.image_files import METADATA_NAME
+from vpr_compressed.sources.image_list import FolderSource
 from vpr_compressed.sources.image_list import ImageList
 from vpr_compressed.sources.image_list import ListedImage
 

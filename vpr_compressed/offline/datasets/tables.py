@@ -35,7 +35,7 @@ from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.csv_table import read_table
-from vpr_compressed.sources.folder import read_pose_table
+from vpr_compressed.sources.image_list import read_pose_table
 
 _PAIRS = 'pairs.csv'
 _POSITIONS = ('reference.csv', 'query.csv')
