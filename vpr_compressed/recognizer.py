@@ -121,8 +121,10 @@ class Recognizer:
         self._extractor = extractor
         self._map = place_map
         self._config = config or RecognizerConfig()
-        self._consistency = ConsistencyFilter(
-            _with_threshold(consistency or ConsistencyConfig(), self.threshold))
+        consistency = consistency or ConsistencyConfig()
+        if consistency.min_similarity <= _NOT_SET:
+            consistency = replace(consistency, min_similarity=self.threshold)
+        self._consistency = ConsistencyFilter(consistency)
         #: Newest keyframe and its descriptor, with which the next image is compared.
         self._last: tuple[Keyframe, DescriptorArray] | None = None
         self._last_stamp_ns: int | None = None
@@ -225,13 +227,6 @@ class Recognizer:
                 return False
         limit = config.keyframe_max_similarity
         return limit >= 1.0 or float(descriptor @ before) <= limit
-
-
-def _with_threshold(consistency: ConsistencyConfig, threshold: float) -> ConsistencyConfig:
-    """Return the configuration with the recognizer's threshold where none is set."""
-    if consistency.min_similarity > _NOT_SET:
-        return consistency
-    return replace(consistency, min_similarity=threshold)
 
 
 def _checked(descriptor: DescriptorArray, dimension: int) -> DescriptorArray:
