@@ -84,9 +84,9 @@ class BagSource:
             self.utm_zone: str | None = None
             self._pose_at: Callable[[int], Pose | None] = lambda _: None
             if pose_topic is not None:
-                kind = _check_pose_topic(path, topics, pose_topic)
+                _check_pose_topic(path, topics, pose_topic)
                 messages = (message for message, _ in _messages(reader, pose_topic))
-                if kind == FIX_TYPE:
+                if topics[pose_topic].msgtype == FIX_TYPE:
                     fixes, zone = decode_fixes(
                         messages, None if utm_zone is None else parse_zone(utm_zone))
                     self.utm_zone = None if zone is None else zone.name
@@ -137,9 +137,7 @@ class BagSource:
                 'reindex" on it, or record it again') from error
 
 
-def _choose_topic(
-    path: Path, topics: Mapping[str, TopicInfo], wanted: str | None
-) -> str:
+def _choose_topic(path: Path, topics: Mapping[str, TopicInfo], wanted: str | None) -> str:
     """Return the image topic to read or say which ones there are."""
     images = {name: topics[name] for name in sorted(topics) if topics[name].msgtype in IMAGE_TYPES}
     if not images:
@@ -149,26 +147,29 @@ def _choose_topic(
     if wanted is None and len(images) > 1:
         raise SourceError(
             f'bag {path} has {len(images)} image topics: {_listing(images)}; name one of them')
-    if wanted is not None and wanted not in images:
-        found = topics[wanted].msgtype if wanted in topics else 'not in the bag'
-        raise SourceError(
-            f'topic {wanted} of bag {path} is {found}; its image topics are: {_listing(images)}')
     topic = next(iter(images)) if wanted is None else wanted
+    if topic not in images:
+        raise SourceError(
+            f'topic {topic} of bag {path} is {_found(topics, topic)}; its image topics are: '
+            f'{_listing(images)}')
     if images[topic].msgcount == 0:
         raise SourceError(f'topic {topic} of bag {path} holds no message; choose another bag')
     return topic
 
 
-def _check_pose_topic(path: Path, topics: Mapping[str, TopicInfo], wanted: str) -> str:
-    """Return the type of a pose topic; refuse an absent or wrong one, naming the right ones."""
-    found = topics[wanted].msgtype if wanted in topics else None
-    if found not in POSE_TYPES:
-        known = {name: entry for name, entry in topics.items() if entry.msgtype in POSE_TYPES}
+def _check_pose_topic(path: Path, topics: Mapping[str, TopicInfo], wanted: str) -> None:
+    """Refuse a pose topic that is absent or of a wrong type, naming the right ones."""
+    known = {name: entry for name, entry in topics.items() if entry.msgtype in POSE_TYPES}
+    if wanted not in known:
         raise SourceError(
-            f'pose topic {wanted} of bag {path} is {found or "not in the bag"}; its topics with '
+            f'pose topic {wanted} of bag {path} is {_found(topics, wanted)}; its topics with '
             f'poses ({", ".join(kind.rsplit("/", 1)[1] for kind in POSE_TYPES)}) are: '
             f'{_listing(known)}')
-    return found
+
+
+def _found(topics: Mapping[str, TopicInfo], wanted: str) -> str:
+    """Return what a name stands for in a bag."""
+    return topics[wanted].msgtype or 'of several types' if wanted in topics else 'not in the bag'
 
 
 def _listing(topics: Mapping[str, TopicInfo]) -> str:

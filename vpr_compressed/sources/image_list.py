@@ -101,8 +101,7 @@ class ImageList:
             yield Frame(
                 index=index, name=image.name, pose=image.pose,
                 stamp_ns=round(index * (1e9 / self.rate_hz)) if stamp_ns is None else stamp_ns,
-                load=partial(_load, image.file) if image.box is None else partial(
-                    _load_box, image.file, image.box),
+                load=partial(_load, image.file, image.box),
                 encoded=partial(_encoded, image.file) if image.box is None else None)
 
     def describe(self) -> str:
@@ -171,28 +170,21 @@ def _read(file: Path) -> bytes:
         raise SourceError(f'cannot read image {file}: {error.strerror}') from error
 
 
-def _load(file: Path, *, at_least: tuple[int, int] | None = None) -> ImageArray:
-    """Return the pixels of one image file."""
-    return rgb_from_encoded(_read(file), name=str(file), at_least=at_least)
-
-
-def _encoded(file: Path) -> EncodedImage:
-    """Return one image file as it is."""
-    return EncodedImage(_read(file), FORMATS[file.suffix.lower()])
-
-
-def _load_box(
-    file: Path, box: tuple[int, int, int, int], *, at_least: tuple[int, int] | None = None
+def _load(
+    file: Path, box: tuple[int, int, int, int] | None, *,
+    at_least: tuple[int, int] | None = None
 ) -> ImageArray:
     """
-    Return the pixels inside the box of one image file.
+    Return the pixels of one image file, or those inside a box of it.
 
-    The file is decoded whole: the box counts in its pixels.
+    With a box the file is decoded whole: the box counts in its pixels.
 
     :raises SourceError: the box and the image have no pixel in common
     """
-    del at_least
-    pixels = _load(file)
+    pixels = rgb_from_encoded(
+        _read(file), name=str(file), at_least=at_least if box is None else None)
+    if box is None:
+        return pixels
     left, top, right, bottom = box
     part = pixels[max(top, 0):max(bottom, 0), max(left, 0):max(right, 0)]
     if part.size == 0:
@@ -201,6 +193,11 @@ def _load_box(
             f'the box {box} (left, top, right, bottom) lies outside of {file}, which has '
             f'{width}x{height} pixels; the image may be another version of itself')
     return np.ascontiguousarray(part)
+
+
+def _encoded(file: Path) -> EncodedImage:
+    """Return one image file as it is."""
+    return EncodedImage(_read(file), FORMATS[file.suffix.lower()])
 
 
 def _pose(row: Mapping[str, str]) -> Pose | None:
