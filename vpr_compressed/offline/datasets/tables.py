@@ -35,7 +35,7 @@ from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.csv_table import read_table
-from vpr_compressed.sources.pose_table import read_pose_table
+from vpr_compressed.sources.image_list import read_pose_table
 
 _PAIRS = 'pairs.csv'
 _POSITIONS = ('reference.csv', 'query.csv')
@@ -75,19 +75,18 @@ def open_tree(request: Request, found: list[Path]) -> Dataset:
 
 def _placed(table: Path) -> ImageList:
     """Return the images of a table of positions."""
-    rows = read_pose_table(table)
-    names = [row['name'] for row in read_table(table, ('name',), DatasetError)]
-    twice = next((name for name in rows if names.count(name) > 1), None)
+    images = read_pose_table(table)
+    names = [image.name for image in images]
+    twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DatasetError(f'{table} has several lines for {twice}; keep one')
-    unknown = [name for name, row in rows.items() if row.pose is None]
+    if not images:
+        raise DatasetError(f'{table} has a header line and nothing else; list the images')
+    unknown = [image.name for image in images if image.pose is None]
     if unknown:
         raise DatasetError(
             f'{table} has no position for {len(unknown)} images, e.g. {unknown[0]}; give x_m and '
             'y_m, or leave the image out')
-    images = [
-        ListedImage(file=table.parent / name, name=name, stamp_ns=row.stamp_ns, pose=row.pose)
-        for name, row in rows.items()]
     return _checked(table, images)
 
 

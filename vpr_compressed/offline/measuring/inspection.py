@@ -12,8 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-# flake8: noqa: A005
-
 """What is in a model or map file, and whether a model computes here what it should."""
 
 from __future__ import annotations

@@ -198,7 +198,11 @@ class Pipeline:
         """Return the bytes of the stored pictures; counted again when the map has changed."""
         places = len(self.place_map)
         if self._counted[0] != places:
-            self._counted = places, self.place_map.thumbnail_bytes
+            self._counted = places, 0
+            try:
+                self._counted = places, self.place_map.thumbnail_bytes
+            except VprError as error:  # pictures are not looked at when a map is opened
+                self._logger.warning(f'the stored pictures cannot be counted: {error}')
         return self._counted[1]
 
     def update_shown_map(self) -> None:
