@@ -19,7 +19,7 @@ For every case a node and a camera run in processes of their own. The camera pub
 images, as a driver in C++ does, each stamped with the time just before. A match is timed by the
 stamp DDS gives it when the node writes it. The map has 10 000 places. "beyond inference" is the
 median from image stamp to match published less the median inference: transport, decoding,
-search and publishing. Writes ``docs/node.md``.
+search and publishing. Writes ``docs/node_timing.md``.
 
     python -m benchmarks.node                       all cases, 20 seconds each
     python -m benchmarks.node --soak 600            an engine slowed to 200 ms, for ten minutes
@@ -111,7 +111,7 @@ def parse_arguments() -> Namespace:
                              '(default: %(default)s)')
     parser.add_argument('--soak', type=float, default=0.0, metavar='SECONDS',
                         help='instead: one case, with an engine that takes 200 ms an image')
-    parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'node.md')
+    parser.add_argument('--page', type=Path, default=ROOT / 'docs' / 'node_timing.md')
     parser.add_argument('--camera', help='for this program itself')
     return parser.parse_args()
 

@@ -17,14 +17,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-import subprocess
-import sys
-
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-CHECKED = ('vpr_compressed', 'test', 'launch', 'benchmarks', 'tools', 'setup.py')
+from style_errors import CHECKED
+from style_errors import ROOT
+from style_errors import style_errors
 
 
 @pytest.mark.flake8
@@ -36,10 +32,7 @@ def test_sources_follow_the_ros_style(monkeypatch: pytest.MonkeyPatch) -> None:
         from ament_flake8.main import main_with_errors
     except ImportError:
         pytest.importorskip('flake8')
-        result = subprocess.run(
-            [sys.executable, '-m', 'flake8', *CHECKED], capture_output=True, text=True,
-            check=False)
-        assert result.returncode == 0, result.stdout + result.stderr
+        assert not style_errors(), '\n'.join(style_errors())
     else:
         code, errors = main_with_errors(argv=list(CHECKED))
         assert code == 0, '\n'.join(errors)

@@ -228,4 +228,4 @@ def test_interrupted_demo_leaves_no_process_behind(
     _, error = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert b'interrupted' in error
-    assert psutil.wait_procs(children, timeout=5.0)[1] == []
+    assert psutil.wait_procs(children, timeout=LIMIT_S)[1] == []

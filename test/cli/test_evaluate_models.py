@@ -20,6 +20,7 @@ from collections.abc import Callable
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,17 +139,18 @@ def test_another_ground_truth_is_answered_without_a_child(
 
 
 def test_fewer_models_leave_no_picture_of_the_last_report(
-    walks: Path, models: list[Path], tmp_path: Path
+    folder: Path, walks: Path, models: list[Path], tmp_path: Path
 ) -> None:
     """A picture of a model that is not in the report any more would mislead."""
-    more = ('--tolerance-frames', '0', '--out', str(tmp_path))
-    assert main(arguments(walks, models[:2], *more)) == 0
-    assert (tmp_path / 'similarity_2.png').exists()
-    assert main(arguments(walks, models[:1], *more)) == 0
-    names = {entry.name for entry in tmp_path.iterdir()}
+    out = tmp_path / 'out'
+    shutil.copytree(folder, out)
+    assert {'similarity_2.png', 'costs.png'} <= {entry.name for entry in out.iterdir()}
+    assert main(arguments(
+        walks, models[:1], '--tolerance-frames', '0', '--out', str(out))) == 0
+    names = {entry.name for entry in out.iterdir()}
     assert 'similarity.png' in names
     assert not names & {'similarity_1.png', 'similarity_2.png', 'costs.png'}
-    values = read_report(tmp_path)
+    values = read_report(out)
     assert values['comparisons'] == []
     assert 'others' not in values['per_query'][0]
 
@@ -181,9 +183,13 @@ def write_distinct(folder: Path, count: int, seed: int) -> None:
 
 
 def long_evaluation(folder: Path) -> Callable[[str], list[str]]:
-    """Write two walks; return the command line of an evaluation for a name of its report."""
-    write_distinct(folder / 'day', 60, 0)
-    write_distinct(folder / 'night', 60, 1)
+    """
+    Write two walks; return the command line of an evaluation for a name of its report.
+
+    It must be far from its end when its first file is seen, on a busy machine as well.
+    """
+    write_distinct(folder / 'day', 100, 0)
+    write_distinct(folder / 'night', 100, 1)
     return lambda out: [
         'evaluate', '--reference', str(folder / 'day'), '--query', str(folder / 'night'),
         '--model', 'small', '--tolerance-frames', '0', '--engine', 'onnxruntime', '--threads', '1',
@@ -211,14 +217,14 @@ def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
         _, error = process.communicate()
     assert process.returncode == 130, error
     assert children
-    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert psutil.wait_procs(children, timeout=300)[1] == []
     assert 'Traceback' not in error
     assert 'the same command goes on from there' in error
     assert not (tmp_path / 'out' / 'report.json').exists()
     assert main(command('out')) == 0
     assert main(command('whole')) == 0
     resumed, whole = read_report(tmp_path / 'out'), read_report(tmp_path / 'whole')
-    assert 15 <= resumed['images_described_earlier'] < 120
+    assert 15 <= resumed['images_described_earlier'] < 200
     assert whole['images_described_earlier'] == 0
     assert resumed['per_query'] == whole['per_query']
     assert resumed['recall'] == whole['recall']
@@ -243,7 +249,7 @@ def test_a_background_job_ignores_ctrl_c_and_ends_in_order_when_it_is_terminated
     assert process.returncode == 130, error
     assert 'the same command goes on from there' in error
     assert children
-    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert psutil.wait_procs(children, timeout=300)[1] == []
 
 
 @pytest.mark.data

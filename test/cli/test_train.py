@@ -76,7 +76,7 @@ def test_ctrl_c_and_the_same_command_again_end_with_a_model(data: Path) -> None:
     pytest.importorskip('torch', reason='training needs torch (train extra)')
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
     run = popen_with_sigint(
-        [sys.executable, '-m', 'vpr_compressed', *_command(data)], text=True,
+        [sys.executable, '-m', 'vpr_compressed', *_command(data, '--threads', '1')], text=True,
         stderr=subprocess.PIPE, env=environment, cwd=Path(__file__).resolve().parents[2])
     lines = []
     for line in run.stderr:
@@ -103,7 +103,8 @@ def test_sigterm_always_leaves_a_checkpoint(hears_ctrl_c: bool, data: Path) -> N
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
     lines = []
     with popen_with_sigint(
-            [sys.executable, '-m', 'vpr_compressed', *_command(data)], default=hears_ctrl_c,
+            [sys.executable, '-m', 'vpr_compressed', *_command(data, '--threads', '1')],
+            default=hears_ctrl_c,
             text=True, stderr=subprocess.PIPE, env=environment,
             cwd=Path(__file__).resolve().parents[2]) as run:
         for line in run.stderr:

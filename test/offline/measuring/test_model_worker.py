@@ -81,7 +81,7 @@ def test_the_worker_never_loads_torch(
             {'model': str(tiny_model_path), 'engine': 'onnxruntime', 'threads': 1})],
         input=json.dumps({'task': 'describe', 'lists': [item.to_values() for item in lists],
                           'out': str(tmp_path / 'arrays.npz')}),
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     loaded = set(result.stdout.splitlines()[-1].split())
     assert 'onnxruntime' in loaded
