@@ -25,26 +25,25 @@ from collections.abc import Callable
 import sys
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from vpr_compressed.ros.compress.child import compress_command
+from vpr_compressed.ros.compress.child import CompressConfig
 from vpr_compressed.ros.compress.child import CompressProcess
 from vpr_compressed.ros.compress.child import NOT_ACCEPTED
 from vpr_compressed.ros.compress.child import Progress
 from vpr_compressed.ros.compress.child import WRITTEN
-from vpr_compressed.ros.compress.config import CompressConfig
-from vpr_compressed.ros.diagnostics import diagnostic_status
-from vpr_compressed.ros.diagnostics import Diagnostics
-from vpr_compressed.ros.diagnostics import ERROR
-from vpr_compressed.ros.diagnostics import OK
-from vpr_compressed.ros.diagnostics import steady_clock
-from vpr_compressed.ros.diagnostics import WARN
 from vpr_compressed.ros.parameters import read_config
+from vpr_compressed.ros.program import Diagnostics
+from vpr_compressed.ros.program import Entry
+from vpr_compressed.ros.program import ERROR
+from vpr_compressed.ros.program import OK
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.ros.program import spin_until
+from vpr_compressed.ros.program import steady_clock
+from vpr_compressed.ros.program import WARN
 from vpr_compressed.system.processes import FAILED
 from vpr_compressed.system.processes import INTERRUPTED
 
@@ -76,7 +75,7 @@ class CompressNode(Node):
         self.config = read_config(self, CompressConfig)
         self._command = command
         self._level, self._message = OK, 'waiting for ~/start'
-        self._diagnostics = Diagnostics(self, self._report)
+        self._diagnostics = Diagnostics(self, lambda: {'compression': self._entry()})
         self.create_service(Trigger, '~/cancel', self._on_cancel)
         self.create_service(Trigger, '~/start', self._on_start)
         self.create_timer(_POLL_S, self._poll, clock=steady_clock())
@@ -164,13 +163,12 @@ class CompressNode(Node):
             return 'the compression ended without saying that it finished' + (said and f': {said}')
         return said or f'the compression ended with exit code {code} and no message'
 
-    def _report(self) -> list[DiagnosticStatus]:
+    def _entry(self) -> Entry:
         """Return the state for ``/diagnostics``."""
         values = {**self.progress.values(), 'out': self.config.out}
         if self._child is not None:
             values['pid'] = self._child.pid
-        return [diagnostic_status(
-            f'{self.get_name()}: compression', self._level, self._message, values)]
+        return self._level, self._message, values
 
     def _log(self, level: str, text: str) -> None:
         """Write one line; progress only now and then."""

@@ -39,18 +39,16 @@ ResultT = TypeVar('ResultT')
 class MailboxThread(Generic[ItemT]):
     """A thread that handles the newest item, and jobs in the order they came."""
 
-    def __init__(self, handle: Callable[[ItemT], None], name: str = 'recognizer') -> None:
+    def __init__(self, handle: Callable[[ItemT], None]) -> None:
         """
         Start idle.
 
         :param handle: called in the thread with each item taken; it must not raise
-        :param name: name of the thread, for debuggers
         """
         self._handle = handle
         self._lock = threading.Lock()
         self._item: ItemT | None = None
-        self._pool = ThreadPoolExecutor(
-            1, initializer=lambda: setattr(threading.current_thread(), 'name', name))
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix='recognizer')
 
     def put(self, item: ItemT) -> bool:
         """

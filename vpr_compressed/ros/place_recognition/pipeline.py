@@ -22,14 +22,12 @@ thread, one image after the other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 import time
 import traceback
 from typing import Any
 from typing import NamedTuple
 
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
 from vpr_compressed.consistency import ConsistencyConfig
@@ -41,13 +39,13 @@ from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.place_recognition.attempts import Attempt
+from vpr_compressed.ros.place_recognition.activity import Attempt
+from vpr_compressed.ros.place_recognition.activity import Statistics
+from vpr_compressed.ros.place_recognition.config import LoadedModel
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
-from vpr_compressed.ros.place_recognition.counters import Statistics
-from vpr_compressed.ros.place_recognition.loading import LoadedModel
 from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
 from vpr_compressed.ros.place_recognition.outputs import Outputs
-from vpr_compressed.ros.place_recognition.pose_sources import PoseSource
+from vpr_compressed.ros.place_recognition.poses import PoseSource
 from vpr_compressed.sources.frames import stamp_to_ns
 
 HAND_OVER_S = 5e-5
@@ -63,16 +61,14 @@ class Settings(NamedTuple):
     consistency: ConsistencyConfig
 
 
-@dataclass(frozen=True)
-class ReceivedImage:
+class ReceivedImage(NamedTuple):
     """An image message and when it came, ``time.perf_counter()``."""
 
     message: Any
     arrived_s: float
 
 
-@dataclass(frozen=True)
-class Listening:
+class Listening(NamedTuple):
     """The subscriptions of an active node; without poses where keyframes get none."""
 
     images: Any
@@ -132,12 +128,11 @@ class Pipeline:
         """Subscribe to images and poses; earlier images are forgotten, mapping starts anew."""
         self.statistics = Statistics()
         self._thread.call(self._begin)
-        kind = Image if self.config.image_transport == 'raw' else CompressedImage
         self._listening = Listening(
             poses=self._open_poses() if self._open_poses is not None else None,
             images=self._node.create_subscription(
-                kind, self.image_topic, self._on_image, qos.newest_only(self.config.image_qos),
-                qos_overriding_options=qos.overridable()))
+                qos.TRANSPORTS[self.config.image_transport], self.image_topic, self._on_image,
+                qos.newest_only(self.config.image_qos), qos_overriding_options=qos.overridable()))
 
     def stop(self) -> None:
         """Unsubscribe; the image in hand is still answered. May be called twice."""
@@ -157,29 +152,10 @@ class Pipeline:
     def tune(self, settings: Settings) -> None:
         """Take new settings; the images seen so far no longer vote."""
         self.config = self._outputs.config = settings.node
-        self._thread.submit(lambda: self._tune(settings))
 
-    def trigger(self) -> str:
-        """
-        Start one attempt to localise and return what happens now, in words.
-
-        :raises ConfigError: why nothing can happen
-        """
-        config = self.config
-        if not self.active:
-            raise ConfigError('the node is not active; activate it first')
-        if not self.enabled:
-            raise ConfigError('the node is disabled; call ~/enable with true first')
-        if config.mode == 'mapping':
-            raise ConfigError('mode mapping does not localise; use mode localization or slam')
-        if not len(self.place_map):
-            raise ConfigError('the map is empty, nothing can be recognised')
-        missing = self.missing_image()
-        if missing is not None:
-            raise ConfigError(missing)
-        self.attempt.start(config.trigger_timeout_s)
-        return (f'looking at {self.image_topic} for up to {config.trigger_timeout_s:g} s; '
-                'an accepted place is published on ~/pose')
+        def replace_recognizer() -> None:
+            self._recognizer = self._make_recognizer(settings)
+        self._thread.submit(replace_recognizer)
 
     def missing_image(self) -> str | None:
         """Return why no image arrives, in words, or None while images do arrive."""
@@ -207,7 +183,14 @@ class Pipeline:
         if self.active and outdated and self._outputs.map_is_watched():
             self._thread.submit(self._show_map)
 
-    def set_mapping(self, wanted: bool) -> None:
+    # What the services call; each returns what happened, in words.
+
+    def enable(self, wanted: bool) -> str:
+        """Look at images, or ignore them."""
+        self.enabled = wanted
+        return 'enabled' if wanted else 'disabled: images are ignored'
+
+    def set_mapping(self, wanted: bool) -> str:
         """
         Switch adding keyframes on or off.
 
@@ -218,21 +201,22 @@ class Pipeline:
                 f'the map {self.place_map.path} is open read-only in mode {self.config.mode}; '
                 'start the node with mode slam to add places while localising')
         self.mapping = wanted
+        return 'adding places' if wanted else 'not adding places'
 
-    def clear(self) -> int:
+    def clear(self) -> str:
         """
-        Remove every place and return how many there were.
+        Remove every place.
 
         :raises MapFileError: the map was opened read-only
         """
         if self.place_map.read_only:
             raise MapFileError(
                 f'the map {self.place_map.path} is open read-only in mode {self.config.mode}')
-        return self._thread.call(self._clear, _REQUEST_S)
+        return f'{self._thread.call(self._clear, _REQUEST_S)} places removed'
 
     def save(self) -> str:
         """
-        Make sure that everything is on disk and return what is there.
+        Make sure that everything is on disk.
 
         :raises MapFileError: the map is in memory only
         """
@@ -240,6 +224,28 @@ class Pipeline:
             raise MapFileError('the map is in memory only; set parameter map_path to keep it')
         self._thread.call(self.place_map.save, _REQUEST_S)
         return f'{len(self.place_map)} places in {self.place_map.path}'
+
+    def trigger(self) -> str:
+        """
+        Start one attempt to localise.
+
+        :raises ConfigError: why nothing can happen
+        """
+        config = self.config
+        if not self.active:
+            raise ConfigError('the node is not active; activate it first')
+        if not self.enabled:
+            raise ConfigError('the node is disabled; call ~/enable with true first')
+        if config.mode == 'mapping':
+            raise ConfigError('mode mapping does not localise; use mode localization or slam')
+        if not len(self.place_map):
+            raise ConfigError('the map is empty, nothing can be recognised')
+        missing = self.missing_image()
+        if missing is not None:
+            raise ConfigError(missing)
+        self.attempt.start(config.trigger_timeout_s)
+        return (f'looking at {self.image_topic} for up to {config.trigger_timeout_s:g} s; '
+                'an accepted place is published on ~/pose')
 
     def _on_image(self, message: Any) -> None:
         """Leave the image in the mailbox."""
@@ -316,10 +322,6 @@ class Pipeline:
         self._recognizer.reset()
         self._show_map()
         return places
-
-    def _tune(self, settings: Settings) -> None:
-        """Recognise with new settings."""
-        self._recognizer = self._make_recognizer(settings)
 
     def _make_recognizer(self, settings: Settings) -> Recognizer:
         """Return a recognizer that has seen nothing yet."""

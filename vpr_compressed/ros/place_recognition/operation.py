@@ -12,48 +12,85 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Once a second: what ``/diagnostics`` says of the node, and the shown map up to date."""
+"""How the node is operated: the services it answers, and what it says of itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
+from std_srvs.srv import SetBool
+from std_srvs.srv import Trigger
 
-from vpr_compressed.ros.diagnostics import diagnostic_status
-from vpr_compressed.ros.diagnostics import ERROR
-from vpr_compressed.ros.diagnostics import OK
-from vpr_compressed.ros.diagnostics import WARN
+from vpr_compressed.errors import VprError
+from vpr_compressed.ros import qos
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
+from vpr_compressed.ros.program import Entry
+from vpr_compressed.ros.program import ERROR
+from vpr_compressed.ros.program import OK
+from vpr_compressed.ros.program import WARN
 from vpr_compressed.system import memory
 
-#: Level, message, and values of an entry.
-Entry = tuple[bytes, str, dict[str, Any]]
+
+def open_services(node: Node, pipeline: Pipeline) -> ExitStack:
+    """
+    Take requests until the result is closed; every answer says in words what happened.
+
+    :param node: owner of the services
+    :param pipeline: does what is asked for
+    """
+    def on_trigger(_message: PoseWithCovarianceStamped) -> None:
+        """Start an attempt; the content of the message has no meaning, as with Isaac ROS."""
+        try:
+            pipeline.trigger()
+        except VprError as error:
+            node.get_logger().warning(f'trigger_localization refused: {error}')
+
+    opened = ExitStack()
+    for kind, name, action in (
+            (SetBool, '~/enable', lambda request: pipeline.enable(request.data)),
+            (SetBool, '~/set_mapping', lambda request: pipeline.set_mapping(request.data)),
+            (Trigger, '~/save_map', lambda _: pipeline.save()),
+            (Trigger, '~/clear_map', lambda _: pipeline.clear()),
+            (Trigger, '~/trigger_localization', lambda _: pipeline.trigger())):
+        service = node.create_service(kind, name, partial(_answer, action))
+        opened.callback(node.destroy_service, service)
+    opened.callback(node.destroy_subscription, node.create_subscription(
+        PoseWithCovarianceStamped, '~/trigger_localization', on_trigger, qos.results()))
+    return opened
 
 
-def report(node: Node, pipeline: Pipeline) -> list[DiagnosticStatus]:
+def _answer(action: Callable[[Any], str], request: Any, response: Any) -> Any:
+    """Answer a request with the words of an action."""
+    try:
+        response.success, response.message = True, action(request)
+    except VprError as error:
+        response.success, response.message = False, str(error)
+    return response
+
+
+def report(node: Node, pipeline: Pipeline) -> dict[str, Entry]:
     """
     Look after a pipeline, active or not, and return the entries of one diagnostic array.
 
-    :param node: gives its name and its logger
+    :param node: gives its logger
     """
     pipeline.attempt.check_time()
     pipeline.update_shown_map()
     missing = pipeline.missing_image()
     if missing is not None:
         node.get_logger().warning(missing, throttle_duration_sec=10.0)
-    facts = pipeline.model.facts
-    entries = {'input': _input_entry(pipeline, missing), 'inference': _model_entry(pipeline),
-               'map': _map_entry(pipeline), 'matching': _matching_entry(pipeline)}
-    return [diagnostic_status(f'{node.get_name()}: {name}', *entry,
-                              hardware_id=f'{facts["model"]} on {facts["engine"]}')
-            for name, entry in entries.items()]
+    return {'input': _input_entry(pipeline, missing), 'inference': _model_entry(pipeline),
+            'map': _map_entry(pipeline), 'matching': _matching_entry(pipeline)}
 
 
 def _input_entry(pipeline: Pipeline, missing: str | None) -> Entry:
     statistics, publishers = pipeline.statistics, pipeline.count_publishers()
-    counts = statistics.snapshot()
+    counts = statistics.counts
     values = {
         'topic': pipeline.image_topic, 'publishers': publishers,
         'rate_hz': statistics.rate_hz(), 'age_s': statistics.age_s(),
@@ -74,14 +111,14 @@ def _input_entry(pipeline: Pipeline, missing: str | None) -> Entry:
 def _model_entry(pipeline: Pipeline) -> Entry:
     statistics = pipeline.statistics
     latency = statistics.latency_ms()
-    values = {**pipeline.model.facts, **latency, 'processed': statistics.snapshot().processed,
+    values = {**pipeline.model.facts, **latency, 'processed': statistics.counts.processed,
               'resident_bytes': memory.resident_bytes(), 'peak_bytes': memory.peak_bytes()}
     text = f'{latency["inference_ms_p50"]:.1f} ms per image' if latency else 'no image processed'
     return OK, text, values
 
 
 def _map_entry(pipeline: Pipeline) -> Entry:
-    place_map, counts = pipeline.place_map, pipeline.statistics.snapshot()
+    place_map, counts = pipeline.place_map, pipeline.statistics.counts
     places = len(place_map)
     values = {
         'path': place_map.path or '(in memory)', 'places': places, 'added': counts.added,
@@ -97,7 +134,7 @@ def _map_entry(pipeline: Pipeline) -> Entry:
 
 def _matching_entry(pipeline: Pipeline) -> Entry:
     statistics = pipeline.statistics
-    counts = statistics.snapshot()
+    counts = statistics.counts
     values = {'looked': counts.looked, 'accepted': counts.accepted,
               'accept_rate': statistics.accept_rate(), 'last_answer': statistics.last_answer}
     return OK, statistics.last_answer or 'nothing looked at', values
