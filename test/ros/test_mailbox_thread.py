@@ -22,7 +22,7 @@ import pytest
 
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
-from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
+from vpr_compressed.ros.place_recognition.pipeline import MailboxThread
 
 
 class Slow:

@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from geometry_msgs.msg import TransformStamped
+import numpy as np
 import pytest
 from rclpy.context import Context
 from rclpy.node import Node
@@ -77,14 +78,31 @@ def test_poses_out_of_order_are_sorted_and_a_jump_back_forgets() -> None:
     assert buffer.pose_at(2 * NS) == at(2.0)
 
 
+def matrix(position: Any, turn: Any) -> np.ndarray:
+    """Return a transform as a 4x4 matrix, from a position and a unit quaternion (xyzw)."""
+    x, y, z, w = turn
+    found = np.eye(4)
+    found[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    found[:3, 3] = position
+    return found
+
+
 def test_transforms_compose_and_invert() -> None:
-    """A quarter turn to the left, then forward, is a step along y."""
-    turned = ((1.0, 2.0, 0.0), (0.0, 0.0, SIN45, SIN45))
-    forward = ((3.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    assert poses.compose(turned, forward)[0] == pytest.approx((1.0, 5.0, 0.0))
-    position, rotation = poses.compose(turned, poses.inverse(turned))
+    """A quarter turn to the left, then forward, is a step along y; the way back is none."""
+    turned = Pose(position_m=(1.0, 2.0, 0.0), orientation_xyzw=(0.0, 0.0, SIN45, SIN45))
+    back = Pose(position_m=(-3.0, 0.0, 0.0))
+    assert poses.correction(turned, back)[0] == pytest.approx((1.0, 5.0, 0.0))
+    position, rotation = poses.correction(turned, turned)
     assert position == pytest.approx((0.0, 0.0, 0.0))
     assert rotation == pytest.approx((0.0, 0.0, 0.0, 1.0))
+    tilted = Pose(position_m=(4.0, -1.0, 2.0), orientation_xyzw=(0.1, -0.5, 0.7, 0.5))
+    found = matrix(*poses.correction(tilted, turned))
+    np.testing.assert_allclose(
+        found @ matrix(turned.position_m, turned.orientation_xyzw),
+        matrix(tilted.position_m, tilted.orientation_xyzw), atol=1e-9)
 
 
 def test_tf_without_tf2_ros_is_refused_with_the_remedy(
@@ -168,11 +186,10 @@ def test_map_to_odom_puts_the_base_where_it_was_recognised(
     broadcaster.publish(pose, 5 * NS)
     sent = StandInTf.sent[-1]
     place, turn = sent.transform.translation, sent.transform.rotation
-    result = poses.compose(
-        ((place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)),
-        ((2.0, 0.0, 0.0), (0.0, 0.0, SIN45, SIN45)))
-    assert result[0] == pytest.approx((10.0, -4.0, 0.0))
-    assert result[1] == pytest.approx((0.0, 0.0, 1.0, 0.0))
+    result = (matrix((place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w))
+              @ matrix((2.0, 0.0, 0.0), (0.0, 0.0, SIN45, SIN45)))
+    np.testing.assert_allclose(
+        result, matrix((10.0, -4.0, 0.0), (0.0, 0.0, 1.0, 0.0)), atol=1e-9)
     assert (sent.header.frame_id, sent.child_frame_id) == ('map', 'odom')
     assert sent.header.stamp.sec == 5
     node.destroy_node()

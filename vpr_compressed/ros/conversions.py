@@ -34,6 +34,7 @@ from std_msgs.msg import Header
 
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Match
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.sources.answer_log import ACCEPTED_ROW
@@ -116,18 +117,14 @@ def match_rows(recognition: Recognition) -> NDArray[Any]:
 
     :param recognition: an accepted match is marked; it comes first when it is no candidate
     """
-    rows = [(candidate, confidence, CANDIDATE_ROW) for candidate, confidence
-            in zip(recognition.candidates, recognition.confidences)]
+    rows = {candidate.keyframe.keyframe_id: _match_row(candidate, confidence, CANDIDATE_ROW)
+            for candidate, confidence in zip(recognition.candidates, recognition.confidences)}
     match = recognition.match
     if match is not None:
-        known = [candidate.keyframe.keyframe_id for candidate, _, _ in rows]
-        accepted = (Candidate(match.keyframe, match.similarity), match.confidence, ACCEPTED_ROW)
         place = match.keyframe.keyframe_id
-        if place in known:
-            rows[known.index(place)] = accepted
-        else:
-            rows.insert(0, accepted)
-    return np.array([_match_row(*row) for row in rows], MATCH_DTYPE)
+        accepted = _match_row(match, match.confidence, ACCEPTED_ROW)
+        rows = rows | {place: accepted} if place in rows else {place: accepted, **rows}
+    return np.array([*rows.values()], MATCH_DTYPE)
 
 
 def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
@@ -137,13 +134,10 @@ def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
     :param rows: ``(N,)``, N may be 0
     :param header: header of the query image
     """
-    cloud = PointCloud2(header=header, height=1, width=len(rows), fields=[*_match_fields()])
-    cloud.is_bigendian = False
-    cloud.point_step = MATCH_DTYPE.itemsize
-    cloud.row_step = MATCH_DTYPE.itemsize * len(rows)
-    cloud.data = bytes_for_message(rows.tobytes())
-    cloud.is_dense = bool(np.isfinite(rows['x']).all())
-    return cloud
+    return PointCloud2(
+        header=header, height=1, width=len(rows), fields=[*_match_fields()], is_bigendian=False,
+        point_step=MATCH_DTYPE.itemsize, row_step=MATCH_DTYPE.itemsize * len(rows),
+        data=bytes_for_message(rows.tobytes()), is_dense=bool(np.isfinite(rows['x']).all()))
 
 
 @lru_cache(maxsize=1)
@@ -210,11 +204,11 @@ def numeric_external_id(text: str) -> float:
     return max(value, 0.0)
 
 
-def _match_row(candidate: Candidate, confidence: float, status: int) -> tuple[Any, ...]:
-    """Return the values of ``MATCH_DTYPE`` for one candidate."""
-    keyframe, pose = candidate.keyframe, candidate.keyframe.pose
+def _match_row(place: Candidate | Match, confidence: float, status: int) -> tuple[Any, ...]:
+    """Return the values of ``MATCH_DTYPE`` for one place."""
+    keyframe, pose = place.keyframe, place.keyframe.pose
     return (
         *((_NAN,) * 7 if pose is None else (*pose.position_m, *pose.orientation_xyzw)),
-        candidate.similarity, confidence, min(max(keyframe.keyframe_id, 0), _UINT32_MAX),
+        place.similarity, confidence, min(max(keyframe.keyframe_id, 0), _UINT32_MAX),
         *divmod(keyframe.stamp_ns, _NS), numeric_external_id(keyframe.external_id),
         keyframe.session, status, b'')

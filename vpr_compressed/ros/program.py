@@ -92,8 +92,6 @@ def spin_until(node: Node, done: Callable[[], bool], limit_s: float = math.inf) 
     :returns: whether it is true
     :raises ExternalShutdownException: the process is to end
     """
-    if done():
-        return True
     end_s = time.monotonic() + limit_s
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
@@ -113,6 +111,22 @@ def spin_until(node: Node, done: Callable[[], bool], limit_s: float = math.inf) 
     finally:
         executor.remove_node(node)
         executor.shutdown(0.0)
+
+
+def serve(node: Node, kind: Any, name: str, action: Callable[[Any], str]) -> Any:
+    """
+    Return a new service whose answers say in words what happened.
+
+    :param kind: of std_srvs, ``SetBool`` or ``Trigger``
+    :param action: takes a request; what it returns is the answer, a VprError a refusal
+    """
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            response.success, response.message = True, action(request)
+        except VprError as error:
+            response.success, response.message = False, str(error)
+        return response
+    return node.create_service(kind, name, answer)
 
 
 class Diagnostics:

@@ -43,6 +43,10 @@ from vpr_compressed.config import option
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.system import processes
 
+#: Exit codes of the verb, and of the node, besides those of ``system.processes``.
+WRITTEN, NOT_ACCEPTED = 0, 3
+_KEPT_LINES = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompressConfig:
@@ -96,23 +100,15 @@ class CompressConfig:
         return items
 
 
-#: Exit codes of the verb, and of the node, besides those of ``system.processes``.
-WRITTEN, NOT_ACCEPTED = 0, 3
-_KEPT_LINES = 20
-
-
 def compress_command(config: CompressConfig) -> list[str]:
     """Return the command line of the verb."""
     command = [sys.executable, '-m', 'vpr_compressed', 'compress', '--progress', 'json']
     for name in ('recipe', 'data', 'images', 'model', 'out'):
         if path := getattr(config, name):
             command += [f'--{name}', str(Path(path).expanduser())]
-    if config.topic:
-        command += ['--topic', config.topic]
-    if config.seed >= 0:
-        command += ['--seed', str(config.seed)]
-    if config.threads:
-        command += ['--threads', str(config.threads)]
+    for name, without in (('topic', ''), ('seed', -1), ('threads', 0)):
+        if (value := getattr(config, name)) != without:
+            command += [f'--{name}', str(value)]
     for override in config.override_list():
         command += ['--set', override]
     return command

@@ -22,13 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 import time
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from vpr_compressed.config import option
+from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import ImageDescriber
+from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros import qos
 from vpr_compressed.system import memory
 
@@ -104,6 +107,14 @@ class PlaceRecognitionConfig:
             raise ConfigError(
                 f'mode {self.mode} needs parameter map_path, the map file to '
                 f'{"write" if self.mode == "mapping" else "search"}; it is empty')
+
+
+class Settings(NamedTuple):
+    """The parameters of the node, group by group."""
+
+    node: PlaceRecognitionConfig
+    recognizer: RecognizerConfig
+    consistency: ConsistencyConfig
 
 
 @dataclass(frozen=True)

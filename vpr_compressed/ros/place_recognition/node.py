@@ -41,11 +41,11 @@ from vpr_compressed.ros.parameters import ParameterSet
 from vpr_compressed.ros.place_recognition.config import load_model
 from vpr_compressed.ros.place_recognition.config import open_map
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.config import Settings
 from vpr_compressed.ros.place_recognition.operation import open_services
 from vpr_compressed.ros.place_recognition.operation import report
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
-from vpr_compressed.ros.place_recognition.pipeline import Settings
 from vpr_compressed.ros.place_recognition.poses import pose_source
 from vpr_compressed.ros.program import Diagnostics
 from vpr_compressed.ros.program import run_node

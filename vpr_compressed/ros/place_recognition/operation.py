@@ -16,22 +16,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
-from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
 from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
 from vpr_compressed.ros import qos
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
 from vpr_compressed.ros.program import Entry
 from vpr_compressed.ros.program import ERROR
 from vpr_compressed.ros.program import OK
+from vpr_compressed.ros.program import serve
 from vpr_compressed.ros.program import WARN
 from vpr_compressed.system import memory
 
@@ -46,31 +46,85 @@ def open_services(node: Node, pipeline: Pipeline) -> ExitStack:
     def on_trigger(_message: PoseWithCovarianceStamped) -> None:
         """Start an attempt; the content of the message has no meaning, as with Isaac ROS."""
         try:
-            pipeline.trigger()
+            _trigger(pipeline)
         except VprError as error:
             node.get_logger().warning(f'trigger_localization refused: {error}')
 
     opened = ExitStack()
     for kind, name, action in (
-            (SetBool, '~/enable', lambda request: pipeline.enable(request.data)),
-            (SetBool, '~/set_mapping', lambda request: pipeline.set_mapping(request.data)),
-            (Trigger, '~/save_map', lambda _: pipeline.save()),
-            (Trigger, '~/clear_map', lambda _: pipeline.clear()),
-            (Trigger, '~/trigger_localization', lambda _: pipeline.trigger())):
-        service = node.create_service(kind, name, partial(_answer, action))
-        opened.callback(node.destroy_service, service)
+            (SetBool, '~/enable', lambda request: _enable(pipeline, request.data)),
+            (SetBool, '~/set_mapping', lambda request: _set_mapping(pipeline, request.data)),
+            (Trigger, '~/save_map', lambda _: _save(pipeline)),
+            (Trigger, '~/clear_map', lambda _: _clear(pipeline)),
+            (Trigger, '~/trigger_localization', lambda _: _trigger(pipeline))):
+        opened.callback(node.destroy_service, serve(node, kind, name, action))
     opened.callback(node.destroy_subscription, node.create_subscription(
         PoseWithCovarianceStamped, '~/trigger_localization', on_trigger, qos.results()))
     return opened
 
 
-def _answer(action: Callable[[Any], str], request: Any, response: Any) -> Any:
-    """Answer a request with the words of an action."""
-    try:
-        response.success, response.message = True, action(request)
-    except VprError as error:
-        response.success, response.message = False, str(error)
-    return response
+# What the services do: each returns what happened, or raises a VprError that says why nothing did.
+
+
+def _enable(pipeline: Pipeline, wanted: bool) -> str:
+    pipeline.enabled = wanted
+    return 'enabled' if wanted else 'disabled: images are ignored'
+
+
+def _set_mapping(pipeline: Pipeline, wanted: bool) -> str:
+    if wanted:
+        _refuse_read_only(
+            pipeline, '; start the node with mode slam to add places while localising')
+    pipeline.mapping = wanted
+    return 'adding places' if wanted else 'not adding places'
+
+
+def _clear(pipeline: Pipeline) -> str:
+    _refuse_read_only(pipeline)
+    return f'{pipeline.clear()} places removed'
+
+
+def _refuse_read_only(pipeline: Pipeline, remedy: str = '') -> None:
+    place_map = pipeline.place_map
+    if place_map.read_only:
+        raise MapFileError(f'the map {place_map.path} is open read-only in mode '
+                           f'{pipeline.config.mode}{remedy}')
+
+
+def _save(pipeline: Pipeline) -> str:
+    place_map = pipeline.place_map
+    if place_map.path is None:
+        raise MapFileError('the map is in memory only; set parameter map_path to keep it')
+    pipeline.save()
+    return f'{len(place_map)} places in {place_map.path}'
+
+
+def _trigger(pipeline: Pipeline) -> str:
+    config = pipeline.config
+    if not pipeline.active:
+        raise ConfigError('the node is not active; activate it first')
+    if not pipeline.enabled:
+        raise ConfigError('the node is disabled; call ~/enable with true first')
+    if config.mode == 'mapping':
+        raise ConfigError('mode mapping does not localise; use mode localization or slam')
+    if not len(pipeline.place_map):
+        raise ConfigError('the map is empty, nothing can be recognised')
+    missing = _missing_image(pipeline)
+    if missing is not None:
+        raise ConfigError(missing)
+    pipeline.attempt.start(config.trigger_timeout_s)
+    return (f'looking at {pipeline.image_topic} for up to {config.trigger_timeout_s:g} s; '
+            'an accepted place is published on ~/pose')
+
+
+def _missing_image(pipeline: Pipeline) -> str | None:
+    """Return why no image arrives, in words, or None while images do arrive."""
+    age_s = pipeline.statistics.age_s()
+    if not (pipeline.active and pipeline.looking) or age_s <= pipeline.config.image_timeout_s:
+        return None
+    publishers = pipeline.count_publishers()
+    return (f'no image on {pipeline.image_topic} for {age_s:.1f} s '
+            f'({publishers} publisher{"" if publishers == 1 else "s"})')
 
 
 def report(node: Node, pipeline: Pipeline) -> dict[str, Entry]:
@@ -81,7 +135,7 @@ def report(node: Node, pipeline: Pipeline) -> dict[str, Entry]:
     """
     pipeline.attempt.check_time()
     pipeline.update_shown_map()
-    missing = pipeline.missing_image()
+    missing = _missing_image(pipeline)
     if missing is not None:
         node.get_logger().warning(missing, throttle_duration_sec=10.0)
     return {'input': _input_entry(pipeline, missing), 'inference': _model_entry(pipeline),

@@ -44,7 +44,6 @@ from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.poses import TimedPose
 
 Vector = tuple[float, float, float]
-Transform = tuple[Vector, Quaternion]
 _MESSAGES = {
     'pose_with_covariance': PoseWithCovarianceStamped, 'pose': PoseStamped, 'odometry': Odometry}
 _KEEP = 500
@@ -201,15 +200,11 @@ class MapToOdom:
         if base is None:
             return
         config = self._config
-        offset, turned = compose(
-            (pose.position_m, rotation(pose.orientation_xyzw)),
-            inverse((base.position_m, base.orientation_xyzw)))
         message = TransformStamped(
             header=header_at(stamp_ns, pose.frame_id or config.map_frame),
             child_frame_id=config.odom_frame)
         place, turn = message.transform.translation, message.transform.rotation
-        place.x, place.y, place.z = offset
-        turn.x, turn.y, turn.z, turn.w = turned
+        (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w) = correction(pose, base)
         self._broadcaster.sendTransform(message)
 
     def close(self) -> None:
@@ -217,19 +212,13 @@ class MapToOdom:
         self._odometry.close()
 
 
-def compose(first: Transform, second: Transform) -> Transform:
-    """Return the transform that applies ``second``, then ``first`` (a_T_b, b_T_c -> a_T_c)."""
-    moved = rotate(first[1], second[0])
-    position = (first[0][0] + moved[0], first[0][1] + moved[1], first[0][2] + moved[2])
-    return position, rotation(multiply(first[1], second[1]))
-
-
-def inverse(transform: Transform) -> Transform:
-    """Return the transform back."""
-    x, y, z, w = transform[1]
-    back = (-x, -y, -z, w)
-    moved = rotate(back, transform[0])
-    return (-moved[0], -moved[1], -moved[2]), back
+def correction(map_to_base: Pose, odom_to_base: Pose) -> tuple[Vector, Quaternion]:
+    """Return offset and rotation of map->odom that make two poses of the base agree."""
+    x, y, z, w = odom_to_base.orientation_xyzw
+    turned = rotation(multiply(rotation(map_to_base.orientation_xyzw), (-x, -y, -z, w)))
+    x, y, z = (there - moved for there, moved in zip(
+        map_to_base.position_m, rotate(turned, odom_to_base.position_m)))
+    return (x, y, z), turned
 
 
 def multiply(a: Quaternion, b: Quaternion) -> Quaternion:

@@ -55,6 +55,14 @@ from vpr_compressed.sources import open_source
 from vpr_compressed.sources.answer_log import write_report
 from vpr_compressed.system.processes import INTERRUPTED
 
+_PROGRESS_S = 5.0
+#: Depth of a queue that loses no answer, however slowly they are read.
+_ALL = 1000
+_POSE_WAIT_S = 1.0
+_SETTLE_S = 0.3
+#: The node reports once a second.
+_REPORT_WAIT_S = 2.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlayerConfig:
@@ -92,15 +100,6 @@ class PlayerConfig:
         if not self.source:
             raise ConfigError('parameter source is empty; give an image folder or a ROS bag, '
                               'e.g. --ros-args -p source:=/path/to/bag')
-
-
-_PROGRESS_S = 5.0
-#: Depth of a queue that loses no answer, however slowly they are read.
-_ALL = 1000
-_POSE_WAIT_S = 1.0
-_SETTLE_S = 0.3
-#: The node reports once a second.
-_REPORT_WAIT_S = 2.5
 
 
 class PlayerNode(Node):
@@ -174,8 +173,8 @@ class PlayerNode(Node):
         """Beside the recording, write what the node says of itself after the last answer."""
         config = self.config
         if config.record_path:
-            answered = self.recording.count_answers()
-            self._report.forget()
+            answered = sum(image.rows is not None for image in self.recording.images)
+            self._report.parts = {}
             spin_until(self, lambda: self._report.covers(answered), _REPORT_WAIT_S)
             write_report(
                 Path(config.record_path).expanduser(), self._report.parts,
