@@ -237,9 +237,7 @@ def compare_offline(
                 f'{map_path} and the model here are {extractor.descriptor_id} with '
                 f'{len(place_map)}; name the map and the --model it was played with')
         keys = answers.keys_of(frame.stamp_ns for frame in wanted.query)
-        answered = {
-            key for key, image in zip(answers.keys_of(i.stamp_ns for i in images), images)
-            if image.rows is not None}
+        answered = answers.answered(images)
         with terminal.progress(len(answered), 'offline') as bar:
             replayed = _replay(wanted.query, keys, answered, extractor, place_map,
                                transport=transport, progress=bar.update)

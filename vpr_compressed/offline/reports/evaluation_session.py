@@ -21,7 +21,7 @@ from pathlib import Path
 
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.measuring.content_cache import ContentCache
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
