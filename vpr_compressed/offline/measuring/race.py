@@ -36,6 +36,7 @@ import numpy as np
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.measuring.model_process import ModelProcess
 from vpr_compressed.offline.network.engines import ALL_ENGINES
+from vpr_compressed.system import terminal
 
 #: Seconds between two turns, so that threads of the last one have gone to sleep.
 _REST_S = 0.005
@@ -153,12 +154,7 @@ def table(results: Sequence[Finisher]) -> str:
             f'{first.p50_ms / result.p50_ms:.2f}x', f'{result.file_bytes / 1e6:.1f}',
             f'{result.resident_bytes / 1e6:.0f}', f'{result.peak_bytes / 1e6:.0f}',
             f'{result.load_s:.2f}', '-' if cosine is None else f'{cosine:.4f}'))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ['  '.join(
-        cell.ljust(width) if number < 2 else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows]
-    return '\n'.join([*lines, *notes])
+    return '\n'.join([*terminal.columns(rows, left=2), *notes])
 
 
 @dataclass(frozen=True)

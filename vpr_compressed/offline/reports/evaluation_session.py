@@ -80,12 +80,10 @@ def observe_all(
         for model in models:
             bar.set_description(f'evaluating {model.label}')
             start = bar.n
-
-            def progress(done: int, _total: int, start: int = start) -> None:
-                bar.update(start + done - bar.n)
-
             try:
-                seen.append(observe(model, recordings, cache, progress))
+                seen.append(observe(
+                    model, recordings, cache,
+                    lambda done, _total, start=start: bar.update(start + done - bar.n)))
             except MeasurementCancelledError as error:
                 raise KeyboardInterrupt from error
             if seen[-1].cached:
@@ -97,14 +95,8 @@ def observe_all(
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    labels = [report.model.label for report in evaluation.reports]
-    rows = table_of(evaluation.reports)
-    if len(labels) > 1:
-        rows = [('', labels), *rows]
-    name_width = max(len(name) for name, _ in rows)
-    widths = [max(len(values[column]) for _, values in rows) for column in range(len(labels))]
-    lines = [
-        f'{name:<{name_width}}' + ''.join(
-            f'  {value:>{width}}' for value, width in zip(values, widths))
-        for name, values in rows]
+    rows = [[name, *values] for name, values in table_of(evaluation.reports)]
+    if len(evaluation.reports) > 1:
+        rows.insert(0, ['', *(report.model.label for report in evaluation.reports)])
+    lines = terminal.columns(rows, left=1)
     return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])
