@@ -80,10 +80,12 @@ def observe_all(
         for model in models:
             bar.set_description(f'evaluating {model.label}')
             start = bar.n
+
+            def progress(done: int, _total: int, start: int = start) -> None:
+                bar.update(start + done - bar.n)
+
             try:
-                seen.append(observe(
-                    model, recordings, cache,
-                    lambda done, _total, start=start: bar.update(start + done - bar.n)))
+                seen.append(observe(model, recordings, cache, progress))
             except MeasurementCancelledError as error:
                 raise KeyboardInterrupt from error
             if seen[-1].cached:
