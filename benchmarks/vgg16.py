@@ -280,7 +280,7 @@ def measure(path: Path, repeats: int, threads: int) -> Row:
 
     CPU time, summed over threads, is what counts on a busy machine.
     """
-    from vpr_compressed.offline.measuring.model_worker import load_measured
+    from vpr_compressed.offline.measuring.model_process import load_measured
 
     begun = time.process_time()
     extractor, cost = load_measured(path, engine='onnxruntime', threads=threads)

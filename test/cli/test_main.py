@@ -46,7 +46,7 @@ def test_help_lists_every_verb_with_its_line() -> None:
     result = run_module('--help')
     assert result.returncode == 0
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    for verb, (_, text) in VERBS.items():
+    for verb, text in VERBS.items():
         assert [verb, text] in lines
 
 

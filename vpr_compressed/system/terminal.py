@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import sys
 from typing import Any
 
@@ -35,6 +36,19 @@ def bar(label: str = '', total: int | None = None, **options: Any) -> Any:
 
     return tqdm(desc=label, total=total, file=sys.stderr, dynamic_ncols=True,
                 mininterval=0.5 if sys.stderr.isatty() else 30.0, **options)
+
+
+def columns(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
+    """
+    Return a table as lines, its columns as wide as their widest cell.
+
+    :param rows: all of one length
+    :param left: columns that are aligned to the left; the others to the right
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ['  '.join(
+        cell.ljust(width) if number < left else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
 
 
 def say(text: str) -> None:

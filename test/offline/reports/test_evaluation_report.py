@@ -28,7 +28,7 @@ import pytest
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import QueryResult
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun

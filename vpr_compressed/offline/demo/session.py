@@ -19,8 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import ModelFileError
@@ -35,8 +33,6 @@ from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import read_answers
 from vpr_compressed.offline.demo.judged_answers import Track
 from vpr_compressed.offline.live import ros_processes
-from vpr_compressed.offline.live.ros_processes import RosProcess
-from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
@@ -94,7 +90,7 @@ class DemoConfig:
 
 class DemoSession:
     """
-    The recordings, the truth, and the surroundings of the nodes.
+    The recordings and the model.
 
     :raises VprError: no rclpy, no model, no folder to write to, or a recording that is no source
     """
@@ -111,10 +107,6 @@ class DemoSession:
                               'another one with --out') from error
         self._config, self._model = config, model.resolve()
         self._reference, self._query = config.sources()
-        domain = config.domain_id
-        self._environment = ros_processes.node_environment(
-            ros_processes.domain_of_this_run() if domain is None else domain,
-            config.out / 'ros_log')
 
     def run(self) -> DemoResult:
         """
@@ -161,28 +153,18 @@ class DemoSession:
         :raises VprError: one of them failed; the text holds the end of its log
         """
         terminal.say(f'{mode}: the node answers {len(source)} images, one by one over DDS')
-        config, out = self._config, self._config.out
-        node = RosProcess(
-            'the place_recognition node', ros_processes.NODE_MODULE, {
+        config = self._config
+        return ros_processes.play(
+            source, domain=config.domain_id, out=config.out, name=mode, label=mode,
+            node={
                 'mode': mode, 'map_path': place_map.resolve(), 'model_path': self._model,
-                'threads': config.threads, 'image_qos': 'reliable', 'image_timeout_s': 60.0,
+                'threads': config.threads, 'image_qos': 'reliable',
                 'pose_source': 'topic_pose' if with_poses else 'none'},
-            environment=self._environment, log=out / f'{mode}_node.log')
-        with running(node):
-            node.wait_for(f'active in mode {mode}')
-            player = RosProcess(
-                'the player', ros_processes.PLAYER_MODULE, {
-                    'source': source.path.resolve(), 'source_topic': config.topic or '',
-                    'source_pose_topic': config.pose_topic or '',
-                    'source_rate_hz': config.rate_hz, 'publish_poses': with_poses,
-                    'wait_for_answer': True, 'rate': 0.0, 'answer_timeout_s': 20.0,
-                    'wait_for_subscriber_s': 30.0,
-                    'record_path': (out / f'{mode}.jsonl').resolve()},
-                environment=self._environment, log=out / f'{mode}_player.log')
-            with running(player), terminal.progress(len(source), mode) as bar:
-                player.wait_beside(node, lambda done: bar.update(done - bar.n))
-                bar.update(len(source) - bar.n)
-            return int(psutil.Process(node.pid).memory_info().rss)
+            player={
+                'source_topic': config.topic or '', 'source_pose_topic': config.pose_topic or '',
+                'source_rate_hz': config.rate_hz, 'publish_poses': with_poses,
+                'wait_for_answer': True, 'rate': 0.0, 'answer_timeout_s': 20.0,
+                'record_path': (config.out / f'{mode}.jsonl').resolve()})
 
 
 def find_truth(

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from vpr_compressed.offline.accuracy import metrics
 from vpr_compressed.offline.accuracy import uncertainty
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import latencies_ms
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun

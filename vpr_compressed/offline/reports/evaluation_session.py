@@ -21,7 +21,7 @@ from pathlib import Path
 
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.measuring.content_cache import ContentCache
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
@@ -94,14 +94,8 @@ def observe_all(
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    labels = [report.model.label for report in evaluation.reports]
-    rows = table_of(evaluation.reports)
-    if len(labels) > 1:
-        rows = [('', labels), *rows]
-    name_width = max(len(name) for name, _ in rows)
-    widths = [max(len(values[column]) for _, values in rows) for column in range(len(labels))]
-    lines = [
-        f'{name:<{name_width}}' + ''.join(
-            f'  {value:>{width}}' for value, width in zip(values, widths))
-        for name, values in rows]
+    rows = [[name, *values] for name, values in table_of(evaluation.reports)]
+    if len(evaluation.reports) > 1:
+        rows.insert(0, ['', *(report.model.label for report in evaluation.reports)])
+    lines = terminal.columns(rows, left=1)
     return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])
