@@ -187,9 +187,8 @@ def vgg16(folder: Path) -> list[Network]:
     from benchmarks.vgg16 import make_weights
 
     from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.offline.compression import pruning_plan
     from vpr_compressed.offline.compression import structure
-    from vpr_compressed.offline.compression import structure_plan
-    from vpr_compressed.offline.compression import structure_scores
     from vpr_compressed.offline.network.backbones import build_trunk
 
     images = make_images(Namespace(seed=0, width=LARGE.width, height=LARGE.height))
@@ -210,9 +209,9 @@ def vgg16(folder: Path) -> list[Network]:
         if halved:
             name = f'VGG16 half {dimension}-D'
             channels = structure.channel_groups(spec)
-            scores = structure_scores.importances(spec, weights, channels, 'l1')
+            scores = structure.importances(spec, weights, channels, 'l1')
             spec, weights = structure.remove_channels(
-                spec, weights, structure_plan.keep_per_layer(spec, scores, 0.5))
+                spec, weights, pruning_plan.keep_per_layer(spec, scores, 0.5))
         model = Model(spec=spec, preprocessing=LARGE, tensors=weights)
         add(name, model, integers=False)
         if dimension == 512:

@@ -182,6 +182,14 @@ class VprNetwork(nn.Module):
         return named
 
 
+def network_of(spec: NetworkSpec, tensors: Mapping[str, NDArray[np.float32]]) -> VprNetwork:
+    """Return a network with these weights on the GPU, if there is one, channels last."""
+    network = VprNetwork(spec)
+    network.load_tensors(tensors)
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
 def fast_convolutions(device: torch.device) -> torch.autocast:
     """
     Return a context in which convolutions run in bfloat16 where that is fast.
