@@ -30,6 +30,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from argparse import Namespace
 from argparse import RawDescriptionHelpFormatter
+from contextlib import closing
 from contextlib import suppress
 import json
 import os
@@ -49,7 +50,6 @@ from vpr_compressed.offline.live.ros_processes import domain_of_this_run
 from vpr_compressed.offline.live.ros_processes import node_environment
 from vpr_compressed.offline.live.ros_processes import NODE_MODULE
 from vpr_compressed.offline.live.ros_processes import RosProcess
-from vpr_compressed.offline.live.ros_processes import running
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 30.0
@@ -146,7 +146,7 @@ def run(
         'mode': 'localization', 'map_path': str(folder / 'site.vprmap'), 'threads': threads,
         'image_transport': case.transport, 'engine': 'auto'},
         environment={**environment, 'VPR_SLOW_NODE': '1'} if soak else environment, log=log)
-    with running(node):
+    with closing(node):
         node.wait_for('active in mode')
         process = psutil.Process(node.pid)
         watched = subprocess.Popen(  # noqa: S603 - this very program

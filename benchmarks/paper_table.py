@@ -36,8 +36,8 @@ import sys
 from typing import Any
 from typing import NamedTuple
 
-from vpr_compressed.offline.reports.paper import PAPER
-from vpr_compressed.offline.reports.paper import PaperRow
+from vpr_compressed.offline.reports.compression_rows import PAPER
+from vpr_compressed.offline.reports.compression_rows import PaperRow
 
 ROOT = Path(__file__).resolve().parents[1]
 

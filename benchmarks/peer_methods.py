@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.images.pixels import Preprocessor
+from vpr_compressed.images.pixels import preprocess
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
 
@@ -220,11 +220,11 @@ def _trunk(name: str, materials: Materials) -> tuple[Describe, int]:
     torch.set_num_threads(materials.threads)
     run, size = (_squeezenet if name == 'squeezenet1_1' else _mobilenet)(
         materials.weights / WEIGHTS[name])
-    prepare = Preprocessor(TRUNK_INPUT)
 
     def maps(image: ImageArray) -> FloatArray:
         with torch.inference_mode():
-            return np.asarray(run(torch.from_numpy(prepare(image)))[0].numpy(), np.float32)
+            pixels = torch.from_numpy(preprocess(image, TRUNK_INPUT))
+            return np.asarray(run(pixels)[0].numpy(), np.float32)
     return maps, size
 
 

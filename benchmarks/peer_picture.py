@@ -67,7 +67,7 @@ def as_picture(found: Row) -> bytes:
         _label(figure, axes, [
             (value(row), 100 * mean_recall(row), row) for row in found['methods']])
     queries = 'one set' if sets == 1 else f'mean of {sets} sets'
-    return finish('peers.png', 'What else one could take', (
+    return finish('peers.png', '', (
         f'recall@1 ({queries}); up and to the left is better. Blue are the packaged models, grey '
         'what a user would take instead. Peers are kept as float32, ours as int8. A difference '
         'of 2 points is within chance.'), figure).png(caption=True)

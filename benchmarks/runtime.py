@@ -61,7 +61,6 @@ from vpr_compressed.offline.network.engines import TORCH
 from vpr_compressed.offline.reports.figures import finish
 from vpr_compressed.offline.reports.figures import new_axes
 from vpr_compressed.offline.reports.figures import RIGHT
-from vpr_compressed.offline.reports.figures import set_title
 from vpr_compressed.offline.reports.figures import WITHHELD
 from vpr_compressed.runtime.engines import ENGINES
 
@@ -188,9 +187,8 @@ def vgg16(folder: Path) -> list[Network]:
     from benchmarks.vgg16 import make_weights
 
     from vpr_compressed.model_file.spec import NetworkSpec
+    from vpr_compressed.offline.compression import pruning_plan
     from vpr_compressed.offline.compression import structure
-    from vpr_compressed.offline.compression import structure_plan
-    from vpr_compressed.offline.compression import structure_scores
     from vpr_compressed.offline.network.backbones import build_trunk
 
     images = make_images(Namespace(seed=0, width=LARGE.width, height=LARGE.height))
@@ -211,9 +209,9 @@ def vgg16(folder: Path) -> list[Network]:
         if halved:
             name = f'VGG16 half {dimension}-D'
             channels = structure.channel_groups(spec)
-            scores = structure_scores.importances(spec, weights, channels, 'l1')
+            scores = structure.importances(spec, weights, channels, 'l1')
             spec, weights = structure.remove_channels(
-                spec, weights, structure_plan.keep_per_layer(spec, scores, 0.5))
+                spec, weights, pruning_plan.keep_per_layer(spec, scores, 0.5))
         model = Model(spec=spec, preprocessing=LARGE, tensors=weights)
         add(name, model, integers=False)
         if dimension == 512:
@@ -293,7 +291,7 @@ def as_picture(known: Sequence[Found]) -> bytes:
             bars += [(f'{row["name"]}, {PROPER.get(row["engine"], row["engine"])}{size}',
                       row['p50_ms'], row['precision'] == 'int8')
                      for row in found['rows'] if not row['error']]
-    figure, axes = new_axes(1.4 + 0.24 * len(bars))
+    _, axes = new_axes(1.4 + 0.24 * len(bars))
     places = np.arange(len(bars))[::-1]
     axes.barh(places, [ms for _, ms, _ in bars], height=0.7,
               color=[RIGHT if ours else WITHHELD for *_, ours in bars])
@@ -307,11 +305,11 @@ def as_picture(known: Sequence[Found]) -> bytes:
     axes.set_ylim(-0.8, len(bars) - 0.2)
     axes.grid(visible=False, axis='y')
     axes.set_xlabel('milliseconds an image (median, logarithmic)')
-    set_title(axes, f'From image to descriptor, {most} thread{"s" if most > 1 else ""}')
-    return finish('runtime.png', 'Milliseconds an image', (
+    title = f'From image to descriptor, {most} thread{"s" if most > 1 else ""}'
+    return finish('runtime.png', title, (
         'Blue are compressed networks, grey float ones. All entrants of one network and input '
         'size took turns, so compare within them. VGG16 has made-up weights.'),
-        figure).png(caption=True)
+        axes).png(caption=True)
 
 
 def processor() -> str:

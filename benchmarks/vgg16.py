@@ -167,13 +167,12 @@ def make_images(args: argparse.Namespace) -> NDArray[np.float32]:
 def check_pruning(spec: NetworkSpec, weights: Weights, images: NDArray[np.float32]) -> Row:
     """Halve every layer's channels and compare the small network with the masked one."""
     from vpr_compressed.model_file.spec import multiply_adds
+    from vpr_compressed.offline.compression import pruning_plan
     from vpr_compressed.offline.compression import structure
-    from vpr_compressed.offline.compression import structure_plan
-    from vpr_compressed.offline.compression import structure_scores
 
     groups = structure.channel_groups(spec)
-    scores = structure_scores.importances(spec, weights, groups, 'l1')
-    keep = structure_plan.keep_per_layer(spec, scores, 0.5)
+    scores = structure.importances(spec, weights, groups, 'l1')
+    keep = pruning_plan.keep_per_layer(spec, scores, 0.5)
     height, width = images.shape[2:]
     smaller, pruned = structure.remove_channels(spec, weights, keep)
     small = torch_descriptors(smaller, pruned, images[:1])
@@ -208,7 +207,7 @@ def compress(weights: Weights, sparsity: float, bits: int) -> dict[str, Tensor]:
     import torch
 
     from vpr_compressed.offline.compression.codebook import fit_codebook
-    from vpr_compressed.offline.compression.sparsify import smallest
+    from vpr_compressed.offline.compression.pruning_plan import smallest
 
     found: dict[str, Tensor] = {}
     for name, values in weights.items():
@@ -280,7 +279,7 @@ def measure(path: Path, repeats: int, threads: int) -> Row:
 
     CPU time, summed over threads, is what counts on a busy machine.
     """
-    from vpr_compressed.offline.measuring.model_worker import load_measured
+    from vpr_compressed.offline.measuring.model_process import load_measured
 
     begun = time.process_time()
     extractor, cost = load_measured(path, engine='onnxruntime', threads=threads)

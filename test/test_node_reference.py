@@ -22,10 +22,10 @@ import re
 
 import pytest
 
-from vpr_compressed.ros.compress.config import CompressConfig
+from vpr_compressed.ros.compress.child import CompressConfig
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.place_recognition.node import GROUPS
-from vpr_compressed.ros.player.config import PlayerConfig
+from vpr_compressed.ros.player.node import PlayerConfig
 from vpr_compressed.ros.relocalizer_node import RelocalizerConfig
 
 TEXT = (Path(__file__).resolve().parents[1] / 'docs' / 'nodes.md').read_text(encoding='utf-8')

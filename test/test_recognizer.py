@@ -30,8 +30,8 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.images.pixels import rgb_from_encoded
-from vpr_compressed.images.thumbnail import thumbnail_jpeg
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.images.pixels import thumbnail_jpeg
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.model_file.spec import SimilarityCalibration
 
 
 def make_tiny_spec() -> NetworkSpec:

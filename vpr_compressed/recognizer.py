@@ -36,8 +36,8 @@ from vpr_compressed.consistency import ConsistencyFilter
 from vpr_compressed.consistency import NS_PER_S
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.images.thumbnail import thumbnail_jpeg
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.images.pixels import thumbnail_jpeg
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray
@@ -94,14 +94,6 @@ class RecognizerConfig(Bounded):
         'map file (about 4 kB); 0 stores none', minimum=0, maximum=1920)
 
 
-@dataclass(frozen=True)
-class _LastKeyframe:
-    """What the next image is compared with before it becomes a keyframe."""
-
-    keyframe: Keyframe
-    descriptor: DescriptorArray
-
-
 class Recognizer:
     """
     Recognise and remember places; one thread calls ``process`` and ``reset``.
@@ -129,9 +121,12 @@ class Recognizer:
         self._extractor = extractor
         self._map = place_map
         self._config = config or RecognizerConfig()
-        self._consistency = ConsistencyFilter(
-            _with_threshold(consistency or ConsistencyConfig(), self.threshold))
-        self._last: _LastKeyframe | None = None
+        consistency = consistency or ConsistencyConfig()
+        if consistency.min_similarity <= _NOT_SET:
+            consistency = replace(consistency, min_similarity=self.threshold)
+        self._consistency = ConsistencyFilter(consistency)
+        #: Newest keyframe and its descriptor, with which the next image is compared.
+        self._last: tuple[Keyframe, DescriptorArray] | None = None
         self._last_stamp_ns: int | None = None
         self._session_over = False
 
@@ -189,7 +184,7 @@ class Recognizer:
             added = self._map.add(
                 descriptor, stamp_ns=stamp_ns, pose=pose, external_id=external_id, name=name,
                 thumbnail=self._thumbnail(image))
-            self._last = _LastKeyframe(added, descriptor)
+            self._last = (added, descriptor)
         confidence = self._extractor.calibration.confidence
         return Recognition(
             stamp_ns=stamp_ns, descriptor=descriptor, candidates=tuple(candidates),
@@ -223,22 +218,15 @@ class Recognizer:
         """Return whether an image differs enough from the last keyframe to become one."""
         if self._last is None:
             return True
-        config, last = self._config, self._last
-        if stamp_ns - last.keyframe.stamp_ns < config.keyframe_min_interval_s * NS_PER_S:
+        config, (last, before) = self._config, self._last
+        if stamp_ns - last.stamp_ns < config.keyframe_min_interval_s * NS_PER_S:
             return False
-        if config.keyframe_min_distance_m > 0.0 and pose and last.keyframe.pose:
-            moved_m = math.dist(pose.position_m, last.keyframe.pose.position_m)
+        if config.keyframe_min_distance_m > 0.0 and pose and last.pose:
+            moved_m = math.dist(pose.position_m, last.pose.position_m)
             if moved_m < config.keyframe_min_distance_m:
                 return False
         limit = config.keyframe_max_similarity
-        return limit >= 1.0 or float(descriptor @ last.descriptor) <= limit
-
-
-def _with_threshold(consistency: ConsistencyConfig, threshold: float) -> ConsistencyConfig:
-    """Return the configuration with the recognizer's threshold where none is set."""
-    if consistency.min_similarity > _NOT_SET:
-        return consistency
-    return replace(consistency, min_similarity=threshold)
+        return limit >= 1.0 or float(descriptor @ before) <= limit
 
 
 def _checked(descriptor: DescriptorArray, dimension: int) -> DescriptorArray:

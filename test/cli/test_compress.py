@@ -41,8 +41,8 @@ import torch
 from vpr_compressed.cli.main import main
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.offline.compression import session
+from vpr_compressed.offline.compression.data import MeasuredModel
 from vpr_compressed.offline.compression.display import JsonDisplay
-from vpr_compressed.offline.compression.measured_row import MeasuredModel
 from vpr_compressed.offline.compression.recipe import describe
 from vpr_compressed.offline.compression.recipe import load_recipe
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import closing
 from dataclasses import fields
 import json
 import os
@@ -39,7 +40,6 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.offline.demo.session import DemoConfig
 from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.ros_processes import RosProcess
-from vpr_compressed.offline.live.ros_processes import running
 
 DOMAIN = os.environ.get('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 LIMIT_S = 120.0
@@ -63,7 +63,7 @@ def test_demo_needs_no_arguments() -> None:
     assert args.out == Path('out/demo')
     config = DemoConfig(out=args.out)
     assert config.made_up
-    assert (len(config.reference_source()), len(config.query_source())) == (125, 150)
+    assert [len(source) for source in config.sources()] == [125, 150]
     for field in fields(DemoConfig):
         assert getattr(args, field.name) == getattr(config, field.name)
 
@@ -127,7 +127,7 @@ def test_process_that_dies_shows_the_end_of_its_log(
     name = script(tmp_path, 'dying_node', 'raise SystemExit("the lens is dirty")', monkeypatch)
     process = RosProcess('the node', name, {}, environment=dict(os.environ),
                          log=tmp_path / 'node.log')
-    with running(process), pytest.raises(VprError, match=r'exit code 1(.|\n)*lens is dirty'):
+    with closing(process), pytest.raises(VprError, match=r'exit code 1(.|\n)*lens is dirty'):
         process.wait_for('active')
 
 
@@ -142,7 +142,7 @@ def test_process_that_ignores_being_asked_is_ended_all_the_same(
         'time.sleep(600)\n', monkeypatch)
     process = RosProcess('the node', name, {}, environment=dict(os.environ),
                          log=tmp_path / 'node.log')
-    with running(process):
+    with closing(process):
         process.wait_for('active')
     assert process.ended()
 
@@ -157,7 +157,7 @@ def test_player_is_not_waited_for_when_the_node_has_died(
     node = RosProcess('the node', dying, {}, environment=environment, log=tmp_path / 'n.log')
     player = RosProcess('the player', waiting, {}, environment=environment,
                         log=tmp_path / 'p.log')
-    with running(node), running(player), pytest.raises(VprError, match='out of memory'):
+    with closing(node), closing(player), pytest.raises(VprError, match='out of memory'):
         player.wait_beside(node, lambda done: None)
     assert player.ended()
 

@@ -28,8 +28,8 @@ import cv2
 import dataset_trees as trees
 import pytest
 
-from vpr_compressed.cli.evaluate_data import add_arguments
-from vpr_compressed.cli.evaluate_data import open_pair
+from vpr_compressed.cli.evaluate import add_data_arguments
+from vpr_compressed.cli.evaluate import open_pair
 from vpr_compressed.cli.options import HelpLayout
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import DatasetError
@@ -45,7 +45,7 @@ ODOMETRY = 'nav_msgs/msg/Odometry'
 def parser() -> ArgumentParser:
     """Return a parser with these options and nothing else."""
     made = ArgumentParser(prog='evaluate', formatter_class=HelpLayout, allow_abbrev=False)
-    add_arguments(made)
+    add_data_arguments(made)
     return made
 
 

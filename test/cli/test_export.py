@@ -29,7 +29,8 @@ from tiny_model import make_tiny_model
 
 from vpr_compressed.cli import export
 from vpr_compressed.cli.main import main
-from vpr_compressed.images.pixels import Preprocessor
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.images.pixels import preprocess
 from vpr_compressed.model_file.model import default_model_path
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
@@ -50,9 +51,9 @@ def as_stranger(path: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert taken.name == said['input'].partition(':')[0]
     assert taken.shape == [1, 3, int(said['height']), int(said['width'])]
-    small = Preprocessor(replace(
+    small = preprocess(image, replace(
         read_model(default_model_path()).preprocessing, width=int(said['width']),
-        height=int(said['height']), mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3))(image)
+        height=int(said['height']), mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3))
     mean, std = (np.array(json.loads(said[name])).reshape(1, 3, 1, 1) for name in ('mean', 'std'))
     pixels = ((small / 255 - mean) / std).astype(np.float32)
     found: NDArray[np.float32] = session.run([given.name], {taken.name: pixels})[0][0]
@@ -108,10 +109,10 @@ def test_torch_file_holds_plain_data_and_the_network(
     out = tmp_path / 'tiny.pth'
     assert main(['export', str(tiny_model_path), '--format', 'torch', '--out', str(out)]) == 0
     content = torch.load(out, weights_only=True)
-    network = VprNetwork(NetworkSpec.from_json(content['spec']))
+    network = VprNetwork(config_from_mapping(NetworkSpec, content['spec']))
     network.load_tensors({name: value.numpy() for name, value in content['state_dict'].items()})
     image = picture(rng)
-    pixels = Preprocessor(PreprocessingSpec.from_json(content['preprocessing']))(image)
+    pixels = preprocess(image, config_from_mapping(PreprocessingSpec, content['preprocessing']))
     with torch.inference_mode():
         found = network(torch.from_numpy(pixels))[0].numpy()
     extractor = load_extractor(tiny_model_path, engine='torch')

@@ -149,7 +149,7 @@ def test_map_is_shown_with_its_sessions(
     assert 'kind map' in lines
     assert 'places 2' in lines
     assert 'model name toy' in lines
-    assert 'thumbnail bytes 3.0 kB' in lines
+    assert 'thumbnail bytes 3.00 kB' in lines
     assert '1 monday 2 1 1.500 s 2.000 s' in lines
     assert '2 tuesday 0 0 - -' in lines
 

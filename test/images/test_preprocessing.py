@@ -17,14 +17,17 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import asdict
+import json
 
 import numpy as np
 import pytest
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.images.pixels import normalise
-from vpr_compressed.images.pixels import Preprocessor
+from vpr_compressed.images.pixels import preprocess
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
@@ -40,7 +43,7 @@ def noise(height: int, width: int) -> ImageArray:
 def test_known_pixel_gives_known_value() -> None:
     """Golden: (255 / 255 - 0.485) / 0.229 and so on, red first."""
     image = np.full((480, 640, 3), (255, 0, 51), np.uint8)
-    result = Preprocessor(PreprocessingSpec())(image)
+    result = preprocess(image, PreprocessingSpec())
     assert result.shape == (1, 3, 240, 320)
     assert result.dtype == np.float32
     assert result.flags.c_contiguous
@@ -52,7 +55,7 @@ def test_known_pixel_gives_known_value() -> None:
 def test_rows_and_columns_keep_their_places() -> None:
     """An image of the right size is not touched by the resize."""
     image = noise(2, 4)
-    result = Preprocessor(PLAIN)(image)
+    result = preprocess(image, PLAIN)
     np.testing.assert_allclose(result[0].transpose(1, 2, 0), image / 255.0, atol=1e-6)
 
 
@@ -61,7 +64,7 @@ def test_a_batch_is_normalised_like_its_images() -> None:
     spec = PreprocessingSpec(width=8, height=6)
     images = [noise(31, 45), noise(6, 8), noise(12, 7)]
     batch = normalise(np.stack([resize(image, 8, 6) for image in images]), spec)
-    singles = np.concatenate([Preprocessor(spec)(image) for image in images])
+    singles = np.concatenate([preprocess(image, spec) for image in images])
     np.testing.assert_array_equal(batch, singles)
 
 
@@ -123,7 +126,7 @@ def test_views_and_read_only_images_are_accepted() -> None:
 def test_anything_but_8_bit_colour_is_refused(image: object) -> None:
     """A float image, with or without NaN, never reaches the network."""
     with pytest.raises(ImageFormatError, match=r'uint8 RGB image of shape \(H, W, 3\), got'):
-        Preprocessor(PLAIN)(image)
+        preprocess(image, PLAIN)
 
 
 @pytest.mark.parametrize('shape', [(0, 4, 3), (4, 0, 3), (0, 0, 3)])
@@ -136,10 +139,10 @@ def test_an_empty_image_is_refused(shape: tuple[int, ...]) -> None:
 def test_the_spec_survives_its_file_header() -> None:
     """JSON both ways, plain data in between."""
     spec = PreprocessingSpec(width=64, height=48, mean=(0.1, 0.2, 0.3))
-    values = spec.to_json()
+    values = json.loads(json.dumps(asdict(spec)))
     assert values == {
         'width': 64, 'height': 48, 'mean': [0.1, 0.2, 0.3], 'std': [0.229, 0.224, 0.225]}
-    assert PreprocessingSpec.from_json(values) == spec
+    assert config_from_mapping(PreprocessingSpec, values) == spec
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
@@ -151,7 +154,7 @@ def test_the_spec_survives_its_file_header() -> None:
 def test_an_impossible_spec_is_refused(changes: dict[str, object], message: str) -> None:
     """A damaged header must not lead to silently wrong input."""
     with pytest.raises(ConfigError, match=message):
-        PreprocessingSpec.from_json({**PLAIN.to_json(), **changes})
+        config_from_mapping(PreprocessingSpec, {**asdict(PLAIN), **changes})
 
 
 def test_a_spec_cannot_be_changed() -> None:

@@ -16,14 +16,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 import json
 
 import numpy as np
 import pytest
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 
 
@@ -98,10 +100,10 @@ def test_pairs_that_cannot_be_fitted_are_refused(
 def test_calibration_survives_a_json_file() -> None:
     """Both ways without loss, and unknown keys are refused."""
     calibration = SimilarityCalibration(threshold=0.61, slope=17.25, offset=0.4)
-    text = json.dumps(calibration.to_json())
-    assert SimilarityCalibration.from_json(json.loads(text)) == calibration
+    text = json.dumps(asdict(calibration))
+    assert config_from_mapping(SimilarityCalibration, json.loads(text)) == calibration
     with pytest.raises(ConfigError, match='did you mean'):
-        SimilarityCalibration.from_json({'treshold': 0.5})
+        config_from_mapping(SimilarityCalibration, {'treshold': 0.5})
 
 
 @pytest.mark.parametrize('values', [

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from tiny_model import make_tiny_model
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.model_file.container import VERSION
 from vpr_compressed.model_file.entropy import encode
 from vpr_compressed.model_file.model import find_model
@@ -58,7 +59,7 @@ def assert_read(page: dict[str, Any], path: Path) -> dict[str, Any]:
         wanted = model.float_tensor(name)
         assert values.shape == wanted.shape
         np.testing.assert_array_equal(values.astype(np.float32), wanted, err_msg=name)
-    assert NetworkSpec.from_json(header['spec']) == model.spec
+    assert config_from_mapping(NetworkSpec, header['spec']) == model.spec
     return dict(header)
 
 

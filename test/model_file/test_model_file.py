@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+from dataclasses import asdict
 import hashlib
 import json
 import os
@@ -136,8 +137,8 @@ def write_version_1(path: Path, model: Model) -> None:
             payload += part.tobytes()
         entries.append(entry)
     header = json.dumps({
-        'format': 'vpr_compressed model', 'spec': model.spec.to_json(),
-        'preprocessing': model.preprocessing.to_json(), 'calibration': model.calibration.to_json(),
+        'format': 'vpr_compressed model', 'spec': asdict(model.spec),
+        'preprocessing': asdict(model.preprocessing), 'calibration': asdict(model.calibration),
         'descriptor_id': model.descriptor_id, 'provenance': dict(model.provenance),
         'tensors': entries}).encode()
     header += b' ' * (-(16 + len(header)) % 64)

@@ -17,10 +17,12 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import asdict
 
 import pytest
 from tiny_model import make_tiny_spec
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NetworkSpec
@@ -31,7 +33,7 @@ def test_specification_survives_json() -> None:
     import json
 
     spec = make_tiny_spec()
-    assert NetworkSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert config_from_mapping(NetworkSpec, json.loads(json.dumps(asdict(spec)))) == spec
 
 
 def test_tensor_shapes_follow_channels_and_groups() -> None:

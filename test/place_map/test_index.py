@@ -98,7 +98,7 @@ def test_search_equals_brute_force(
 def test_search_equals_brute_force_through_a_life(
     rng: np.random.Generator, kind: str, use_faiss: bool
 ) -> None:
-    """Adding, removing and adding again the same ids, with repacking on the way."""
+    """Adding, removing and adding again the same ids."""
     store, index = filled(rng, kind, use_faiss, count=300)
     for _ in range(12):
         gone = rng.choice(list(store.descriptors), 40, replace=False)

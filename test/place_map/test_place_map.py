@@ -367,6 +367,30 @@ def test_a_damaged_file_is_refused_and_left_alone(
     assert names(tmp_path) == ([] if name == 'missing' else ['map'])
 
 
+def test_a_damaged_picture_costs_a_reader_that_picture_only(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Places are found as before; a writer, which might make it worse, is refused."""
+    path = tmp_path / 'map'
+    rows = unit(rng, 3)
+    with new_map(path) as place_map:
+        for row in rows:
+            place_map.add(row, stamp_ns=0, thumbnail=bytes(3000))
+    with closing(sqlite3.connect(path)) as connection:
+        page = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'thumbnails'").fetchone()[0]
+    flipped((page - 1) * 4096, 8)(path)
+    with PlaceMap.open(path) as place_map:
+        found = place_map.search(rows[2], 1)[0]
+        assert (found.keyframe.keyframe_id, len(place_map.keyframes())) == (3, 3)
+        with pytest.raises(MapFileError, match='damaged'):
+            place_map.thumbnail(1)
+        with pytest.raises(MapFileError, match='damaged'):
+            _ = place_map.thumbnail_bytes
+    with pytest.raises(MapFileError, match='damaged'):
+        PlaceMap.open(path, read_only=False)
+
+
 def test_an_existing_file_is_overwritten_only_on_request(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -46,7 +46,7 @@ from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
 import vpr_compressed
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.records import ImageArray
 from vpr_compressed.ros.conversions import bytes_for_message
 from vpr_compressed.ros.conversions import header_at

@@ -38,8 +38,8 @@ from std_srvs.srv import Trigger
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.ros.compress.child import compress_command
+from vpr_compressed.ros.compress.child import CompressConfig
 from vpr_compressed.ros.compress.child import Progress
-from vpr_compressed.ros.compress.config import CompressConfig
 from vpr_compressed.ros.compress.node import CompressNode
 
 #: Says what it is told to, line by line, and ends as the verb would. It pauses at WAIT until it

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 import pytest
 
 from vpr_compressed.config import read_yaml
-from vpr_compressed.ros.compress.config import CompressConfig
+from vpr_compressed.ros.compress.child import CompressConfig
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.place_recognition.node import GROUPS
 

@@ -31,7 +31,7 @@ from vpr_compressed.records import Match
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros import conversions
-from vpr_compressed.ros.place_recognition import markers
+from vpr_compressed.ros.place_recognition import outputs
 from vpr_compressed.sources.answer_log import ACCEPTED_ROW
 from vpr_compressed.sources.answer_log import CANDIDATE_ROW
 from vpr_compressed.sources.frames import stamp_to_ns
@@ -201,13 +201,13 @@ def test_a_pose_without_meaning_is_refused(x: float, w: float) -> None:
 
 def test_markers_show_only_what_has_a_pose() -> None:
     """The first marker clears what was shown before."""
-    array = markers.map_markers([NEAR, UNPOSED], STAMP_NS, 'map')
+    array = outputs.map_markers([NEAR, UNPOSED], STAMP_NS, 'map')
     assert [marker.action for marker in array.markers] == [3, 0]
     assert [(p.x, p.y, p.z) for p in array.markers[1].points] == [(1.5, -2.0, 0.25)]
-    assert len(markers.map_markers([], STAMP_NS, 'map').markers) == 1
+    assert len(outputs.map_markers([], STAMP_NS, 'map').markers) == 1
     match = Match(stamp_ns=STAMP_NS, keyframe=NEAR, similarity=0.9, confidence=0.9, votes=3)
     seen = recognition(Candidate(NEAR, 0.9), Candidate(UNPOSED, 0.8), match=match)
-    line = markers.match_markers(seen, Pose(position_m=(1.0, 0.0, 0.0)), 'map').markers[-1]
+    line = outputs.match_markers(seen, Pose(position_m=(1.0, 0.0, 0.0)), 'map').markers[-1]
     assert [(p.x, p.y) for p in line.points] == [(1.0, 0.0), (1.5, -2.0)]
-    assert len(markers.match_markers(seen, None, 'map').markers) == 4
-    assert len(markers.candidate_poses(seen, 'map').poses) == 1
+    assert len(outputs.match_markers(seen, None, 'map').markers) == 4
+    assert len(outputs.candidate_poses(seen, 'map').poses) == 1

@@ -22,7 +22,7 @@ import pytest
 
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
-from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
+from vpr_compressed.ros.place_recognition.pipeline import MailboxThread
 
 
 class Slow:
@@ -77,12 +77,12 @@ def test_jobs_run_in_the_same_thread_and_hand_back_their_result() -> None:
     """The map's connection must never be used by a second thread."""
     slow = Slow()
     slow.go_on.set()
-    worker = MailboxThread(slow, name='the only one')
+    worker = MailboxThread(slow)
     worker.put(1)
     name = worker.call(lambda: threading.current_thread().name)
     assert slow.busy.wait(60.0)
     worker.stop()
-    assert slow.threads == {name} == {'the only one'}
+    assert slow.threads == {name} == {'recognizer_0'}
 
 
 def test_the_error_of_a_job_reaches_the_caller_and_the_thread_lives_on() -> None:

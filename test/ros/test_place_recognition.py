@@ -234,7 +234,7 @@ def test_a_slow_engine_drops_old_images_instead_of_falling_behind(
     engine.go_on()
     assert peer.until(lambda: stamp(30) in peer.matches), 'the newest image is never dropped'
     assert sorted(peer.matches) == [stamp(0), stamp(10), stamp(20), stamp(30)]
-    assert pipeline.statistics.snapshot().dropped == 27
+    assert pipeline.statistics.counts.dropped == 27
 
 
 def test_a_jump_back_in_time_forgets_the_earlier_frames(

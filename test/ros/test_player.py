@@ -32,12 +32,12 @@ from sensor_msgs.msg import Image
 from vpr_compressed.errors import SourceError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
-from vpr_compressed.ros.diagnostics import diagnostic_status
-from vpr_compressed.ros.diagnostics import OK
-from vpr_compressed.ros.player.config import PlayerConfig
 from vpr_compressed.ros.player.node import due_after_s
+from vpr_compressed.ros.player.node import PlayerConfig
 from vpr_compressed.ros.player.recording import NodeReport
 from vpr_compressed.ros.player.recording import Recording
+from vpr_compressed.ros.program import diagnostic_status
+from vpr_compressed.ros.program import OK
 from vpr_compressed.sources import answer_log
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources.frames import stamp_to_ns

@@ -24,17 +24,18 @@ from types import SimpleNamespace
 from typing import Any
 
 from geometry_msgs.msg import TransformStamped
+import numpy as np
 import pytest
 from rclpy.context import Context
 from rclpy.node import Node
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
-from vpr_compressed.ros.place_recognition import tf
+from vpr_compressed.ros.place_recognition import poses
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
 from vpr_compressed.ros.place_recognition.outputs import Outputs
-from vpr_compressed.ros.place_recognition.pose_sources import pose_source
-from vpr_compressed.ros.place_recognition.pose_sources import PoseBuffer
+from vpr_compressed.ros.place_recognition.poses import pose_source
+from vpr_compressed.ros.place_recognition.poses import PoseBuffer
 
 NS = 1_000_000_000
 SIN45 = math.sqrt(0.5)
@@ -50,10 +51,10 @@ def test_the_pose_nearest_in_time_is_taken() -> None:
     buffer = PoseBuffer(tolerance_ns=NS // 10, wait_s=0.0)
     for number in range(5):
         buffer.add(number * NS, at(float(number)))
-    assert buffer.nearest(2 * NS + 40_000_000) == at(2.0)
-    assert buffer.nearest(3 * NS - 40_000_000) == at(3.0)
-    assert buffer.nearest(2 * NS + NS // 2) is None
-    assert buffer.nearest(9 * NS) is None
+    assert buffer.pose_at(2 * NS + 40_000_000) == at(2.0)
+    assert buffer.pose_at(3 * NS - 40_000_000) == at(3.0)
+    assert buffer.pose_at(2 * NS + NS // 2) is None
+    assert buffer.pose_at(9 * NS) is None
 
 
 def test_an_image_waits_for_the_pose_of_its_own_time() -> None:
@@ -62,7 +63,7 @@ def test_an_image_waits_for_the_pose_of_its_own_time() -> None:
     buffer.add(NS, at(1.0))
     threading.Timer(0.05, lambda: buffer.add(2 * NS, at(2.0))).start()
     start_s = time.monotonic()
-    assert buffer.nearest(2 * NS) == at(2.0)
+    assert buffer.pose_at(2 * NS) == at(2.0)
     assert time.monotonic() - start_s < 50.0, 'waited although the pose was there'
 
 
@@ -71,20 +72,37 @@ def test_poses_out_of_order_are_sorted_and_a_jump_back_forgets() -> None:
     buffer = PoseBuffer(tolerance_ns=1, wait_s=0.0)
     buffer.add(10 * NS, at(10.0))
     buffer.add(10 * NS - 5, at(9.0))
-    assert buffer.nearest(10 * NS - 5) == at(9.0)
+    assert buffer.pose_at(10 * NS - 5) == at(9.0)
     buffer.add(2 * NS, at(2.0))
-    assert buffer.nearest(10 * NS) is None
-    assert buffer.nearest(2 * NS) == at(2.0)
+    assert buffer.pose_at(10 * NS) is None
+    assert buffer.pose_at(2 * NS) == at(2.0)
+
+
+def matrix(position: Any, turn: Any) -> np.ndarray:
+    """Return a transform as a 4x4 matrix, from a position and a unit quaternion (xyzw)."""
+    x, y, z, w = turn
+    found = np.eye(4)
+    found[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    found[:3, 3] = position
+    return found
 
 
 def test_transforms_compose_and_invert() -> None:
-    """A quarter turn to the left, then forward, is a step along y."""
-    turned = ((1.0, 2.0, 0.0), (0.0, 0.0, SIN45, SIN45))
-    forward = ((3.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    assert tf.compose(turned, forward)[0] == pytest.approx((1.0, 5.0, 0.0))
-    position, rotation = tf.compose(turned, tf.inverse(turned))
+    """A quarter turn to the left, then forward, is a step along y; the way back is none."""
+    turned = Pose(position_m=(1.0, 2.0, 0.0), orientation_xyzw=(0.0, 0.0, SIN45, SIN45))
+    back = Pose(position_m=(-3.0, 0.0, 0.0))
+    assert poses.correction(turned, back)[0] == pytest.approx((1.0, 5.0, 0.0))
+    position, rotation = poses.correction(turned, turned)
     assert position == pytest.approx((0.0, 0.0, 0.0))
     assert rotation == pytest.approx((0.0, 0.0, 0.0, 1.0))
+    tilted = Pose(position_m=(4.0, -1.0, 2.0), orientation_xyzw=(0.1, -0.5, 0.7, 0.5))
+    found = matrix(*poses.correction(tilted, turned))
+    np.testing.assert_allclose(
+        found @ matrix(turned.position_m, turned.orientation_xyzw),
+        matrix(tilted.position_m, tilted.orientation_xyzw), atol=1e-9)
 
 
 def test_tf_without_tf2_ros_is_refused_with_the_remedy(
@@ -163,16 +181,15 @@ def test_map_to_odom_puts_the_base_where_it_was_recognised(
     """map_T_odom times odom_T_base must be the recognised pose."""
     monkeypatch.setitem(sys.modules, 'tf2_ros', StandInTf)
     node = Node('tf_sender', context=context)
-    broadcaster = tf.MapToOdom(StandInTf, node, PlaceRecognitionConfig(mode='slam'))
+    broadcaster = poses.MapToOdom(StandInTf, node, PlaceRecognitionConfig(mode='slam'))
     pose = Pose(position_m=(10.0, -4.0, 0.0), orientation_xyzw=(0.0, 0.0, 1.0, 0.0))
     broadcaster.publish(pose, 5 * NS)
     sent = StandInTf.sent[-1]
     place, turn = sent.transform.translation, sent.transform.rotation
-    result = tf.compose(
-        ((place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w)),
-        ((2.0, 0.0, 0.0), (0.0, 0.0, SIN45, SIN45)))
-    assert result[0] == pytest.approx((10.0, -4.0, 0.0))
-    assert result[1] == pytest.approx((0.0, 0.0, 1.0, 0.0))
+    result = (matrix((place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w))
+              @ matrix((2.0, 0.0, 0.0), (0.0, 0.0, SIN45, SIN45)))
+    np.testing.assert_allclose(
+        result, matrix((10.0, -4.0, 0.0), (0.0, 0.0, 1.0, 0.0)), atol=1e-9)
     assert (sent.header.frame_id, sent.child_frame_id) == ('map', 'odom')
     assert sent.header.stamp.sec == 5
     node.destroy_node()

@@ -58,12 +58,12 @@ def test_descriptor_equals_the_formulas_of_the_paper(
     tiny_model_path: Path, rng: np.random.Generator
 ) -> None:
     """A slow float64 computation of trunk, NetVLAD and projection gives the same vector."""
-    from vpr_compressed.images.pixels import Preprocessor
+    from vpr_compressed.images.pixels import preprocess
     from vpr_compressed.model_file.model import read_model
 
     model = read_model(tiny_model_path)
     image = rng.integers(0, 256, (48, 64, 3), np.uint8)
-    expected = _slow_descriptor(model, Preprocessor(model.preprocessing)(image)[0])
+    expected = _slow_descriptor(model, preprocess(image, model.preprocessing)[0])
     found = load_extractor(tiny_model_path).describe(image)
     assert float(found @ expected) > 0.999
 

@@ -34,6 +34,7 @@ from vpr_compressed.offline.accuracy import ground_truth
 from vpr_compressed.records import Pose
 from vpr_compressed.sources import open_source
 from vpr_compressed.sources.bag import BagSource
+from vpr_compressed.sources.poses import UNKNOWN_VARIANCE
 from vpr_compressed.sources.satellite import fix_at
 from vpr_compressed.sources.satellite import parse_zone
 
@@ -137,11 +138,11 @@ def test_messages_without_a_fix_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('variance', [math.nan, -1.0])
 def test_senseless_covariance_means_unknown(variance: float, tmp_path: Path) -> None:
-    """Zero is what unknown is everywhere else."""
+    """As in every pose message: it never looks certain."""
     path = write_bag(tmp_path / 'bag', [(48.0, 11.0)], variance=variance)
     pose = next(iter(open_source(path, pose_topic=FIX))).pose
     assert pose is not None
-    assert pose.covariance_diagonal == (0.0,) * 6
+    assert pose.covariance_diagonal == (UNKNOWN_VARIANCE,) * 2 + (0.0,) * 4
 
 
 def test_image_between_two_fixes_lies_on_the_way(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from argparse import ArgumentTypeError
 from argparse import Namespace
+from functools import partial
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpr_compressed.cli import options
 from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='onnxruntime, openvino, opencv, torch, or one of the first two with -float behind '
              'it (default: all that are installed)')
     parser.add_argument(
-        '--threads', type=_threads, nargs='+', default=[0], metavar='N',
-        help='threads of the engine, 0 for all cores (default: 0)')
+        '--threads', type=partial(options.whole_number, least=0), nargs='+', default=[0],
+        metavar='N', help='threads of the engine, 0 for all cores (default: 0)')
     parser.add_argument(
-        '--images', type=_count, default=30, metavar='N', help='images each of them describes')
+        '--images', type=partial(options.whole_number, least=1), default=30, metavar='N',
+        help='images each of them describes')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers here')
 
 
@@ -102,20 +104,3 @@ def entrants(args: Namespace) -> list[Entrant]:
         read_model(model)
     return [Entrant(name=model.stem, model=model, engine=engine, threads=threads)
             for model in models for engine in engines for threads in args.threads]
-
-
-def _threads(text: str) -> int:
-    """Return a number of threads, for argparse."""
-    return _number(text, 0)
-
-
-def _count(text: str) -> int:
-    """Return a number of images, for argparse."""
-    return _number(text, 1)
-
-
-def _number(text: str, least: int) -> int:
-    """Return a whole number of at least ``least``."""
-    if not text.isdecimal() or int(text) < least:
-        raise ArgumentTypeError(f'{text!r} is not a whole number from {least}')
-    return int(text)

@@ -84,7 +84,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.offline.compression.recipe import load_recipe
     from vpr_compressed.offline.compression.session import compress
     from vpr_compressed.offline.compression.session import CompressJob
-    from vpr_compressed.offline.training.stopping import StoppedError
+    from vpr_compressed.offline.training.parallel import StoppedError
     from vpr_compressed.offline.training.train_config import parse_overrides
 
     overrides = parse_overrides(args.set or [])

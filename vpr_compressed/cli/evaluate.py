@@ -18,15 +18,30 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+import textwrap
 
-from vpr_compressed.cli import evaluate_data
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import GroundTruthError
+from vpr_compressed.offline.accuracy import ground_truth
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.datasets.layouts import AUTO
+from vpr_compressed.offline.datasets.layouts import LAYOUTS
+from vpr_compressed.offline.datasets.layouts import open_dataset
+from vpr_compressed.sources import ImageSource
 
 MAP_SUFFIX = '.vprmap'
 #: A live report does not mix with another one in the default folder.
 OUT, LIVE_OUT = Path('out/evaluate'), Path('out/live')
+CHOICE = (
+    'say what counts as a right answer: --tolerance-frames N (walks aligned image by image), '
+    '--radius-m R (recordings with positions), or --ground-truth FILE.json')
+#: What only two recordings have, and what only a data set has.
+_RECORDINGS = ('reference', 'query', 'reference_topic', 'query_topic', 'pose_topic', 'utm_zone',
+               'ground_truth')
+_DATASET = ('layout', 'split')
 EPILOG = """\
 examples:
   vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 --out out/night
@@ -56,7 +71,7 @@ another ground truth it is quick. The report says which figures are from an earl
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.epilog = EPILOG
-    evaluate_data.add_arguments(parser)
+    add_data_arguments(parser)
     options.add_model_arguments(parser, several=True)
     parser.add_argument(
         '--out', type=Path, default=OUT, metavar='DIR',
@@ -65,6 +80,44 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--cache', type=Path, metavar='DIR',
         help='folder of what was measured, to share it among reports (default: in --out)')
     _add_live_arguments(parser)
+
+
+def add_data_arguments(parser: ArgumentParser) -> None:
+    """Add what is evaluated, and what counts as right."""
+    recordings = parser.add_argument_group('two recordings (image folder or ROS bag)')
+    recordings.add_argument(
+        '--reference', type=Path, metavar='SRC', help='the walk that is mapped')
+    recordings.add_argument(
+        '--query', type=Path, metavar='SRC', help='the walk that is recognised')
+    recordings.add_argument('--reference-topic', metavar='T', help='image topic of that bag')
+    recordings.add_argument('--query-topic', metavar='T', help='image topic of that bag')
+    options.add_pose_arguments(recordings)
+    options.add_rate_argument(recordings)
+    data_set = parser.add_argument_group('or a data set', layouts_text())
+    data_set.add_argument(
+        '--dataset', type=Path, metavar='DIR', help='its folder, as unpacked')
+    data_set.add_argument(
+        '--layout', choices=(AUTO, *LAYOUTS), metavar='NAME',
+        help='a layout of the list above (default: recognised by its files)')
+    data_set.add_argument(
+        '--split', metavar='SPLIT', help='part of the data set (default: the one that is usually '
+        'reported, such as test)')
+    answers = parser.add_argument_group(
+        'right answers (two recordings need one; a data set has its own)')
+    truth = answers.add_mutually_exclusive_group()
+    truth.add_argument(
+        '--tolerance-frames', type=int, metavar='N', help='largest difference of the indices')
+    truth.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
+    truth.add_argument('--ground-truth', type=Path, metavar='FILE.json', help='listed answers')
+
+
+def layouts_text() -> str:
+    """Return the layouts of data sets, one after the other, in lines of 95 characters."""
+    return 'layouts that are recognised:\n' + '\n'.join(
+        textwrap.fill(
+            f'{name:<9} {layout.tree}', 95, initial_indent='  ', subsequent_indent=' ' * 12,
+            break_on_hyphens=False)
+        for name, layout in LAYOUTS.items())
 
 
 def _add_live_arguments(parser: ArgumentParser) -> None:
@@ -98,19 +151,78 @@ def run(args: Namespace) -> None:
     if args.live or args.live_record:
         run_live(args)
         return
-    from vpr_compressed.offline.measuring.models import find_models
+    from vpr_compressed.offline.measuring.observation import find_models
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
     from vpr_compressed.offline.reports.evaluation_report import check_folder
     from vpr_compressed.offline.reports.evaluation_session import evaluate
 
     check_folder(args.out)
-    pair = evaluate_data.open_pair(args)
+    pair = open_pair(args)
     models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
     headline, page = evaluate(
         pair, models, out=args.out, cache=args.cache or args.out / CACHE_NAME,
         command=args.command_line)
     print(headline)
     print(f'report: {page}')
+
+
+def open_pair(args: Namespace) -> Dataset:
+    """
+    Open what the command line names; no image is decoded.
+
+    Positions of a NavSatFix topic are given on one grid for both recordings, that of the first
+    fix of the reference if no zone is named.
+
+    :raises ConfigError: neither or both of two recordings and a data set
+    :raises DatasetError: the data set has no known layout, or lacks something
+    :raises SourceError: a recording cannot be read
+    :raises GroundTruthError: no right answers, or they do not fit the images
+    """
+    if args.dataset is not None:
+        _refuse(args, _RECORDINGS, 'a data set brings its own images and answers')
+        return open_dataset(
+            args.dataset, layout=args.layout or AUTO, split=args.split, radius_m=args.radius_m,
+            tolerance_frames=args.tolerance_frames)
+    _refuse(args, _DATASET, 'they choose a part of a data set, give it with --dataset')
+    if args.reference is None or args.query is None:
+        raise ConfigError(
+            'say what to evaluate: --reference SRC and --query SRC (two image folders or ROS '
+            'bags), or --dataset DIR')
+    reference = options.source_from(
+        args, args.reference, args.reference_topic, utm_zone=args.utm_zone)
+    query = options.source_from(
+        args, args.query, args.query_topic,
+        utm_zone=args.utm_zone or getattr(reference, 'utm_zone', None))
+    return Dataset(
+        name=f'{args.query.resolve().name} -> {args.reference.resolve().name}',
+        layout='recordings', reference=reference, query=query,
+        truth=truth_of_recordings(args, reference, query))
+
+
+def truth_of_recordings(
+    args: Namespace, reference: ImageSource, query: ImageSource
+) -> ground_truth.GroundTruth:
+    """
+    Return the right answers that the command line asks for.
+
+    :raises GroundTruthError: none asked for, or it does not fit the recordings
+    """
+    if args.tolerance_frames is not None:
+        return ground_truth.from_tolerance(len(query), len(reference), args.tolerance_frames)
+    if args.radius_m is not None:
+        return ground_truth.from_positions(
+            ground_truth.positions_of(query), ground_truth.positions_of(reference),
+            args.radius_m)
+    if args.ground_truth is not None:
+        return ground_truth.from_file(args.ground_truth, len(query), len(reference))
+    raise GroundTruthError(CHOICE)
+
+
+def _refuse(args: Namespace, names: Sequence[str], reason: str) -> None:
+    """Refuse options that would be ignored."""
+    given = [f'--{name.replace("_", "-")}' for name in names if getattr(args, name) is not None]
+    if given:
+        raise ConfigError(f'{", ".join(given)}: {reason}; leave them out')
 
 
 def run_live(args: Namespace) -> None:

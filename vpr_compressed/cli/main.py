@@ -15,9 +15,9 @@
 """
 ``vpr_compressed VERB``: choose the verb, turn expected errors into one line.
 
-To add a verb, write ``cli/<verb>.py`` with ``add_arguments`` and ``run``, and add its line to
-:data:`VERBS`. A verb's module is imported only when it is used, so that ``--help`` is quick and
-needs none of the libraries.
+To add a verb, write ``cli/<verb>.py`` (an underscore for a hyphen) with ``add_arguments`` and
+``run``, and add its line to :data:`VERBS`. A verb's module is imported only when it is used, so
+that ``--help`` is quick and needs none of the libraries.
 """
 
 from __future__ import annotations
@@ -35,25 +35,21 @@ import sys
 
 from vpr_compressed.cli.options import HelpLayout
 from vpr_compressed.errors import VprError
+from vpr_compressed.system.processes import INTERRUPTED
 
-#: Verb -> (module, one line of help).
+#: Verb -> one line of help.
 VERBS = {
-    'demo': ('demo', 'map a walk, recognise a second one, and draw what was right and wrong'),
-    'build-map': ('build_map', 'turn an image folder or a bag into a map file'),
-    'evaluate': ('evaluate', 'measure recall, precision, latency and memory on two recordings'),
-    'train': (
-        'train',
-        'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)'),
-    'compress': (
-        'compress', 'prune and quantize a model by a recipe (needs the train extra: torch)'),
-    'import-weights': (
-        'import_weights',
-        'turn published NetVLAD weights into a model file (needs the train extra: torch)'),
-    'export': ('export', 'write a model as ONNX or as PyTorch tensors for other software'),
-    'inspect': ('inspect', 'show what is in a model or map file'),
-    'benchmark': ('benchmark', 'time models and engines against each other on this machine'),
+    'demo': 'map a walk, recognise a second one, and draw what was right and wrong',
+    'build-map': 'turn an image folder or a bag into a map file',
+    'evaluate': 'measure recall, precision, latency and memory on two recordings',
+    'train': 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)',
+    'compress': 'prune and quantize a model by a recipe (needs the train extra: torch)',
+    'import-weights':
+        'turn published NetVLAD weights into a model file (needs the train extra: torch)',
+    'export': 'write a model as ONNX or as PyTorch tensors for other software',
+    'inspect': 'show what is in a model or map file',
+    'benchmark': 'time models and engines against each other on this machine',
 }
-INTERRUPTED = 130
 EPILOG = """\
 examples:
   vpr_compressed demo                                   see it work
@@ -105,12 +101,12 @@ def make_parser(verb: str) -> ArgumentParser:
         prog='vpr_compressed', formatter_class=HelpLayout, epilog=EPILOG,
         description='Recognise places in camera images with a small, fast, compressed network.')
     verbs = parser.add_subparsers(title='verbs', metavar='VERB', required=True)
-    for name, (module_name, text) in VERBS.items():
+    for name, text in VERBS.items():
         sub = verbs.add_parser(
             name, help=text, description=f'{text[0].upper()}{text[1:]}.',
             formatter_class=HelpLayout, allow_abbrev=False)
         if name == verb:
-            module = import_module(f'vpr_compressed.cli.{module_name}')
+            module = import_module(f'vpr_compressed.cli.{name.replace("-", "_")}')
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser

@@ -92,6 +92,13 @@ def not_negative(text: str) -> float:
     return 0.0 if text.strip('+0.') == '' and '0' in text else positive(text)
 
 
+def whole_number(text: str, *, least: int) -> int:
+    """Return a whole number of at least ``least``, for argparse."""
+    if not text.isdecimal() or int(text) < least:
+        raise ArgumentTypeError(f'{text!r} is not a whole number from {least}')
+    return int(text)
+
+
 def add_pose_arguments(parser: _ActionsContainer) -> None:
     """Add where the poses of a bag come from."""
     parser.add_argument(

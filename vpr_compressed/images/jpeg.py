@@ -30,7 +30,6 @@ _END, _EXIF = 0xd9, 0xe1
 #: Start of frame, baseline to arithmetic; 0xc4, 0xc8 and 0xcc are other tables.
 _FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
 START = b'\xff\xd8'
-FACTORS = (8, 4, 2)
 
 
 def is_whole(data: bytes | memoryview) -> bool:
@@ -72,7 +71,7 @@ def reduction(data: bytes | memoryview, at_least: tuple[int, int]) -> int:
     if size is None:
         return 1
     # A size that does not divide is rounded up, which would stretch the picture a little.
-    return next((factor for factor in FACTORS if all(
+    return next((factor for factor in (8, 4, 2) if all(
         have >= factor * need and have % factor == 0
         for have, need in zip(size, at_least))), 1)
 

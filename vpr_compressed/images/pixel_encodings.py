@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import re
 from typing import Any
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -29,42 +28,6 @@ from numpy.typing import NDArray
 from vpr_compressed.errors import ImageFormatError
 
 PixelArray = NDArray[Any]
-
-
-class RawImageMessage(Protocol):
-    """
-    The fields of ``sensor_msgs/Image`` that describe its pixels.
-
-    ``encoding`` is a key of :data:`LAYOUTS`; ``step`` counts the bytes from one row to the next,
-    padding included; ``data`` is an ``array.array``, ``bytes`` or a uint8 array.
-    """
-
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def encoding(self) -> str: ...
-    @property
-    def is_bigendian(self) -> int: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def data(self) -> Any: ...
-
-
-class CompressedImageMessage(Protocol):
-    """
-    The fields of ``sensor_msgs/CompressedImage`` that describe its pixels.
-
-    ``format`` is ``'ORIGINAL; CODEC compressed PIXELS'`` or just ``'CODEC'``; ``data`` is the
-    image file as an ``array.array``, ``bytes`` or a uint8 array.
-    """
-
-    @property
-    def format(self) -> str: ...  # noqa: A003
-    @property
-    def data(self) -> Any: ...
 
 
 @dataclass(frozen=True)

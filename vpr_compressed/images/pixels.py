@@ -12,12 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Decode, resize and normalise images; the only place in the package that does any of it."""
+"""Decode, shrink and normalise images; the only place in the package that does any of it."""
 
 from __future__ import annotations
 
 from typing import Any
-from typing import cast
 
 import cv2
 import numpy as np
@@ -27,12 +26,10 @@ from vpr_compressed.config import suggest
 from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.images import jpeg
 from vpr_compressed.images.pixel_encodings import BGR
-from vpr_compressed.images.pixel_encodings import CompressedImageMessage
 from vpr_compressed.images.pixel_encodings import Layout
 from vpr_compressed.images.pixel_encodings import LAYOUTS
 from vpr_compressed.images.pixel_encodings import NOT_COLOUR
 from vpr_compressed.images.pixel_encodings import PixelArray
-from vpr_compressed.images.pixel_encodings import RawImageMessage
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.records import ImageArray
 
@@ -41,23 +38,23 @@ _FILE_REMEDY = 'use whole JPEG, PNG, TIFF or WebP files'
 #: By how much a JPEG is reduced -> how OpenCV is told.
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
             8: cv2.IMREAD_REDUCED_COLOR_8}
+#: At the default width of 160 pixels a street takes 3.4 to 3.7 kB, 5.2 kB at most.
+_THUMBNAIL_QUALITY = 70
 
 
-def rgb_from_message(
-    message: RawImageMessage | CompressedImageMessage, *, at_least: tuple[int, int] | None = None
-) -> ImageArray:
+def rgb_from_message(message: Any, *, at_least: tuple[int, int] | None = None) -> ImageArray:
     """
     Decode a raw or compressed image message of rclpy or rosbags.
 
-    :param message: a message with the fields of ``sensor_msgs/Image`` or, told by its ``format``
-        field, of ``sensor_msgs/CompressedImage``
+    :param message: has the fields of ``sensor_msgs/Image`` or, told by its ``format``, of
+        ``sensor_msgs/CompressedImage``; ``data`` is an ``array.array``, ``bytes`` or a uint8 array
     :param at_least: as for :func:`rgb_from_encoded`; a raw image keeps its size
     :returns: uint8 RGB, ``(H, W, 3)``, a contiguous copy
     :raises ImageFormatError: an encoding without colours or unknown, fields that contradict
         the number of bytes, or a damaged file
     """
     if hasattr(message, 'format'):
-        return _rgb_from_compressed(cast('CompressedImageMessage', message), at_least)
+        return _rgb_from_compressed(message, at_least)
     return _rgb_from_raw(message)
 
 
@@ -83,22 +80,15 @@ def rgb_from_encoded(
     return BGR(_to_8_bit(_decode(data, name, flags)))
 
 
-class Preprocessor:
-    """Turns a camera image into the input of one network."""
+def preprocess(image: ImageArray, spec: PreprocessingSpec) -> NDArray[np.float32]:
+    """
+    Turn a camera image into the input of a network: stretched to its size, normalised.
 
-    def __init__(self, spec: PreprocessingSpec) -> None:
-        self.spec = spec
-
-    def __call__(self, image: ImageArray) -> NDArray[np.float32]:
-        """
-        Stretch an image to the input size and normalise it.
-
-        :param image: uint8 RGB, ``(H, W, 3)``
-        :returns: float32 ``(1, 3, height, width)``, contiguous
-        :raises ImageFormatError: when the image is of another type or shape, or empty
-        """
-        small = resize(image, self.spec.width, self.spec.height)
-        return normalise(small[np.newaxis], self.spec)
+    :param image: uint8 RGB, ``(H, W, 3)``
+    :returns: float32 ``(1, 3, height, width)``, contiguous
+    :raises ImageFormatError: when the image is of another type or shape, or empty
+    """
+    return normalise(resize(image, spec.width, spec.height)[np.newaxis], spec)
 
 
 def resize(image: ImageArray, width: int, height: int) -> ImageArray:
@@ -121,6 +111,22 @@ def resize(image: ImageArray, width: int, height: int) -> ImageArray:
     return image
 
 
+def thumbnail_jpeg(image: ImageArray, width: int) -> bytes:
+    """
+    Return an image as a small JPEG of the same shape, for people; it is never made larger.
+
+    :param image: RGB uint8, ``(H, W, 3)``
+    :param width: width of the picture in pixels, at least 1
+    """
+    height, full_width = image.shape[:2]
+    width = min(width, full_width)
+    size = (width, max(1, round(height * width / full_width)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    options = [cv2.IMWRITE_JPEG_QUALITY, _THUMBNAIL_QUALITY]
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(small, cv2.COLOR_RGB2BGR), options)
+    return data.tobytes()
+
+
 def normalise(images: NDArray[np.uint8], spec: PreprocessingSpec) -> NDArray[np.float32]:
     """
     Bring pixels to the range and axis order a network wants.
@@ -138,7 +144,7 @@ def normalise(images: NDArray[np.uint8], spec: PreprocessingSpec) -> NDArray[np.
     return result
 
 
-def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
+def _rgb_from_raw(message: Any) -> ImageArray:
     """Decode a ``sensor_msgs/Image``."""
     layout = _layout_of(message.encoding)
     pairs = layout.channels == 2 or layout.half_rows == 3
@@ -149,9 +155,7 @@ def _rgb_from_raw(message: RawImageMessage) -> ImageArray:
     return np.ascontiguousarray(_to_8_bit(layout.to_rgb(_stored_values(message, layout))))
 
 
-def _rgb_from_compressed(
-    message: CompressedImageMessage, at_least: tuple[int, int] | None
-) -> ImageArray:
+def _rgb_from_compressed(message: Any, at_least: tuple[int, int] | None) -> ImageArray:
     """
     Decode a ``sensor_msgs/CompressedImage``, reading ``format`` as its message text says.
 
@@ -186,7 +190,7 @@ def _layout_of(encoding: str) -> Layout:
         'in the camera driver or put a conversion node in front')
 
 
-def _stored_values(message: RawImageMessage, layout: Layout) -> PixelArray:
+def _stored_values(message: Any, layout: Layout) -> PixelArray:
     """
     Cut the padding off the rows and give the values their type.
 

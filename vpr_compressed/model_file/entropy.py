@@ -37,7 +37,6 @@ three.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import struct
 import zlib
 
@@ -51,8 +50,6 @@ Bytes = NDArray[np.uint8]
 _HEAD = struct.Struct('<IBB')
 #: Number of planes of each form.
 _PLANES = (1, 2, 3)
-#: Bytes of a deflate stream inflated at a time.
-_INPUT = 1 << 14
 #: Symbols put into place at a time; a multiple of 8.
 _CHUNK = 1 << 16
 
@@ -99,15 +96,16 @@ def decode(stream: memoryview | bytes, count: int) -> Bytes:
         return _ranks(planes[0], alphabet, count)
     places = (count + 7) // 8
     if form == 1:
-        bits = _inflate_all(planes[0], places)
+        bits = _inflate(planes[0], places)
     else:
         bits = np.zeros(places, np.uint8)
-        marks = _inflate_all(planes[0], (places + 7) // 8)
+        marks = _inflate(planes[0], (places + 7) // 8)
         _check_padding(marks, places)
         used = np.unpackbits(marks, count=places).view(np.bool_)
-        bits[used] = _inflate_all(planes[1], int(np.count_nonzero(used)))
+        bits[used] = _inflate(planes[1], int(np.count_nonzero(used)))
     _check_padding(bits, count)
-    rest = _ranks(planes[-1], alphabet[1:], _count_ones(bits))
+    ones = int.from_bytes(bits.tobytes(), 'little').bit_count()
+    rest = _ranks(planes[-1], alphabet[1:], ones)
     result = np.full(count, alphabet[0], np.uint8)
     taken = 0
     for start in range(0, count, _CHUNK):
@@ -152,16 +150,12 @@ def _ranks(plane: memoryview, alphabet: Bytes, count: int) -> Bytes:
     # One row for each byte that may occur; a byte beyond them does not come from the encoder.
     powers = size ** np.arange(each)
     table = alphabet[np.arange(size ** each)[:, np.newaxis] // powers % size]       # (<= 256, k)
-    result = np.empty(count, np.uint8)
-    taken = 0
-    for part in _inflate(plane, -(-count // each)):
-        if part.max() >= len(table):
-            raise ModelFileError(
-                f'coded symbols are damaged: a byte is {part.max()}, must be < {len(table)}')
-        found = table[part].reshape(-1)[:count - taken]
-        result[taken:taken + len(found)] = found
-        taken += len(found)
-    return result
+    packed = _inflate(plane, -(-count // each))
+    highest = packed.max(initial=0)
+    if highest >= len(table):
+        raise ModelFileError(
+            f'coded symbols are damaged: a byte is {highest}, must be < {len(table)}')
+    return table[packed].reshape(-1)[:count]
 
 
 def _per_byte(size: int) -> int:
@@ -175,10 +169,8 @@ def _pack(ranks: Bytes, size: int) -> Bytes:
     if each == 0:
         return ranks[:0]
     padded = np.concatenate((ranks, np.zeros(-len(ranks) % each, np.uint8))).reshape(-1, each)
-    result = np.zeros(len(padded), np.uint16)
-    for place in range(each - 1, -1, -1):
-        result = result * np.uint16(size) + padded[:, place]
-    return result.astype(np.uint8)
+    # Below size ** each <= 256, so no product or sum overflows.
+    return padded @ (size ** np.arange(each)).astype(np.uint8)
 
 
 def _deflate(values: Bytes) -> bytes:
@@ -189,46 +181,24 @@ def _deflate(values: Bytes) -> bytes:
     return coder.compress(np.ascontiguousarray(values).data) + coder.flush()
 
 
-def _inflate(plane: memoryview, size: int) -> Iterator[Bytes]:
+def _inflate(plane: memoryview, size: int) -> Bytes:
     """
-    Yield the bytes of a plane in parts, and check that there are ``size`` of them.
+    Return the ``size`` bytes of a plane.
 
-    :raises ModelFileError: after fewer or more
+    :raises ModelFileError: if there are fewer or more
     """
     if size == 0 and not plane:
-        return
+        return np.empty(0, np.uint8)
     coder = zlib.decompressobj(-15)
-    left = size
     try:
-        for start in range(0, len(plane), _INPUT):
-            # One byte more than may come is enough to notice that there are too many.
-            part = coder.decompress(plane[start:start + _INPUT], left + 1)
-            left -= len(part)
-            if left < 0 or coder.unconsumed_tail or coder.unused_data:
-                break
-            if part:
-                yield np.frombuffer(part, np.uint8)
+        # One byte more than may come is enough to notice that there are too many.
+        found = coder.decompress(plane, size + 1)
     except zlib.error as error:
         raise ModelFileError(f'coded symbols are damaged: {error}') from error
-    if left or not coder.eof or coder.unused_data:
+    if len(found) != size or not coder.eof or coder.unused_data:
         raise ModelFileError(
             f'coded symbols are damaged: {len(plane)} bytes do not give exactly {size}')
-
-
-def _inflate_all(plane: memoryview, size: int) -> Bytes:
-    """Return all ``size`` bytes of a plane."""
-    result = np.empty(size, np.uint8)
-    taken = 0
-    for part in _inflate(plane, size):
-        result[taken:taken + len(part)] = part
-        taken += len(part)
-    return result
-
-
-def _count_ones(bits: Bytes) -> int:
-    """Return the number of bits set; np.bitwise_count needs NumPy 2."""
-    ones = np.unpackbits(np.arange(256, dtype=np.uint8).reshape(-1, 1), axis=1).sum(axis=1)
-    return int(ones.astype(np.uint8)[bits].sum(dtype=np.int64))
+    return np.frombuffer(found, np.uint8)
 
 
 def _check_padding(bits: Bytes, count: int) -> None:

@@ -15,16 +15,16 @@
 """
 Read and write ``.vpr`` model files; needs neither torch nor an inference engine.
 
-:mod:`vpr_compressed.model_file.container` has the layout and the history of the format,
-:mod:`vpr_compressed.model_file.packing` the tensors in it.
+:mod:`vpr_compressed.model_file.container` has the layout and the history of the format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-import dataclasses
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import hashlib
 import math
 from pathlib import Path
@@ -33,19 +33,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.container import canonical_json
+from vpr_compressed.model_file.container import fault
+from vpr_compressed.model_file.container import Packer
 from vpr_compressed.model_file.container import read_container
+from vpr_compressed.model_file.container import unpack
+from vpr_compressed.model_file.container import update_digest
 from vpr_compressed.model_file.container import write_container
-from vpr_compressed.model_file.packing import fault
-from vpr_compressed.model_file.packing import Packer
-from vpr_compressed.model_file.packing import unpack
-from vpr_compressed.model_file.packing import update_digest
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import quantize
@@ -84,7 +85,8 @@ class Model:
 
         How the tensors are coded in a file does not count, their values do.
         """
-        described = {'spec': self.spec.to_json(), 'preprocessing': self.preprocessing.to_json()}
+        described: dict[str, Any] = {
+            'spec': asdict(self.spec), 'preprocessing': asdict(self.preprocessing)}
         if self.activations:  # models without keep the id they had before there were any
             described['activations'] = _ranges_to_json(self.activations)
         digest = hashlib.sha256(canonical_json(described))
@@ -125,13 +127,14 @@ class Model:
         tensors: dict[str, Tensor] = {}
         for name in self.spec.tensor_shapes():
             values = self.float_tensor(name)
-            if precision == 'fp32' or not _is_compressible(name):
+            may_round = name.endswith('.weight') and not name.startswith('netvlad.')
+            if precision == 'fp32' or not may_round:
                 tensors[name] = values
             elif precision == 'int8' and name == 'projection.weight':
                 tensors[name] = quantize(values)
             else:
                 tensors[name] = values.astype(np.float16)
-        return dataclasses.replace(self, tensors=tensors, reference=None)
+        return replace(self, tensors=tensors, reference=None)
 
 
 def default_model_path() -> Path:
@@ -161,8 +164,8 @@ def write_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     _check(model, path)
     packer = Packer()
     header = {
-        'format': 'vpr_compressed model', 'spec': model.spec.to_json(),
-        'preprocessing': model.preprocessing.to_json(), 'calibration': model.calibration.to_json(),
+        'format': 'vpr_compressed model', 'spec': asdict(model.spec),
+        'preprocessing': asdict(model.preprocessing), 'calibration': asdict(model.calibration),
         'descriptor_id': model.descriptor_id, 'provenance': dict(model.provenance),
         'activations': _ranges_to_json(model.activations),
         'tensors': [packer.add(name, model.tensors[name]) for name in model.spec.tensor_shapes()],
@@ -186,10 +189,10 @@ def model_of(header: Mapping[str, Any], payload: memoryview, path: Path) -> Mode
     try:
         reference = header.get('reference')
         model = Model(
-            spec=NetworkSpec.from_json(header['spec']),
-            preprocessing=PreprocessingSpec.from_json(header['preprocessing']),
+            spec=config_from_mapping(NetworkSpec, header['spec']),
+            preprocessing=config_from_mapping(PreprocessingSpec, header['preprocessing']),
             tensors={entry['name']: unpack(entry, payload) for entry in header['tensors']},
-            calibration=SimilarityCalibration.from_json(header['calibration']),
+            calibration=config_from_mapping(SimilarityCalibration, header['calibration']),
             provenance=header['provenance'],
             activations={name: ActivationRange(float(scale), int(zero)) for name, (scale, zero)
                          in header.get('activations', {}).items()},
@@ -210,11 +213,6 @@ def model_of(header: Mapping[str, Any], payload: memoryview, path: Path) -> Mode
 def _packaged(name: str) -> Path:
     """Return where a model of the package lies."""
     return Path(__file__).resolve().parents[1] / 'models' / f'{name}.vpr'
-
-
-def _is_compressible(name: str) -> bool:
-    """Tell whether a tensor may lose precision."""
-    return name.endswith('.weight') and not name.startswith('netvlad.')
 
 
 def _ranges_to_json(activations: Mapping[str, ActivationRange]) -> dict[str, Any]:

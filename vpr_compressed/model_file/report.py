@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from vpr_compressed.model_file.container import read_container
+from vpr_compressed.model_file.container import stored_bytes
 from vpr_compressed.model_file.model import model_of
-from vpr_compressed.model_file.packing import stored_bytes
 from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import entropy_bits
 from vpr_compressed.model_file.tensors import QuantizedTensor

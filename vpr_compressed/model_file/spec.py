@@ -13,7 +13,10 @@
 # limitations under the License.
 
 """
-What a network looks like and what it is fed with, as plain data: JSON both ways, no torch.
+What a network looks like, what it is fed with, and what its similarities are worth.
+
+Plain data, without torch: ``dataclasses.asdict`` gives what a file header holds, and
+:func:`vpr_compressed.config.config_from_mapping` reads it.
 
 A trunk is a list of layers in execution order. Batch norm is always folded into the
 convolution before it, so a pruned, quantised or imported network is described by the same
@@ -22,14 +25,10 @@ few operations, and any engine can be written against this one page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from dataclasses import dataclass
 import math
-from typing import Any
 
 from vpr_compressed.config import Bounded
-from vpr_compressed.config import config_from_mapping
 from vpr_compressed.config import option
 from vpr_compressed.config import required
 from vpr_compressed.errors import ConfigError
@@ -41,6 +40,8 @@ ACTIVATIONS = ('none', 'relu', 'relu6')
 #: Names of the entries that stand for NetVLAD and the projection among layers.
 NETVLAD = 'netvlad'
 PROJECTION = 'projection'
+#: A steeper curve than this only means that the pairs were separable.
+MAX_SLOPE = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,19 +167,6 @@ class NetworkSpec(Bounded):
         """Return the number of scalars of the network."""
         return sum(math.prod(shape) for shape in self.tensor_shapes().values())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a mapping of plain types."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NetworkSpec:
-        """
-        Build the specification from :meth:`to_json`'s mapping.
-
-        :raises ConfigError: if a key is unknown or the network makes no sense
-        """
-        return config_from_mapping(cls, values)
-
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessingSpec(Bounded):
@@ -191,19 +179,30 @@ class PreprocessingSpec(Bounded):
     std: tuple[float, float, float] = option(
         (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by', above=0.0)
 
-    def to_json(self) -> dict[str, object]:
-        """Return the fields as plain data for a file header."""
-        return {'width': self.width, 'height': self.height, 'mean': [*self.mean],
-                'std': [*self.std]}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> PreprocessingSpec:
-        """
-        Read back what :meth:`to_json` gave.
+@dataclass(frozen=True, kw_only=True)
+class SimilarityCalibration(Bounded):
+    """
+    Turn the cosine of two descriptors of one model into a probability.
 
-        :raises ConfigError: for unknown keys, wrong types and impossible values
-        """
-        return config_from_mapping(cls, values)
+    ``confidence(s) = 1 / (1 + exp(-slope * (s - offset)))``
+    """
+
+    threshold: float = option(
+        0.5, 'similarity above which one frame alone is right as often as the model claims',
+        minimum=-1.0, maximum=1.0)
+    slope: float = option(
+        20.0, 'steepness of the confidence curve per unit of similarity',
+        minimum=0.0, maximum=MAX_SLOPE)
+    offset: float = option(
+        0.5, 'similarity with confidence one half', minimum=-10.0, maximum=10.0)
+
+    def confidence(self, similarity: float) -> float:
+        """Return the probability in [0, 1] that a place of this similarity is right."""
+        logit = self.slope * (similarity - self.offset)
+        if logit < 0.0:  # exp of a large positive number would overflow
+            return math.exp(logit) / (1.0 + math.exp(logit))
+        return 1.0 / (1.0 + math.exp(-logit))
 
 
 def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:

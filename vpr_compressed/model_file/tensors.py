@@ -21,10 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Smallest float16 with all its 11 bits; smaller scales are kept in float32.
-_SMALLEST_HALF = float(np.finfo(np.float16).tiny)
-_LARGEST_HALF = float(np.finfo(np.float16).max)
-
 
 @dataclass(frozen=True)
 class QuantizedTensor:
@@ -37,11 +33,6 @@ class QuantizedTensor:
 
     values: NDArray[np.int8]
     scale: NDArray[np.float32]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the weights."""
-        return self.values.shape
 
     def dequantize(self) -> NDArray[np.float32]:
         """Return the float32 weights, same shape as ``values``."""
@@ -60,11 +51,6 @@ class CodebookTensor:
 
     symbols: NDArray[np.uint8]
     codebook: NDArray[np.float32]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the weights."""
-        return self.symbols.shape
 
     def dequantize(self) -> NDArray[np.float32]:
         """Return the float32 weights, same shape as ``symbols``."""
@@ -122,7 +108,8 @@ def round_scale(scale: NDArray[np.floating]) -> NDArray[np.float32]:
     :returns: float32; as it was where float16 would lose more than 1/2048 of a value
     """
     exact = np.asarray(scale, np.float32)
-    if exact.size and exact.min() >= _SMALLEST_HALF and exact.max() <= _LARGEST_HALF:
+    half = np.finfo(np.float16)  # below the smallest normal one it has fewer than 11 bits
+    if exact.size and exact.min() >= half.tiny and exact.max() <= half.max:
         return exact.astype(np.float16).astype(np.float32)
     return exact
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 import time
 
-from vpr_compressed.errors import MapFileError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
@@ -76,10 +75,6 @@ def _open_map(path: Path, extractor: Extractor, *, append: bool, overwrite: bool
     """Create the map file, or open it to add to it."""
     if path.exists() and append:
         return PlaceMap.open(path, descriptor_id=extractor.descriptor_id, read_only=False)
-    if path.exists() and not overwrite:
-        raise MapFileError(
-            f'{path} exists already; add to it with --append, replace it with --overwrite, or '
-            'choose another name')
     return PlaceMap.create(
         path, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name, overwrite=overwrite)

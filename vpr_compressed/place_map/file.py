@@ -30,7 +30,9 @@ from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import suppress
+import fcntl
 from functools import partial
+import os
 from pathlib import Path
 import shutil
 import sqlite3
@@ -38,7 +40,6 @@ import tempfile
 from urllib.parse import quote
 
 from vpr_compressed.errors import MapFileError
-from vpr_compressed.place_map.lock import WriterLock
 from vpr_compressed.place_map.rows import APPLICATION_ID
 from vpr_compressed.place_map.rows import SCHEMA_VERSION
 from vpr_compressed.place_map.rows import write_schema
@@ -50,6 +51,11 @@ TIMEOUT_S = 2.0
 NOT_A_MAP = 'is not a map of this package; make one with "vpr_compressed build-map"'
 DAMAGED = ('is damaged; restore a copy, or save what is left with '
            '"sqlite3 MAP .recover" and build the map again')
+
+#: What is looked at before a map is read. The thumbnails are most of its bytes, nothing depends on
+#: them, and each is found out when it is asked for; a writer looks at the whole file, because what
+#: it adds may go anywhere. SQLite before 3.33 knows no tables here and always looks at everything.
+_TABLES_TO_READ = ('header', 'sessions', 'keyframes')
 
 #: Part of SQLite's message -> what it means for a map and what to do.
 _REMEDIES = (
@@ -92,21 +98,21 @@ def explained(path: Path | None) -> Iterator[None]:
 
 class MapFile:
     """
-    An open connection to a checked map, with what has to be undone at the end.
+    An open connection to a checked map.
 
     :param connection: in autocommit mode, usable from any thread under the owner's lock
     :param path: the map, or None in memory
+    :param undo: what is done at the end, closing the connection included
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path | None, *, read_only: bool,
-        lock: WriterLock | None = None, private_copy: Path | None = None
+        self, connection: sqlite3.Connection, path: Path | None, undo: ExitStack, *,
+        read_only: bool
     ) -> None:
         self.connection = connection
         self.path = path
         self.read_only = read_only
-        self._lock = lock
-        self._private_copy = private_copy
+        self._undo = undo
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -140,12 +146,7 @@ class MapFile:
             with suppress(sqlite3.Error):  # closed already, or a reader is there: WAL stays
                 self.connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
                 self.connection.execute('PRAGMA journal_mode = DELETE')
-        self.connection.close()
-        if self._private_copy is not None:
-            shutil.rmtree(self._private_copy, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._undo.close()
 
 
 def create_file(path: Path | None, header: tuple[object, ...], *, overwrite: bool) -> MapFile:
@@ -156,15 +157,16 @@ def create_file(path: Path | None, header: tuple[object, ...], *, overwrite: boo
     :raises MapFileError: when the file exists or cannot be made
     """
     if path is None:
-        connection = _connect(':memory:')
+        undo = ExitStack()
+        connection = undo.enter_context(closing(_connect(':memory:')))
         write_schema(connection, header)
         connection.execute('PRAGMA foreign_keys = ON')
-        return MapFile(connection, None, read_only=False)
+        return MapFile(connection, None, undo, read_only=False)
     with explained(path):
         if path.is_dir() or (path.exists() and not overwrite):
             raise MapFileError(
-                f'map {path} exists already, not overwriting; open it, take another name, or ask '
-                'for overwriting')
+                f'map {path} exists already; add to it (--append), replace it (--overwrite), or '
+                'choose another name')
     return _open_for_writing(path, partial(_put_empty, path, header, overwrite))
 
 
@@ -191,8 +193,7 @@ def _open_for_writing(path: Path, empty: Callable[[], None] | None = None) -> Ma
     :param empty: puts an empty map there first
     """
     with ExitStack() as undo, explained(path):
-        lock = WriterLock(path)
-        undo.callback(lock.release)
+        undo.enter_context(_only_writer(path))
         if empty is not None:
             empty()
         connection = undo.enter_context(closing(_connect(_uri(path, 'mode=rw'))))
@@ -202,24 +203,62 @@ def _open_for_writing(path: Path, empty: Callable[[], None] | None = None) -> Ma
         connection.execute('PRAGMA foreign_keys = ON')
         connection.execute('BEGIN IMMEDIATE')  # fails now rather than at the first keyframe
         connection.execute('ROLLBACK')
-        undo.pop_all()
-    return MapFile(connection, path, read_only=False, lock=lock)
+        return MapFile(connection, path, undo.pop_all(), read_only=False)
 
 
 def _open_for_reading(path: Path) -> MapFile:
     """Return the map without leaving files, whatever state a writer left it in."""
-    try:
-        lock = WriterLock(path)
-    except MapFileError:  # a writer is at work: read along
-        return _checked_reader(path, path, 'mode=ro')
-    except OSError:  # the directory cannot be written, so nobody is changing the map
-        return _open_unsettled(path)
-    try:
+    with ExitStack() as meanwhile:
+        try:
+            meanwhile.enter_context(_only_writer(path))
+        except MapFileError:  # a writer is at work: read along
+            return _open_settled(path, path, 'mode=ro', ExitStack())
+        except OSError:  # the directory cannot be written, so nobody is changing the map
+            return _open_unsettled(path)
         if _settle(path):
-            return _checked_reader(path, path, 'mode=ro')
+            return _open_settled(path, path, 'mode=ro', ExitStack())
         return _open_unsettled(path)
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """
+    Keep a second writer of a map out; the system lets it in when the process ends.
+
+    :raises MapFileError: when another writer is at work
+    :raises OSError: when the lock file can be neither made nor opened
+    """
+    lock = path.with_name(f'{path.name}.lock')
+    handle = _lock(lock, path)
+    try:
+        yield
     finally:
-        lock.release()
+        with suppress(OSError):
+            lock.unlink()
+        os.close(handle)
+
+
+def _lock(lock: Path, path: Path) -> int:
+    """Return the locked file; try again when its last owner removed it meanwhile."""
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            if not lock.exists():
+                raise
+            handle = os.open(lock, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), lock.stat()):
+                return handle
+        except BlockingIOError as error:
+            os.close(handle)
+            raise MapFileError(
+                f'map {path} is being written by another process; stop that one, open the map '
+                'read-only, or take another file') from error
+        except FileNotFoundError:
+            pass
+        os.close(handle)
 
 
 def _settle(path: Path) -> bool:
@@ -239,35 +278,37 @@ def _open_unsettled(path: Path) -> MapFile:
     """Return a map in a place that cannot be written."""
     log = path.with_name(f'{path.name}-wal')
     if not (log.exists() and log.stat().st_size):
-        return _checked_reader(path, path, 'mode=ro&immutable=1')
-    folder = Path(tempfile.mkdtemp(prefix='vpr_map_'))
+        return _open_settled(path, path, 'mode=ro&immutable=1', ExitStack())
     with ExitStack() as undo:
+        folder = Path(tempfile.mkdtemp(prefix='vpr_map_'))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         shutil.copyfile(path, folder / path.name)
         shutil.copyfile(log, folder / log.name)
         _settle(folder / path.name)
-        file = _checked_reader(folder / path.name, path, 'mode=ro', private_copy=folder)
-        undo.pop_all()
-    return file
+        return _open_settled(folder / path.name, path, 'mode=ro', undo.pop_all())
 
 
-def _checked_reader(
-    actual: Path, path: Path, how: str, private_copy: Path | None = None
-) -> MapFile:
+def _open_settled(actual: Path, path: Path, how: str, undo: ExitStack) -> MapFile:
     """Return a checked read-only connection to ``actual``, known as ``path``."""
-    with ExitStack() as undo:
+    with undo:
         connection = undo.enter_context(closing(_connect(_uri(actual, how))))
-        _check(connection, path)
-        undo.pop_all()
-    return MapFile(connection, path, read_only=True, private_copy=private_copy)
+        _check(connection, path, _TABLES_TO_READ)
+        return MapFile(connection, path, undo.pop_all(), read_only=True)
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise MapFileError unless the file is a whole map this build can read."""
+def _check(
+    connection: sqlite3.Connection, path: Path, parts: tuple[str, ...] = ('1',)
+) -> None:
+    """
+    Raise MapFileError unless the file is a whole map this build can read.
+
+    :param parts: tables to look at; ``1`` looks at everything and stops at the first fault
+    """
     _check_identity(connection, path)
-    answer = str(connection.execute('PRAGMA quick_check(1)').fetchone()[0])
-    if answer != 'ok':
-        raise MapFileError(f'map {path} {DAMAGED} (SQLite: {answer.splitlines()[0]})')
+    for part in parts:
+        answer = str(connection.execute(f'PRAGMA quick_check({part})').fetchone()[0])
+        if answer != 'ok':
+            raise MapFileError(f'map {path} {DAMAGED} (SQLite: {answer.splitlines()[0]})')
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:

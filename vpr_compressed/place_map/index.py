@@ -23,8 +23,8 @@ Hamming distance are ranked by the query against the bits, and the best few hund
 with the stored descriptors, which the owner fetches. ``auto`` starts exact, becomes compact.
 
 FAISS ids shift on removal, duplicates and NaN are accepted silently: so rows have an own id
-array, removal leaves a tombstone (id -1) and rows are repacked from time to time. Answers do not
-depend on whether FAISS is installed; equal similarities are ordered by id.
+array, from which the same rows are removed. Answers do not depend on whether FAISS is installed;
+equal similarities are ordered by id.
 """
 
 from __future__ import annotations
@@ -59,8 +59,6 @@ SHORTLIST = 1600
 RERANK = 300
 #: Up to this many places half of both is as good, and NumPy's scan is faster than FAISS's.
 SMALL_MAP = 50_000
-#: Tombstones that make removal repack the rows.
-MAX_DEAD = 4096
 #: Half precision changes a cosine by at most 2 ** -11, summation order by far less.
 ROUNDING = 2.0 ** -11 + 1e-5
 _NO_IDS: IdArray = np.empty(0, np.int64)
@@ -104,14 +102,13 @@ class PlaceIndex:
         self._fetch = fetch
         self._use_faiss = use_faiss
         self._ids = GrowingRows((), np.int64, expected)
-        self._dead = 0
         compact = kind == 'compact' or (self._auto and expected > COMPACT_ABOVE)
         self._rows: HalfRows | SignRows = (
             self._new_signs(expected) if compact else self._new_halves())
 
     def __len__(self) -> int:
         """Return the number of places that can be found."""
-        return len(self._ids) - self._dead
+        return len(self._ids)
 
     @property
     def kind(self) -> str:
@@ -147,13 +144,10 @@ class PlaceIndex:
 
     def remove(self, ids: IdArray) -> int:
         """Remove places; ids that are not there are ignored. Return how many were removed."""
-        rows = np.flatnonzero(np.isin(self._ids.values, np.asarray(ids, np.int64)))
-        rows = rows[self._ids.values[rows] >= 0]
-        self._ids.values[rows] = -1
-        self._dead += rows.size
-        if self._dead > min(MAX_DEAD, 64 + len(self._ids) // 4):
-            self._repack()
-        return int(rows.size)
+        before, kept = len(self), ~np.isin(self._ids.values, np.asarray(ids, np.int64))
+        self._rows.keep(kept)
+        self._ids.keep(kept)
+        return before - len(self)
 
     def search(
         self, descriptor: DescriptorArray, k: int, skip: IdArray | None = None
@@ -181,10 +175,10 @@ class PlaceIndex:
         self, halves: HalfRows, query: DescriptorArray, k: int, skipped: IdArray
     ) -> list[tuple[int, float]]:
         """Scan all rows; take more until neither skipped rows nor rounding hide an answer."""
-        total, count = len(self._ids), k + 8
+        total, count = len(self), k + 8
         while True:
             rows, rough = halves.nearest(query, min(count, total))
-            best = self._compare(rows[self._usable(rows, skipped)], query, k)
+            best = self._compare(self._without(skipped, rows), query, k)
             settled = len(best) == k and float(rough.min()) + ROUNDING < best[-1][1]
             if settled or count >= total:
                 return best
@@ -194,13 +188,12 @@ class PlaceIndex:
         self, signs: SignRows, query: DescriptorArray, k: int, skipped: IdArray
     ) -> list[tuple[int, float]]:
         """Take a short list by Hamming distance, rank it by the bits, compare the best."""
-        total = len(self._ids)
+        total = len(self)
         part = 2 if total <= SMALL_MAP else 1
         wanted, compared = max(SHORTLIST // part, k), max(RERANK // part, k)
-        count = wanted + min(self._dead, wanted) + min(skipped.size, wanted)
+        count = wanted + min(skipped.size, wanted)
         while True:
-            rows = signs.nearest(query, min(count, total))
-            rows = rows[self._usable(rows, skipped)]
+            rows = self._without(skipped, signs.nearest(query, min(count, total)))
             if rows.size >= wanted or count >= total:
                 break
             count *= 4
@@ -213,11 +206,9 @@ class PlaceIndex:
         ids = self._ids.values[rows]
         return _best(ids, cosines(self._fetch(ids), query), k) if rows.size else []
 
-    def _usable(self, rows: IdArray, skipped: IdArray) -> NDArray[np.bool_]:
-        """Return which rows are alive and not skipped."""
-        ids = self._ids.values[rows]
-        alive: NDArray[np.bool_] = ids >= 0
-        return alive & ~np.isin(ids, skipped) if skipped.size else alive
+    def _without(self, skipped: IdArray, rows: IdArray) -> IdArray:
+        """Return the rows whose ids are not skipped."""
+        return rows[~np.isin(self._ids.values[rows], skipped)] if skipped.size else rows
 
     def _check_new(self, ids: IdArray) -> None:
         """Raise ValueError for an id that is negative, given twice, or in use."""
@@ -230,18 +221,10 @@ class PlaceIndex:
         if known.size and ids.min() <= known.max() and np.isin(ids, known).any():
             raise ValueError(f'ids in use already: {ids[np.isin(ids, known)][:5].tolist()}')
 
-    def _repack(self) -> None:
-        """Drop the tombstones; the order of rows stays."""
-        alive = self._ids.values >= 0
-        self._rows.keep(alive)
-        self._ids.keep(alive)
-        self._dead = 0
-
     def _become_compact(self) -> None:
         """Replace half-precision rows by sign bits of the stored descriptors."""
-        self._repack()
-        signs = self._new_signs(len(self._ids))
-        for start in range(0, len(self._ids), BLOCK):
+        signs = self._new_signs(len(self))
+        for start in range(0, len(self), BLOCK):
             signs.append(self._fetch(self._ids.values[start:start + BLOCK]))
         self._rows = signs
 

@@ -37,95 +37,6 @@ Scan = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], tuple[IdArray, NDAr
 BLOCK = 2048
 
 
-class NumpyHalfRows:
-    """Half-precision rows in one array, for systems without FAISS."""
-
-    def __init__(self, dimension: int) -> None:
-        self._rows = GrowingRows((dimension,), np.float16)
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of the array."""
-        return self._rows.nbytes
-
-    def append(self, rows: DescriptorArray) -> None:
-        """Add float32 rows."""
-        self._rows.append(rows.astype(np.float16))
-
-    def keep(self, alive: NDArray[np.bool_]) -> None:
-        """Keep some rows."""
-        self._rows.keep(alive)
-
-    def nearest(
-        self, query: DescriptorArray, count: int
-    ) -> tuple[IdArray, NDArray[np.float32]]:
-        """Return the rows of the largest inner products, and these."""
-        rows = self._rows.values
-        products = np.concatenate([
-            rows[start:start + BLOCK].astype(np.float32) @ query
-            for start in range(0, len(rows), BLOCK)])
-        best = np.argsort(-products, kind='stable')[:count].astype(np.int64)
-        return best, products[best]
-
-
-class SignRows:
-    """
-    One bit per value, of rotated descriptors, in whole words of 64 bits.
-
-    :param dimension: values per descriptor
-    :param scan: finds the nearest codes, ``scan_codes`` or something faster
-    :param room: rows to make room for at once
-    """
-
-    def __init__(self, dimension: int, scan: Scan, room: int = 0) -> None:
-        self._bits = -(-dimension // 64) * 64
-        self._scan = scan
-        self._rows = GrowingRows((self._bits // 8,), np.uint8, room)
-        padded = 1 << max(3, (self._bits - 1).bit_length())
-        self._flips = signs(2 * padded).reshape(2, padded)
-
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of the array."""
-        return self._rows.nbytes
-
-    def append(self, rows: DescriptorArray) -> None:
-        """Add float32 rows."""
-        for start in range(0, len(rows), BLOCK):
-            self._rows.append(np.packbits(self._rotate(rows[start:start + BLOCK]) > 0, axis=1))
-
-    def keep(self, alive: NDArray[np.bool_]) -> None:
-        """Keep some rows."""
-        self._rows.keep(alive)
-
-    def nearest(self, query: DescriptorArray, count: int) -> IdArray:
-        """Return the ``count`` rows of the smallest Hamming distance; ties by row."""
-        code = np.packbits(self._rotate(query[np.newaxis]) > 0, axis=1)
-        rows, distances = self._scan(
-            self._rows.values, code[0], min(2 * count, len(self._rows)))
-        cut = np.partition(distances, count - 1)[count - 1]
-        if rows.size < len(self._rows) and distances.max() <= cut:
-            # more rows than fetched share the last distance: which ones came is up to FAISS
-            rows, distances = scan_codes(self._rows.values, code[0], count)
-        near = distances <= cut
-        rows, distances = rows[near], distances[near]
-        nearest: IdArray = rows[np.lexsort((rows, distances))[:count]]
-        return nearest
-
-    def scores(self, rows: IdArray, query: DescriptorArray) -> NDArray[np.float32]:
-        """Return the query's values summed over the set bits: finer than Hamming distance."""
-        bits = np.unpackbits(self._rows.values[rows], axis=1).astype(np.float32)
-        return cosines(bits, self._rotate(query[np.newaxis])[0])
-
-    def _rotate(self, rows: DescriptorArray) -> DescriptorArray:
-        """Return rows after two rounds of sign flips and Hadamard transform, ``(M, bits)``."""
-        mixed = np.zeros((len(rows), self._flips.shape[1]), np.float32)
-        mixed[:, :rows.shape[1]] = rows
-        for flips in self._flips:
-            mixed = hadamard(mixed * flips)
-        return mixed[:, :self._bits]
-
-
 class GrowingRows:
     """An array that grows at its end by an eighth, so memory stays close to its content."""
 
@@ -160,6 +71,76 @@ class GrowingRows:
         """Keep some rows."""
         self._array = self.values[alive]
         self._size = len(self._array)
+
+
+class NumpyHalfRows(GrowingRows):
+    """Half-precision rows in one array, for systems without FAISS."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__((dimension,), np.float16)
+
+    def nearest(
+        self, query: DescriptorArray, count: int
+    ) -> tuple[IdArray, NDArray[np.float32]]:
+        """Return the rows of the largest inner products, and these."""
+        rows = self.values
+        products = np.concatenate([
+            rows[start:start + BLOCK].astype(np.float32) @ query
+            for start in range(0, len(rows), BLOCK)])
+        best = np.argsort(-products, kind='stable')[:count].astype(np.int64)
+        return best, products[best]
+
+
+class SignRows(GrowingRows):
+    """
+    One bit per value, of rotated descriptors, in whole words of 64 bits.
+
+    :param dimension: values per descriptor
+    :param scan: finds the nearest codes, ``scan_codes`` or something faster
+    :param room: rows to make room for at once
+    """
+
+    def __init__(self, dimension: int, scan: Scan, room: int = 0) -> None:
+        self._bits = -(-dimension // 64) * 64
+        super().__init__((self._bits // 8,), np.uint8, room)
+        self._scan = scan
+        padded = 1 << max(3, (self._bits - 1).bit_length())
+        self._flips = signs(2 * padded).reshape(2, padded)
+
+    def append(self, rows: DescriptorArray) -> None:
+        """Add float32 rows."""
+        for start in range(0, len(rows), BLOCK):
+            super().append(self._codes(rows[start:start + BLOCK]))
+
+    def nearest(self, query: DescriptorArray, count: int) -> IdArray:
+        """Return the ``count`` rows of the smallest Hamming distance; ties by row."""
+        code = self._codes(query[np.newaxis])[0]
+        rows, distances = self._scan(self.values, code, min(2 * count, len(self)))
+        cut = np.partition(distances, count - 1)[count - 1]
+        if rows.size < len(self) and distances.max() <= cut:
+            # more rows than fetched share the last distance: which ones came is up to FAISS
+            rows, distances = scan_codes(self.values, code, count)
+        near = distances <= cut
+        rows, distances = rows[near], distances[near]
+        nearest: IdArray = rows[np.lexsort((rows, distances))[:count]]
+        return nearest
+
+    def scores(self, rows: IdArray, query: DescriptorArray) -> NDArray[np.float32]:
+        """Return the query's values summed over the set bits: finer than Hamming distance."""
+        bits = np.unpackbits(self.values[rows], axis=1).astype(np.float32)
+        return cosines(bits, self._rotate(query[np.newaxis])[0])
+
+    def _codes(self, rows: DescriptorArray) -> NDArray[np.uint8]:
+        """Return the sign bits of rows after rotation, packed, ``(M, bits / 8)``."""
+        return np.packbits(self._rotate(rows) > 0, axis=1)
+
+    def _rotate(self, rows: DescriptorArray) -> DescriptorArray:
+        """Return rows after two rounds of sign flips and Hadamard transform, ``(M, bits)``."""
+        mixed = np.zeros((len(rows), self._flips.shape[1]), np.float32)
+        mixed[:, :rows.shape[1]] = rows
+        for flips in self._flips:
+            mixed = hadamard(mixed * flips)
+        return mixed[:, :self._bits]
 
 
 def signs(count: int) -> DescriptorArray:

@@ -25,7 +25,6 @@ from collections.abc import Iterable
 from pathlib import Path
 import threading
 import time
-from types import TracebackType
 from typing import final
 import zlib
 
@@ -127,10 +126,7 @@ class PlaceMap:
         """Return the map itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Close the map."""
         self.close()
 

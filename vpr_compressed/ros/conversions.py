@@ -34,7 +34,7 @@ from std_msgs.msg import Header
 
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import ImageArray
-from vpr_compressed.records import Keyframe
+from vpr_compressed.records import Match
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.sources.answer_log import ACCEPTED_ROW
@@ -42,8 +42,7 @@ from vpr_compressed.sources.answer_log import CANDIDATE_ROW
 from vpr_compressed.sources.poses import unit_quaternion
 from vpr_compressed.sources.poses import UNKNOWN_VARIANCE
 
-#: Unit quaternion, xyzw.
-NO_ROTATION = (0.0, 0.0, 0.0, 1.0)
+Quaternion = tuple[float, float, float, float]
 _NS = 1_000_000_000
 _UINT32_MAX = (1 << 32) - 1
 _NAN = float('nan')
@@ -76,12 +75,17 @@ def header_at(stamp_ns: int, frame_id: str) -> Header:
     return Header(stamp=stamp_from_ns(stamp_ns), frame_id=frame_id)
 
 
+def rotation(quaternion: Quaternion) -> Quaternion:
+    """Return a quaternion (xyzw) with norm 1; no rotation for one without direction."""
+    return unit_quaternion(quaternion) or (0.0, 0.0, 0.0, 1.0)
+
+
 def pose_to_message(pose: Pose) -> PoseMessage:
     """Return position and orientation as ``geometry_msgs/Pose``."""
     message = PoseMessage()
-    message.position.x, message.position.y, message.position.z = map(float, pose.position_m)
-    message.orientation.x, message.orientation.y, message.orientation.z, message.orientation.w = (
-        unit_quaternion(pose.orientation_xyzw) or NO_ROTATION)
+    place, turn = message.position, message.orientation
+    place.x, place.y, place.z = map(float, pose.position_m)
+    turn.x, turn.y, turn.z, turn.w = rotation(pose.orientation_xyzw)
     return message
 
 
@@ -98,20 +102,13 @@ def pose_with_covariance(
     :param position_std_m: standard deviation added to x, y, z in metres
     :param yaw_std_rad: standard deviation added to roll, pitch, yaw in radians
     """
-    message = PoseWithCovarianceStamped()
-    message.header = header_at(stamp_ns, pose.frame_id or map_frame)
+    message = PoseWithCovarianceStamped(header=header_at(stamp_ns, pose.frame_id or map_frame))
     message.pose.pose = pose_to_message(pose)
-    covariance = np.zeros((6, 6))
     extra = (position_std_m ** 2,) * 3 + (yaw_std_rad ** 2,) * 3
-    np.fill_diagonal(covariance, [
-        _sum(own, more) for own, more in zip(pose.covariance_diagonal, extra)])
-    message.pose.covariance = covariance.ravel()
+    message.pose.covariance = np.diag([
+        min(own + more, UNKNOWN_VARIANCE) if own >= 0.0 else UNKNOWN_VARIANCE
+        for own, more in zip(pose.covariance_diagonal, extra)]).ravel()
     return message
-
-
-def _sum(own: float, more: float) -> float:
-    """Return the sum of two variances as Nav2 takes it; unknown when the first is none."""
-    return min(own + more, UNKNOWN_VARIANCE) if own >= 0.0 else UNKNOWN_VARIANCE
 
 
 def match_rows(recognition: Recognition) -> NDArray[Any]:
@@ -120,21 +117,14 @@ def match_rows(recognition: Recognition) -> NDArray[Any]:
 
     :param recognition: an accepted match is marked; it comes first when it is no candidate
     """
-    rows = [(candidate, confidence, CANDIDATE_ROW) for candidate, confidence
-            in zip(recognition.candidates, recognition.confidences)]
+    rows = {candidate.keyframe.keyframe_id: _match_row(candidate, confidence, CANDIDATE_ROW)
+            for candidate, confidence in zip(recognition.candidates, recognition.confidences)}
     match = recognition.match
     if match is not None:
-        known = [candidate.keyframe.keyframe_id for candidate, _, _ in rows]
-        accepted = (Candidate(match.keyframe, match.similarity), match.confidence, ACCEPTED_ROW)
         place = match.keyframe.keyframe_id
-        if place in known:
-            rows[known.index(place)] = accepted
-        else:
-            rows.insert(0, accepted)
-    table = np.zeros(len(rows), MATCH_DTYPE)
-    for row, entry in zip(table, rows):
-        _fill_row(row, *entry)
-    return table
+        accepted = _match_row(match, match.confidence, ACCEPTED_ROW)
+        rows = rows | {place: accepted} if place in rows else {place: accepted, **rows}
+    return np.array([*rows.values()], MATCH_DTYPE)
 
 
 def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
@@ -144,13 +134,10 @@ def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
     :param rows: ``(N,)``, N may be 0
     :param header: header of the query image
     """
-    cloud = PointCloud2(header=header, height=1, width=len(rows), fields=[*_match_fields()])
-    cloud.is_bigendian = False
-    cloud.point_step = MATCH_DTYPE.itemsize
-    cloud.row_step = MATCH_DTYPE.itemsize * len(rows)
-    cloud.data = bytes_for_message(rows.tobytes())
-    cloud.is_dense = bool(np.isfinite(rows['x']).all())
-    return cloud
+    return PointCloud2(
+        header=header, height=1, width=len(rows), fields=[*_match_fields()], is_bigendian=False,
+        point_step=MATCH_DTYPE.itemsize, row_step=MATCH_DTYPE.itemsize * len(rows),
+        data=bytes_for_message(rows.tobytes()), is_dense=bool(np.isfinite(rows['x']).all()))
 
 
 @lru_cache(maxsize=1)
@@ -217,16 +204,11 @@ def numeric_external_id(text: str) -> float:
     return max(value, 0.0)
 
 
-def _fill_row(row: Any, candidate: Candidate, confidence: float, status: int) -> None:
-    """Write one candidate into a row of ``MATCH_DTYPE``."""
-    keyframe: Keyframe = candidate.keyframe
-    pose = keyframe.pose
-    names = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
-    values = (_NAN,) * 7 if pose is None else (*pose.position_m, *pose.orientation_xyzw)
-    for name, value in zip(names, values):
-        row[name] = value
-    row['similarity'], row['confidence'] = candidate.similarity, confidence
-    row['keyframe_id'] = min(max(keyframe.keyframe_id, 0), _UINT32_MAX)
-    row['stamp_sec'], row['stamp_nanosec'] = divmod(keyframe.stamp_ns, _NS)
-    row['external_id'] = numeric_external_id(keyframe.external_id)
-    row['session'], row['status'] = keyframe.session, status
+def _match_row(place: Candidate | Match, confidence: float, status: int) -> tuple[Any, ...]:
+    """Return the values of ``MATCH_DTYPE`` for one place."""
+    keyframe, pose = place.keyframe, place.keyframe.pose
+    return (
+        *((_NAN,) * 7 if pose is None else (*pose.position_m, *pose.orientation_xyzw)),
+        place.similarity, confidence, min(max(keyframe.keyframe_id, 0), _UINT32_MAX),
+        *divmod(keyframe.stamp_ns, _NS), numeric_external_id(keyframe.external_id),
+        keyframe.session, status, b'')

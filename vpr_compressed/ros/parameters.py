@@ -42,9 +42,10 @@ from vpr_compressed.errors import ConfigError
 ConfigT = TypeVar('ConfigT')
 
 #: Overrides that belong to rclpy itself, not to a configuration.
-_FOREIGN_PREFIXES = ('qos_overrides.',)
+_FOREIGN_PREFIX = 'qos_overrides.'
 _FOREIGN_NAMES = ('use_sim_time', 'start_type_description_service')
-_UNBOUNDED = float(1 << 62)
+#: The end of a range that has none.
+_UNBOUNDED = 1 << 62
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +72,17 @@ class ParameterGroup:
         """Return what ``ros2 param describe`` shows, ranges included."""
         facts = field.metadata
         descriptor = ParameterDescriptor(
-            description=str(facts.get('doc', '')),
-            read_only=not facts.get('runtime', self.changeable))
-        if facts.get('choices') is not None:
-            descriptor.additional_constraints = 'one of: ' + ', '.join(map(str, facts['choices']))
-        low, high = facts.get('minimum', facts.get('above')), facts.get('maximum')
-        if low is not None or high is not None:
-            _add_range(descriptor, field.default, low, high)
+            description=facts['doc'], read_only=not facts.get('runtime', self.changeable))
+        if 'choices' in facts:
+            descriptor.additional_constraints = f'one of: {", ".join(facts["choices"])}'
+        low = facts.get('minimum', facts.get('above', -_UNBOUNDED))
+        high = facts.get('maximum', _UNBOUNDED)
+        if (low, high) != (-_UNBOUNDED, _UNBOUNDED):
+            if isinstance(field.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=float(low), to_value=float(high))]
+            else:
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
         return descriptor
 
     def config(self, values: Mapping[str, Any]) -> Any:
@@ -108,31 +113,40 @@ class ParameterSet:
         """
         self._node = node
         self._groups = tuple(groups)
+        #: Names of all parameters of the groups.
+        self.names = {name for group in groups for name in group.fields()}
         # rclpy has no public way to see start values of parameters that nobody declared
         self._overrides: dict[str, Parameter[Any]] = node._parameter_overrides  # noqa: SLF001
         self._problems: list[str] = []
-        for group in self._groups:
+        for group in groups:
             for name, field in group.fields().items():
-                self._declare(group, name, field)
+                node.declare_parameter(
+                    name, self._start_value(name, field), group.descriptor(field),
+                    ignore_override=True)
 
-    def _declare(self, group: ParameterGroup, name: str, field: dataclasses.Field[Any]) -> None:
-        """Declare a parameter with its override, or with its default when that is refused."""
-        value = _plain(field.default)
+    def _start_value(self, name: str, field: dataclasses.Field[Any]) -> Any:
+        """Return the override of a parameter, or its default when there is none or is refused."""
+        default = _plain(field.default)
         override = self._overrides.get(name)
-        if override is not None and override.type_ is not Parameter.Type.NOT_SET:
-            try:
-                value = _start_value(name, override.value, field)
-            except ConfigError as error:
-                self._problems.append(str(error))
-        self._node.declare_parameter(name, value, group.descriptor(field), ignore_override=True)
-
-    def names(self) -> set[str]:
-        """Return the names of all declared parameters of the groups."""
-        return {name for group in self._groups for name in group.fields()}
+        if override is None or override.type_ is Parameter.Type.NOT_SET:
+            return default
+        value = _plain(override.value)
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)  # rclpy's own override would refuse "1" for a double
+        if type(value) is not type(default):
+            self._problems.append(f'parameter {name} must be {type(default).__name__}, got '
+                                  f'{type(value).__name__} {value!r}')
+            return default
+        try:
+            check_range(f'parameter {name}', value, field.metadata)
+        except ConfigError as error:
+            self._problems.append(str(error))
+            return default
+        return value
 
     def values(self) -> dict[str, Any]:
         """Return name -> present value."""
-        return {name: self._node.get_parameter(name).value for name in sorted(self.names())}
+        return {name: self._node.get_parameter(name).value for name in sorted(self.names)}
 
     def configs(self) -> tuple[Any, ...]:
         """
@@ -163,13 +177,12 @@ class ParameterSet:
 
     def _refuse_unknown_names(self) -> None:
         """Raise for an override from YAML or the command line that no parameter takes."""
-        known = self.names()
         for name in self._overrides:
-            foreign = name in _FOREIGN_NAMES or name.startswith(_FOREIGN_PREFIXES)
-            if name not in known and not foreign and not self._node.has_parameter(name):
+            foreign = name in _FOREIGN_NAMES or name.startswith(_FOREIGN_PREFIX)
+            if not foreign and not self._node.has_parameter(name):
                 raise ConfigError(
-                    f'{self._node.get_name()} has no parameter {name!r}{suggest(name, known)}; '
-                    'correct the YAML file or the command line')
+                    f'{self._node.get_name()} has no parameter {name!r}'
+                    f'{suggest(name, self.names)}; correct the YAML file or the command line')
 
 
 def read_config(node: Node, config_type: type[ConfigT]) -> ConfigT:
@@ -181,30 +194,6 @@ def read_config(node: Node, config_type: type[ConfigT]) -> ConfigT:
     """
     config: ConfigT = ParameterSet(node, [ParameterGroup(config_type)]).configs()[0]
     return config
-
-
-def _start_value(name: str, value: Any, field: dataclasses.Field[Any]) -> Any:
-    """Return an override in the type of the default, or raise ConfigError."""
-    default = _plain(field.default)
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)  # rclpy's own override would refuse "1" for a double
-    if type(value) is not type(default) and not isinstance(default, list):
-        raise ConfigError(f'parameter {name} must be {type(default).__name__}, got '
-                          f'{type(value).__name__} {value!r}')
-    check_range(f'parameter {name}', value, field.metadata)
-    return _plain(value)
-
-
-def _add_range(descriptor: ParameterDescriptor, default: Any, low: Any, high: Any) -> None:
-    """Add a range of the parameter's type; a missing end is left wide open."""
-    if isinstance(default, float):
-        descriptor.floating_point_range = [FloatingPointRange(
-            from_value=float(-_UNBOUNDED if low is None else low),
-            to_value=float(_UNBOUNDED if high is None else high))]
-    elif isinstance(default, int) and not isinstance(default, bool):
-        descriptor.integer_range = [IntegerRange(
-            from_value=int(-_UNBOUNDED if low is None else low),
-            to_value=int(_UNBOUNDED if high is None else high))]
 
 
 def _plain(value: Any) -> Any:

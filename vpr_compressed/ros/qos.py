@@ -12,9 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Quality of service of the topics, and the resolved name of the image topic."""
+"""Topics: their quality of service, and the name and type of the image topic."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
@@ -22,23 +24,27 @@ from rclpy.qos import HistoryPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
 
-_RELIABILITY = {
+#: Ways an image travels -> type of the message.
+TRANSPORTS: dict[str, Any] = {'raw': Image, 'compressed': CompressedImage}
+#: Names of the profiles of image topics -> reliability.
+IMAGE_QOS = {
     'sensor_data': ReliabilityPolicy.BEST_EFFORT,
     'reliable': ReliabilityPolicy.RELIABLE,
-    'system_default': ReliabilityPolicy.SYSTEM_DEFAULT,
-}
+    'system_default': ReliabilityPolicy.SYSTEM_DEFAULT}
 
 
 def newest_only(name: str) -> QoSProfile:
     """
     Return the profile of an image topic: only the newest image is kept.
 
-    :param name: ``sensor_data``, ``reliable`` or ``system_default``
+    :param name: one of ``IMAGE_QOS``
     """
     default = name == 'system_default'
     return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=_RELIABILITY[name],
+        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=IMAGE_QOS[name],
         durability=DurabilityPolicy.SYSTEM_DEFAULT if default else DurabilityPolicy.VOLATILE)
 
 
@@ -50,9 +56,9 @@ def results(depth: int = 10) -> QoSProfile:
 
 def latched() -> QoSProfile:
     """Return the profile of a topic whose last message late subscribers get too."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    profile = results(1)
+    profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    return profile
 
 
 def overridable() -> QoSOverridingOptions:
@@ -67,7 +73,7 @@ def image_topic(node: Node, transport: str) -> str:
     Only the base name ``image`` has to be remapped: the suffix of the transport is added to
     what it was remapped to, as image_transport does in C++.
 
-    :param transport: ``raw`` or ``compressed``
+    :param transport: one of ``TRANSPORTS``
     """
     base = node.resolve_topic_name('image')
     return base if transport == 'raw' else f'{base}/{transport}'

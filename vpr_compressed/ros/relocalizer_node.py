@@ -37,6 +37,7 @@ from vpr_compressed.config import option
 from vpr_compressed.ros import qos
 from vpr_compressed.ros.parameters import read_config
 from vpr_compressed.ros.program import run_node
+from vpr_compressed.ros.program import serve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,7 @@ class RelocalizerNode(Node):
         self.create_subscription(
             kind, 'place_recognition/pose', self._on_pose, qos.results())
         self.create_subscription(kind, 'amcl_pose', self._on_amcl, qos.latched())
-        self.create_service(Trigger, '~/relocalize', self._on_request)
+        serve(self, Trigger, '~/relocalize', self._on_request)
 
     def run(self) -> int:
         """Handle messages until told to stop."""
@@ -143,17 +144,12 @@ class RelocalizerNode(Node):
             self.get_logger().warning('amcl_pose is uncertain, looking for the place')
             self._trigger.publish(PoseWithCovarianceStamped())
 
-    def _on_request(
-        self, _request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
+    def _on_request(self, _request: Any) -> str:
         self.policy.request('request')
         self._trigger.publish(PoseWithCovarianceStamped())
-        response.success = True
-        response.message = 'the next recognised pose goes to initialpose'
         wait_s = self.policy.waiting_s()
-        if wait_s > 0.0:
-            response.message += f', not before {wait_s:.1f} s are over (min_interval_s)'
-        return response
+        limit = f', not before {wait_s:.1f} s are over (min_interval_s)' if wait_s > 0.0 else ''
+        return f'the next recognised pose goes to initialpose{limit}'
 
 
 def main(args: list[str] | None = None) -> int:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file.model import Model
+from vpr_compressed.runtime.opencv_engine import OpenCvEngine
 
 #: Let the engines race on this machine and take the fastest that computes the right thing.
 AUTO = 'auto'
@@ -166,15 +167,8 @@ def _openvino(model: Model, threads: int) -> Engine:
     return OpenVinoEngine(model, threads)
 
 
-def _opencv(model: Model, threads: int) -> Engine:
-    """Load what every robot has."""
-    from vpr_compressed.runtime.opencv_engine import OpenCvEngine
-
-    return OpenCvEngine(model, threads)
-
-
 ENGINES = Engines(
     EngineKind(name=DEFAULT, load=_onnxruntime, packages=('onnxruntime', 'onnx')),
     EngineKind(name='openvino', load=_openvino, packages=('openvino', 'onnx')),
-    EngineKind(name='opencv', load=_opencv, packages=('cv2', 'onnx'), integers=False,
+    EngineKind(name='opencv', load=OpenCvEngine, packages=('cv2', 'onnx'), integers=False,
                graph='trunk'))

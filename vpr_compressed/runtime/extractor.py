@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpr_compressed.images.pixels import Preprocessor
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.images.pixels import preprocess
 from vpr_compressed.model_file.model import find_model
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime import graph_cache
@@ -52,9 +52,13 @@ class Extractor:
     def __init__(
         self, model: Model, path: Path, *, engine: Engine, choice: EngineChoice
     ) -> None:
-        self._preprocess = Preprocessor(model.preprocessing)
+        self._input = model.preprocessing
         self._engine = engine
         self.choice = choice
+        #: The engine in use, as a parameter takes it, and in words with what it was compared with.
+        self.engine_name, self.engine_choice = choice.engine, choice.describe()
+        #: Width and height of the network input in pixels.
+        self.input_size = model.preprocessing.width, model.preprocessing.height
         self.model_path = path
         self.model_bytes = path.stat().st_size
         self.model_name = path.stem
@@ -64,21 +68,6 @@ class Extractor:
         self.precision = model.precision
         self.provenance: Mapping[str, Any] = model.provenance
 
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Width and height of the network input in pixels."""
-        return self._preprocess.spec.width, self._preprocess.spec.height
-
-    @property
-    def engine_name(self) -> str:
-        """Name of the engine in use, as a parameter takes it."""
-        return self.choice.engine
-
-    @property
-    def engine_choice(self) -> str:
-        """The engine in use and what it was compared with, in words."""
-        return self.choice.describe()
-
     def describe(self, image: ImageArray) -> DescriptorArray:
         """
         Describe one image.
@@ -87,7 +76,7 @@ class Extractor:
         :returns: float32 ``(D,)``, unit norm
         :raises ImageFormatError: if it is no such image
         """
-        return self._engine.describe(self._preprocess(image))
+        return self._engine.describe(preprocess(image, self._input))
 
 
 def load_extractor(

@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
-from functools import lru_cache
 import hashlib
 from pathlib import Path
 import sys
@@ -45,7 +44,7 @@ from vpr_compressed.system.files import write_whole
 _KEPT = 4
 MODULE = 'vpr_compressed.runtime.graph_cache'
 _LIMIT_S = 120.0
-#: What decides the graph of a model.
+#: What changes when the same model gives another graph.
 _SOURCES = ('runtime/onnx_graph.py', 'runtime/integers.py', 'model_file/spec.py')
 
 
@@ -94,15 +93,10 @@ def _key(model: Model, *, trunk_only: bool) -> str:
                    for name, found in model.activations.items()}
     # Equal weights have equal ids, but int8 and float ones other operations.
     kinds = {name: type(tensor).__name__ for name, tensor in model.tensors.items()}
-    facts = [_code_digest(), __version__, model.descriptor_id, activations, kinds, trunk_only]
-    return cache_key(facts)
-
-
-@lru_cache(maxsize=1)
-def _code_digest() -> str:
-    """Return what changes when the same model gives another graph."""
     root = Path(__file__).resolve().parents[1]
-    return _digest(b''.join((root / name).read_bytes() for name in _SOURCES))
+    code = _digest(b''.join((root / name).read_bytes() for name in _SOURCES))
+    return cache_key(
+        [code, __version__, model.descriptor_id, activations, kinds, trunk_only])
 
 
 def _cached(key: str) -> bytes | None:

@@ -56,10 +56,10 @@ def build_graph(model: Model) -> onnx.ModelProto:
 
     :param model: weights in any precision
     """
-    graph = Graph(OPSET)
-    vector = _add_netvlad(graph, model, _add_trunk(graph, model))
-    _normalize(graph, _add_projection(graph, model, vector), OUTPUT, axis=1)
-    return _finished(graph, model, OUTPUT, [1, model.spec.dimension])
+    graph = Graph(model, OPSET)
+    vector = _add_netvlad(graph, _add_trunk(graph))
+    graph.normalized(_add_projection(graph, vector), OUTPUT, axis=1)
+    return graph.finished(OUTPUT, [1, model.spec.dimension])
 
 
 def build_trunk_graph(model: Model) -> onnx.ModelProto:
@@ -68,48 +68,106 @@ def build_trunk_graph(model: Model) -> onnx.ModelProto:
 
     :param model: weights in any precision
     """
-    graph = Graph(_TRUNK_OPSET)
-    features = _add_trunk(graph, model)
-    return _finished(graph, model, features, [
+    graph = Graph(model, _TRUNK_OPSET)
+    return graph.finished(_add_trunk(graph), [
         1, model.spec.feature_channels, 'rows', 'columns'])
 
 
-def _finished(
-    graph: Graph, model: Model, output: str, shape: list[int | str]
-) -> onnx.ModelProto:
-    """Return the graph with its input and one output."""
-    size = model.preprocessing
-    image = helper.make_tensor_value_info(
-        INPUT, TensorProto.FLOAT, [1, 3, size.height, size.width])
-    result = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
-    proto = helper.make_model(
-        helper.make_graph(graph.nodes, 'vpr', [image], [result], graph.constants),
-        opset_imports=[helper.make_opsetid('', graph.opset)], producer_name='vpr_compressed')
-    proto.ir_version = _IR_VERSION
-    return proto
+class Graph:
+    """
+    Nodes and constants of a graph in the making.
+
+    :param model: gives weights, and the ranges of activations that are rounded to uint8
+    :param opset: version of the operations
+    """
+
+    def __init__(self, model: Model, opset: int) -> None:
+        self.model, self.opset = model, opset
+        self.ranges = ranges_of(model)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, values: NDArray[np.generic]) -> str:
+        """Add a constant and return its name."""
+        # np.ascontiguousarray would make a scalar a vector, and ONNX Runtime fuses an addition
+        # only if its scales are scalars.
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order='C'), name))
+        return name
+
+    def weights(self, name: str) -> str:
+        """Add a tensor of the model in float32 and return its name."""
+        return self.constant(name, self.model.float_tensor(name))
+
+    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add an operation with one output and return the output's name."""
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def normalized(self, vectors: str, output: str, *, axis: int) -> str:
+        """
+        Divide vectors by their L2 norm and return the output's name.
+
+        Not ``LpNormalization``: OpenVINO adds an epsilon of its own to it, which changes the
+        residuals of clusters that hardly any feature belongs to, and OpenCV does not know it.
+        """
+        norm = self.node('ReduceL2', [vectors], f'{output}.norm', axes=[axis], keepdims=1)
+        least = self.constant(f'{output}.least', np.array(1e-12, np.float32))
+        norm = self.node('Max', [norm, least], f'{output}.divisor')
+        return self.node('Div', [vectors, norm], output)
+
+    def rounded(self, name: str) -> str:
+        """Return under which name later layers find an output."""
+        return f'{name}.rounded' if name in self.ranges else name
+
+    def round_to_range(self, name: str) -> None:
+        """Round an output to its range, if it has one."""
+        if name in self.ranges:
+            found = self.ranges[name]
+            span = [self.constant(f'{name}.scale', np.array(found.scale, np.float32)),
+                    self.constant(f'{name}.zero', np.array(found.zero_point, np.uint8))]
+            quantized = self.node('QuantizeLinear', [name, *span], f'{name}.q')
+            self.node('DequantizeLinear', [quantized, *span], self.rounded(name))
+
+    def expanded(
+        self, name: str, values: NDArray[np.generic], scale: NDArray[np.float32]
+    ) -> str:
+        """Add integers with a scale for each output channel and return their float output."""
+        inputs = [self.constant(f'{name}.q', values), self.constant(f'{name}.scale', scale),
+                  self.constant(f'{name}.zero', np.zeros(len(scale), values.dtype))]
+        return self.node('DequantizeLinear', inputs, name, axis=0)
+
+    def finished(self, output: str, shape: list[int | str]) -> onnx.ModelProto:
+        """Return the graph with its input and one output."""
+        size = self.model.preprocessing
+        image = helper.make_tensor_value_info(
+            INPUT, TensorProto.FLOAT, [1, 3, size.height, size.width])
+        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+        proto = helper.make_model(
+            helper.make_graph(self.nodes, 'vpr', [image], [result], self.constants),
+            opset_imports=[helper.make_opsetid('', self.opset)], producer_name='vpr_compressed')
+        proto.ir_version = _IR_VERSION
+        return proto
 
 
-def _add_trunk(graph: Graph, model: Model) -> str:
+def _add_trunk(graph: Graph) -> str:
     """Add all layers of the trunk and return the output of the last one."""
-    rounding = Rounding(graph, model)
-    rounding.add(INPUT)
-    for layer in model.spec.layers:
-        _add_layer(graph, model, layer, rounding)
-    return rounding.source(model.spec.layers[-1].name)
+    graph.round_to_range(INPUT)
+    for layer in graph.model.spec.layers:
+        _add_layer(graph, layer)
+    return graph.rounded(graph.model.spec.layers[-1].name)
 
 
-def _add_layer(graph: Graph, model: Model, layer: Layer, rounding: Rounding) -> None:
+def _add_layer(graph: Graph, layer: Layer) -> None:
     """Add one layer of the trunk; its output carries the layer's name."""
-    activation = 'none' if rounding.replaces_activation(layer) else layer.activation
+    cut_off = replaces_activation(layer, graph.ranges.get(layer.name))
+    activation = 'none' if cut_off else layer.activation
     result = layer.name if activation == 'none' else f'{layer.name}.linear'
-    sources = [rounding.source(name) for name in layer.inputs]
+    sources = [graph.rounded(name) for name in layer.inputs]
     window = {'kernel_shape': [layer.kernel] * 2, 'strides': [layer.stride] * 2,
               'pads': [layer.padding] * 4}
     if layer.op == 'conv':
-        inputs = sources + (rounding.conv_constants(layer) or [
-            graph.constant(name, model.float_tensor(name))
-            for name in (f'{layer.name}.weight', f'{layer.name}.bias')])
-        graph.node('Conv', inputs, result, group=layer.groups, **window)
+        graph.node('Conv', sources + _conv_constants(graph, layer), result, group=layer.groups,
+                   **window)
     elif layer.op == 'add':
         graph.node('Add', sources, result)
     else:
@@ -122,41 +180,50 @@ def _add_layer(graph: Graph, model: Model, layer: Layer, rounding: Rounding) -> 
         bounds = [graph.constant(f'{layer.name}.{name}', np.array(value, np.float32))
                   for name, value in (('low', 0.0), ('high', 6.0))]
         graph.node('Clip', [result, *bounds], layer.name)
-    rounding.add(layer.name)
+    graph.round_to_range(layer.name)
 
 
-def _add_netvlad(graph: Graph, model: Model, features: str) -> str:
+def _conv_constants(graph: Graph, layer: Layer) -> list[str]:
+    """Add weight and bias of a convolution, as integers where it can run in them."""
+    weight, bias = f'{layer.name}.weight', f'{layer.name}.bias'
+    found = integer_conv(graph.model, layer, graph.ranges.get(layer.inputs[0]))
+    if found is None:
+        return [graph.weights(weight), graph.weights(bias)]
+    return [graph.expanded(weight, found.weight.values, found.weight.scale),
+            graph.expanded(bias, found.bias, found.scale)]
+
+
+def _add_netvlad(graph: Graph, features: str) -> str:
     """Add NetVLAD in its residual-free form and return its output, ``(1, K * C)``."""
-    channels, clusters = model.spec.feature_channels, model.spec.clusters
+    spec = graph.model.spec
     flat = graph.node('Reshape', [features, graph.constant(
-        'netvlad.flat', np.array([channels, -1], np.int64))], 'netvlad.features')
-    x = _normalize(graph, flat, 'netvlad.x', axis=0)                            # (C, N)
-    scores = graph.node('MatMul', [graph.constant(
-        'netvlad.assignment.weight', model.float_tensor('netvlad.assignment.weight')), x],
-        'netvlad.product')                                                      # (K, N)
+        'netvlad.flat', np.array([spec.feature_channels, -1], np.int64))], 'netvlad.features')
+    x = graph.normalized(flat, 'netvlad.x', axis=0)                             # (C, N)
+    scores = graph.node(
+        'MatMul', [graph.weights('netvlad.assignment.weight'), x], 'netvlad.product')  # (K, N)
     bias = graph.constant('netvlad.assignment.bias',
-                          model.float_tensor('netvlad.assignment.bias').reshape(-1, 1))
+                          graph.model.float_tensor('netvlad.assignment.bias').reshape(-1, 1))
     scores = graph.node('Add', [scores, bias], 'netvlad.scores')
     weights = graph.node('Softmax', [scores], 'netvlad.weights', axis=0)        # (K, N)
     places = graph.node('Transpose', [x], 'netvlad.places', perm=[1, 0])        # (N, C)
     weighted = graph.node('MatMul', [weights, places], 'netvlad.weighted')      # (K, C)
     mass = graph.node('ReduceSum', [weights, graph.constant(
         'netvlad.axis', np.array([1], np.int64))], 'netvlad.mass')              # (K, 1)
-    centers = graph.constant('netvlad.centers', model.float_tensor('netvlad.centers'))
-    offset = graph.node('Mul', [mass, centers], 'netvlad.offset')
+    offset = graph.node('Mul', [mass, graph.weights('netvlad.centers')], 'netvlad.offset')
     residuals = graph.node('Sub', [weighted, offset], 'netvlad.residuals')      # (K, C)
-    intra = _normalize(graph, residuals, 'netvlad.intra', axis=1)
+    intra = graph.normalized(residuals, 'netvlad.intra', axis=1)
     vector = graph.node('Reshape', [intra, graph.constant(
-        'netvlad.shape', np.array([1, clusters * channels], np.int64))], 'netvlad.vector')
-    return _normalize(graph, vector, 'netvlad', axis=1)
+        'netvlad.shape', np.array([1, spec.clusters * spec.feature_channels], np.int64))],
+        'netvlad.vector')
+    return graph.normalized(vector, 'netvlad', axis=1)
 
 
-def _add_projection(graph: Graph, model: Model, vector: str) -> str:
+def _add_projection(graph: Graph, vector: str) -> str:
     """Add the projection and return its output, ``(1, D)``."""
-    weight = model.tensors['projection.weight']
-    bias = graph.constant('projection.bias', model.float_tensor('projection.bias'))
+    weight = graph.model.tensors['projection.weight']
+    bias = graph.weights('projection.bias')
     if not isinstance(weight, QuantizedTensor):
-        matrix = graph.constant('projection.weight', model.float_tensor('projection.weight'))
+        matrix = graph.weights('projection.weight')
         return graph.node('Gemm', [vector, matrix, bias], 'projection', transB=1)
     graph.nodes.append(helper.make_node(
         'DynamicQuantizeLinear', [vector], ['vector.q', 'vector.scale', 'vector.zero'],
@@ -168,92 +235,3 @@ def _add_projection(graph: Graph, model: Model, vector: str) -> str:
         'projection.scale', weight.scale)], 'projection.gain')
     product = graph.node('Mul', [product, scale], 'projection.product')
     return graph.node('Add', [product, bias], 'projection')
-
-
-def _normalize(graph: Graph, vectors: str, output: str, *, axis: int) -> str:
-    """
-    Divide vectors by their L2 norm.
-
-    Not ``LpNormalization``: OpenVINO adds an epsilon of its own to it, which changes the
-    residuals of clusters that hardly any feature belongs to, and OpenCV does not know it.
-    """
-    norm = graph.node('ReduceL2', [vectors], f'{output}.norm', axes=[axis], keepdims=1)
-    least = graph.constant(f'{output}.least', np.array(1e-12, np.float32))
-    norm = graph.node('Max', [norm, least], f'{output}.divisor')
-    return graph.node('Div', [vectors, norm], output)
-
-
-class Graph:
-    """
-    Nodes and constants of a graph in the making.
-
-    :param opset: version of the operations
-    """
-
-    def __init__(self, opset: int) -> None:
-        self.opset = opset
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, values: NDArray[np.generic]) -> str:
-        """Add a constant and return its name."""
-        # np.ascontiguousarray would make a scalar a vector, and ONNX Runtime fuses an addition
-        # only if its scales are scalars.
-        self.constants.append(numpy_helper.from_array(np.asarray(values, order='C'), name))
-        return name
-
-    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add an operation with one output and return the output's name."""
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-
-class Rounding:
-    """
-    Activations of a model that are rounded to uint8.
-
-    :param graph: where the operations go
-    :param model: has the ranges
-    """
-
-    def __init__(self, graph: Graph, model: Model) -> None:
-        self._graph = graph
-        self._model = model
-        self._ranges = ranges_of(model)
-
-    def source(self, name: str) -> str:
-        """Return under which name later layers find an output."""
-        return f'{name}.rounded' if name in self._ranges else name
-
-    def add(self, name: str) -> None:
-        """Round an output to its range, if it has one."""
-        if name not in self._ranges:
-            return
-        found = self._ranges[name]
-        span = [self._graph.constant(f'{name}.scale', np.array(found.scale, np.float32)),
-                self._graph.constant(f'{name}.zero', np.array(found.zero_point, np.uint8))]
-        quantized = self._graph.node('QuantizeLinear', [name, *span], f'{name}.q')
-        self._graph.node('DequantizeLinear', [quantized, *span], self.source(name))
-
-    def replaces_activation(self, layer: Layer) -> bool:
-        """Tell whether rounding alone cuts an output off where its activation would."""
-        return replaces_activation(layer, self._ranges.get(layer.name))
-
-    def conv_constants(self, layer: Layer) -> list[str]:
-        """Return weight and bias of a convolution in integers, none where it runs in float."""
-        found = integer_conv(self._model, layer, self._ranges.get(layer.inputs[0]))
-        if found is None:
-            return []
-        return [
-            self._expanded(f'{layer.name}.weight', found.weight.values, found.weight.scale),
-            self._expanded(f'{layer.name}.bias', found.bias, found.scale)]
-
-    def _expanded(
-        self, name: str, values: NDArray[np.generic], scale: NDArray[np.float32]
-    ) -> str:
-        """Add integers with a scale for each output channel and return their float output."""
-        inputs = [
-            self._graph.constant(f'{name}.q', values),
-            self._graph.constant(f'{name}.scale', scale),
-            self._graph.constant(f'{name}.zero', np.zeros(len(scale), values.dtype))]
-        return self._graph.node('DequantizeLinear', inputs, name, axis=0)

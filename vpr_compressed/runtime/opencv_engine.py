@@ -53,33 +53,21 @@ class OpenCvEngine:
                 np.frombuffer(graph_bytes(model, trunk_only=True), np.uint8))
         except (cv2.error, AttributeError) as error:  # some builds have no dnn module
             raise EngineError(f'OpenCV {cv2.__version__} refuses this network: {error}') from error
-        self._head = NumpyHead(model)
-
-    def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Describe one pre-processed image, see :class:`.engines.Engine`."""
-        self._net.setInput(images, INPUT)
-        return self._head(np.asarray(self._net.forward(), np.float32)[0])
-
-
-class NumpyHead:
-    """
-    NetVLAD and projection: local features to descriptor, in float32.
-
-    Arandjelovic et al., CVPR 2016, section 3.1.
-
-    :param model: gives the weights; an int8 projection is expanded to four times its bytes
-    """
-
-    def __init__(self, model: Model) -> None:
+        # An int8 projection is expanded to four times its bytes.
         self._assignment = model.float_tensor('netvlad.assignment.weight')      # (K, C)
         self._bias = model.float_tensor('netvlad.assignment.bias')[:, np.newaxis]
         self._centers = model.float_tensor('netvlad.centers')                   # (K, C)
         self._projection = model.float_tensor('projection.weight')              # (D, K * C)
         self._offset = model.float_tensor('projection.bias')
 
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def describe(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Describe one pre-processed image, see :class:`.engines.Engine`."""
+        self._net.setInput(images, INPUT)
+        return self._head(np.asarray(self._net.forward(), np.float32)[0])
+
+    def _head(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """
-        Describe one image.
+        Turn local features into the descriptor: Arandjelovic et al., CVPR 2016, section 3.1.
 
         :param features: float32 ``(C, H, W)``
         :returns: float32 ``(D,)``, unit norm

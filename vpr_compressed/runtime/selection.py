@@ -29,6 +29,7 @@ from collections.abc import Sequence
 import contextlib
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -124,9 +125,23 @@ class EngineChoice:
         return f'{self.engine} ({when}: {tried})'
 
 
+def try_engine(name: str, path: Path, threads: int) -> Trial:
+    """Try one engine in a process of its own; whatever goes wrong is part of the answer."""
+    try:
+        found = Trial(**processes.run_worker(
+            MODULE, [name, str(path), threads], name='its process', limit_s=_LIMIT_S))
+    except (OSError, VprError) as error:
+        return Trial(engine=name, error=str(error))
+    if not found.cosine >= LEAST_COSINE:
+        return replace(found, error=(
+            f'fails parity: cosine {found.cosine:.4f} to the descriptors in the model file, '
+            f'at least {LEAST_COSINE} is needed'))
+    return found
+
+
 def choose_engine(
     path: Path, model: Model, *, threads: int = 0, cache: Path | None = None,
-    attempt: Callable[[str, Path, int], Trial] | None = None
+    attempt: Callable[[str, Path, int], Trial] = try_engine
 ) -> EngineChoice:
     """
     Return the fastest engine that passes the parity check, from the cache if it is known.
@@ -145,7 +160,7 @@ def choose_engine(
             'no inference engine is installed; install one: pip install onnxruntime onnx')
     if len(names) == 1 or model.reference is None or not len(model.reference):
         return EngineChoice(engine=names[0])
-    cache = cache or default_cache()
+    cache = cache or cache_folder() / 'engines.json'
     key = _key(model, names, threads)
     known = _stored(cache).get(key)
     if known is not None:
@@ -154,7 +169,6 @@ def choose_engine(
             return EngineChoice(engine=_best(trials), trials=trials, cached=True)
         except (TypeError, ValueError, EngineError):
             pass  # damaged, or nothing passed then: try again
-    attempt = attempt or try_engine
     trials = tuple(attempt(name, path, threads) for name in names)
     best = _best(trials)
     _store(cache, key, [asdict(trial) for trial in trials])
@@ -167,25 +181,6 @@ def candidates(model: Model) -> list[str]:
     if model.activations:
         names += [f'{name}{FLOAT}' for name in names if ENGINES.kind(name).integers]
     return names
-
-
-def try_engine(name: str, path: Path, threads: int) -> Trial:
-    """Try one engine in a process of its own; whatever goes wrong is part of the answer."""
-    try:
-        found = Trial(**processes.run_worker(
-            MODULE, [name, str(path), threads], name='its process', limit_s=_LIMIT_S))
-    except (OSError, VprError) as error:
-        return Trial(engine=name, error=str(error))
-    if not found.cosine >= LEAST_COSINE:
-        return Trial(**{**asdict(found), 'error': (
-            f'fails parity: cosine {found.cosine:.4f} to the descriptors in the model file, '
-            f'at least {LEAST_COSINE} is needed')})
-    return found
-
-
-def default_cache() -> Path:
-    """Return the file of earlier choices."""
-    return cache_folder() / 'engines.json'
 
 
 def _best(trials: Sequence[Trial]) -> str:
@@ -201,17 +196,17 @@ def _best(trials: Sequence[Trial]) -> str:
             f'no engine can run this model here: {reasons}. Install another one (pip install '
             'onnxruntime onnx, or openvino), or make the model file again')
     best = min(passed, key=lambda trial: trial.milliseconds)
-    for trial in passed:
-        if trial.engine == DEFAULT and best.milliseconds > GAIN * trial.milliseconds:
-            return DEFAULT
-    return best.engine
+    hardly_faster = any(
+        trial.engine == DEFAULT and best.milliseconds > GAIN * trial.milliseconds
+        for trial in passed)
+    return DEFAULT if hardly_faster else best.engine
 
 
 def _key(model: Model, names: Sequence[str], threads: int) -> str:
     """Return what a choice depends on: model, machine, threads and versions."""
-    facts = [__version__, model.descriptor_id, sorted(model.activations), list(names), threads,
-             platform.node(), platform.machine(), processor(), os.cpu_count(), versions()]
-    return cache_key(facts)
+    return cache_key([
+        __version__, model.descriptor_id, sorted(model.activations), list(names), threads,
+        platform.node(), platform.machine(), processor(), os.cpu_count(), versions()])
 
 
 def _stored(cache: Path) -> dict[str, Any]:
@@ -229,13 +224,16 @@ def _store(cache: Path, key: str, trials: list[dict[str, Any]]) -> None:
         write_whole(cache, json.dumps({**_stored(cache), key: trials}, indent=1).encode())
 
 
-def measure(name: str, path: Path, threads: int) -> Trial:
+def work(arguments: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """
-    Load an engine, compare it with the reference descriptors and time it.
+    Load an engine in this process, compare it with the reference descriptors and time it.
 
+    :param arguments: its name, the model file, threads
+    :returns: yields the fields of a :class:`Trial`
     :raises VprError: if it cannot run the model
     """
-    model = read_model(path)
+    name, path, threads = arguments
+    model = read_model(Path(path))
     kind = ENGINES.kind(name)
     # For the process that will stay: it need not build it, nor load what builds it.
     graph_bytes(kind.model_run(model), trunk_only=kind.trunk_only, keep=True)
@@ -252,21 +250,10 @@ def measure(name: str, path: Path, threads: int) -> Trial:
         started = time.perf_counter()
         engine.describe(image)
         times.append(time.perf_counter() - started)
-    return Trial(
+    yield asdict(Trial(
         engine=name, milliseconds=1e3 * float(np.quantile(times, 0.25)), load_s=load_s,
         cosine=0.0 if cosine is None or not np.isfinite(cosine) else cosine,
-        resident_bytes=memory.resident_bytes())
-
-
-def work(arguments: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """
-    Try an engine in this process.
-
-    :param arguments: its name, the model file, threads
-    :raises VprError: if it cannot run the model
-    """
-    name, path, threads = arguments
-    yield asdict(measure(name, Path(path), threads))
+        resident_bytes=memory.resident_bytes()))
 
 
 if __name__ == '__main__':

@@ -19,14 +19,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.sources.bag_files import BAG_SUFFIXES
-from vpr_compressed.sources.bag_files import is_bag
-from vpr_compressed.sources.bag_files import METADATA_NAME
-from vpr_compressed.sources.folder import FolderSource
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import ImageSource
+from vpr_compressed.sources.image_files import BAG_SUFFIXES
 from vpr_compressed.sources.image_files import FORMATS
+from vpr_compressed.sources.image_files import is_bag
+from vpr_compressed.sources.image_files import METADATA_NAME
+from vpr_compressed.sources.image_list import FolderSource
 from vpr_compressed.sources.image_list import ImageList
 from vpr_compressed.sources.image_list import ListedImage
 

@@ -23,29 +23,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from typing import NoReturn
 
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
+from rosbags.interfaces import TopicInfo
 from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.images.pixels import rgb_from_message
 from vpr_compressed.records import Pose
-from vpr_compressed.sources.bag_files import bag_files
 from vpr_compressed.sources.frames import EncodedImage
 from vpr_compressed.sources.frames import Frame
 from vpr_compressed.sources.frames import stamp_to_ns
+from vpr_compressed.sources.image_files import bag_files
 from vpr_compressed.sources.poses import decode_poses
 from vpr_compressed.sources.poses import nearest_pose
+from vpr_compressed.sources.satellite import decode_fixes
 from vpr_compressed.sources.satellite import fix_at
 from vpr_compressed.sources.satellite import FIX_TYPE
-from vpr_compressed.sources.satellite import FixConverter
 from vpr_compressed.sources.satellite import parse_zone
 
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
@@ -77,17 +77,20 @@ class BagSource:
         self.path = path
         self._files = bag_files(path)
         with self._open() as reader:
-            counts = _topics(reader)
-            self.topic = _choose_topic(path, counts, topic)
-            self._length = counts[self.topic][1]
+            topics = reader.topics
+            self.topic = _choose_topic(path, topics, topic)
+            self._length = topics[self.topic].msgcount
             #: Zone that the poses are given in, None unless they come from NavSatFix messages.
             self.utm_zone: str | None = None
             self._pose_at: Callable[[int], Pose | None] = lambda _: None
             if pose_topic is not None:
-                kind = _check_pose_topic(path, counts, pose_topic)
+                _check_pose_topic(path, topics, pose_topic)
                 messages = (message for message, _ in _messages(reader, pose_topic))
-                if kind == FIX_TYPE:
-                    self._pose_at = self._read_fixes(messages, utm_zone)
+                if topics[pose_topic].msgtype == FIX_TYPE:
+                    fixes, zone = decode_fixes(
+                        messages, None if utm_zone is None else parse_zone(utm_zone))
+                    self.utm_zone = None if zone is None else zone.name
+                    self._pose_at = partial(fix_at, fixes)
                 else:
                     self._pose_at = partial(nearest_pose, decode_poses(messages))
         self.pose_topic = pose_topic
@@ -115,16 +118,6 @@ class BagSource:
         poses += f' on UTM zone {self.utm_zone}' if self.utm_zone else ''
         return f'bag {self.path} ({len(self)} images on {self.topic}{poses})'
 
-    def _read_fixes(
-        self, messages: Iterator[Any], utm_zone: str | None
-    ) -> Callable[[int], Pose | None]:
-        """Return what tells the pose at a time from a NavSatFix topic; remember its zone."""
-        converter = FixConverter(None if utm_zone is None else parse_zone(utm_zone))
-        fixes = converter.poses(messages)
-        if converter.zone is not None:
-            self.utm_zone = converter.zone.name
-        return partial(fix_at, fixes)
-
     @contextmanager
     def _open(self) -> Iterator[AnyReader]:
         """Open the bag; whatever goes wrong while reading it becomes a SourceError."""
@@ -135,34 +128,18 @@ class BagSource:
                 yield reader
         except SourceError:
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # rosbags lets the errors of SQLite, YAML, struct, zstd, lz4 and its own assertions
             # through; on a damaged file any of them may come.
-            _refuse(self.path, error)
+            raise SourceError(
+                f'cannot read bag {self.path}: {str(error) or type(error).__name__}. The file is '
+                'damaged, still being written, or no bag; try "ros2 bag info" and "ros2 bag '
+                'reindex" on it, or record it again') from error
 
 
-def _refuse(path: Path, error: Exception) -> NoReturn:
-    """Raise SourceError for whatever stopped the reader."""
-    reason = str(error) or type(error).__name__
-    raise SourceError(
-        f'cannot read bag {path}: {reason}. The file is damaged, still being written, or no bag; '
-        'try "ros2 bag info" and "ros2 bag reindex" on it, or record it again') from error
-
-
-def _topics(reader: AnyReader) -> dict[str, tuple[str, int]]:
-    """Return topic -> (message type, number of messages)."""
-    topics: dict[str, tuple[str, int]] = {}
-    for connection in reader.connections:
-        _, count = topics.get(connection.topic, ('', 0))
-        topics[connection.topic] = (connection.msgtype, count + connection.msgcount)
-    return topics
-
-
-def _choose_topic(
-    path: Path, topics: dict[str, tuple[str, int]], wanted: str | None
-) -> str:
+def _choose_topic(path: Path, topics: Mapping[str, TopicInfo], wanted: str | None) -> str:
     """Return the image topic to read or say which ones there are."""
-    images = {name: topics[name] for name in sorted(topics) if topics[name][0] in IMAGE_TYPES}
+    images = {name: topics[name] for name in sorted(topics) if topics[name].msgtype in IMAGE_TYPES}
     if not images:
         raise SourceError(
             f'bag {path} has no image topic (sensor_msgs Image or CompressedImage), it has: '
@@ -170,38 +147,40 @@ def _choose_topic(
     if wanted is None and len(images) > 1:
         raise SourceError(
             f'bag {path} has {len(images)} image topics: {_listing(images)}; name one of them')
-    if wanted is not None and wanted not in images:
-        found = topics[wanted][0] if wanted in topics else 'not in the bag'
-        raise SourceError(
-            f'topic {wanted} of bag {path} is {found}; its image topics are: {_listing(images)}')
     topic = next(iter(images)) if wanted is None else wanted
-    if images[topic][1] == 0:
+    if topic not in images:
+        raise SourceError(
+            f'topic {topic} of bag {path} is {_found(topics, topic)}; its image topics are: '
+            f'{_listing(images)}')
+    if images[topic].msgcount == 0:
         raise SourceError(f'topic {topic} of bag {path} holds no message; choose another bag')
     return topic
 
 
-def _check_pose_topic(path: Path, topics: dict[str, tuple[str, int]], wanted: str) -> str:
-    """Return the type of a pose topic; refuse an absent or wrong one, naming the right ones."""
-    if topics.get(wanted, ('', 0))[0] not in POSE_TYPES:
-        found = topics[wanted][0] if wanted in topics else 'not in the bag'
-        known = {name: entry for name, entry in topics.items() if entry[0] in POSE_TYPES}
+def _check_pose_topic(path: Path, topics: Mapping[str, TopicInfo], wanted: str) -> None:
+    """Refuse a pose topic that is absent or of a wrong type, naming the right ones."""
+    known = {name: entry for name, entry in topics.items() if entry.msgtype in POSE_TYPES}
+    if wanted not in known:
         raise SourceError(
-            f'pose topic {wanted} of bag {path} is {found}; its topics with poses '
-            f'({", ".join(kind.rsplit("/", 1)[1] for kind in POSE_TYPES)}) are: '
+            f'pose topic {wanted} of bag {path} is {_found(topics, wanted)}; its topics with '
+            f'poses ({", ".join(kind.rsplit("/", 1)[1] for kind in POSE_TYPES)}) are: '
             f'{_listing(known)}')
-    return topics[wanted][0]
 
 
-def _listing(topics: dict[str, tuple[str, int]]) -> str:
+def _found(topics: Mapping[str, TopicInfo], wanted: str) -> str:
+    """Return what a name stands for in a bag."""
+    return topics[wanted].msgtype or 'of several types' if wanted in topics else 'not in the bag'
+
+
+def _listing(topics: Mapping[str, TopicInfo]) -> str:
     """Return topics as text."""
-    entries = [f'{name} ({kind}, {count} messages)' for name, (kind, count) in topics.items()]
-    return ', '.join(entries) or 'none'
+    return ', '.join(f'{name} ({entry.msgtype}, {entry.msgcount} messages)'
+                     for name, entry in topics.items()) or 'none'
 
 
 def _messages(reader: AnyReader, topic: str) -> Iterator[tuple[Any, int]]:
     """Yield the messages of one topic with the time they were recorded, in nanoseconds."""
-    connections: list[Connection] = [c for c in reader.connections if c.topic == topic]
-    for connection, recorded_ns, raw in reader.messages(connections):
+    for connection, recorded_ns, raw in reader.messages(reader.topics[topic].connections):
         yield reader.deserialize(raw, connection.msgtype), recorded_ns
 
 

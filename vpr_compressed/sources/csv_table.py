@@ -34,23 +34,31 @@ def read_table(
     :param error: what is raised: the file is not readable, cut off, without these columns, or
         without lines
     """
-    rows: list[dict[str, str]] = []
+    columns, rows = read_lines(path, error)
+    if not set(needed) <= set(columns):
+        raise error(f'{path} has the columns {columns}; needed are {", ".join(needed)}')
+    for number, row in enumerate(rows, start=2):
+        short = [column for column in needed if column not in row]
+        if short:
+            raise error(
+                f'{path}, line {number} ends before the column {short[0]}; the file is cut off, '
+                'get it again')
+    if not rows:
+        raise error(f'{path} has a header line and nothing else; get the file again')
+    return [dict.fromkeys(columns, '') | row for row in rows]
+
+
+def read_lines(path: Path, error: type[VprError]) -> tuple[list[str], list[dict[str, str]]]:
+    """
+    Return the columns of a CSV file, and column -> text of each line as far as it goes.
+
+    :param error: what is raised: the file is not readable
+    """
     try:
         with path.open(encoding='utf-8-sig', newline='') as stream:
             reader = csv.DictReader(stream)
-            columns = reader.fieldnames or ()
-            if not set(needed) <= set(columns):
-                raise error(
-                    f'{path} has the columns {list(columns)}; needed are {", ".join(needed)}')
-            for number, row in enumerate(reader, start=2):
-                short = [column for column in needed if row[column] is None]
-                if short:
-                    raise error(
-                        f'{path}, line {number} ends before the column {short[0]}; the file is '
-                        'cut off, get it again')
-                rows.append({key: value or '' for key, value in row.items() if key})
+            rows = [{key: value for key, value in row.items() if key and value is not None}
+                    for row in reader]
+            return list(reader.fieldnames or ()), rows
     except (OSError, UnicodeDecodeError, csv.Error) as reason:
         raise error(f'cannot read {path}: {reason}') from reason
-    if not rows:
-        raise error(f'{path} has a header line and nothing else; get the file again')
-    return rows

@@ -53,7 +53,7 @@ def decode_pose(message: Any) -> TimedPose:
     pose = message.pose
     x, y, z, roll, pitch, yaw = (0.0,) * 6
     if hasattr(pose, 'covariance'):
-        x, y, z, roll, pitch, yaw = map(_usable_variance, pose.covariance[::7])
+        x, y, z, roll, pitch, yaw = map(usable_variance, pose.covariance[::7])
         pose = pose.pose
     place, turn = pose.position, pose.orientation
     position = (float(place.x), float(place.y), float(place.z))
@@ -109,7 +109,7 @@ def unit_quaternion(
     return x / norm, y / norm, z / norm, w / norm
 
 
-def _usable_variance(value: Any) -> float:
+def usable_variance(value: Any) -> float:
     """Return a variance that is finite, not negative, and at most the unknown one."""
     variance = float(value)
     return min(variance, UNKNOWN_VARIANCE) if variance >= 0.0 else UNKNOWN_VARIANCE

@@ -33,7 +33,6 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-import math
 from operator import itemgetter
 import re
 from typing import Any
@@ -43,6 +42,7 @@ from vpr_compressed.records import Pose
 from vpr_compressed.sources.frames import stamp_to_ns
 from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.poses import TimedPose
+from vpr_compressed.sources.poses import usable_variance
 
 FIX_TYPE = 'sensor_msgs/msg/NavSatFix'
 #: An image this far from a single fix still has its place, in nanoseconds: receivers give one fix
@@ -71,13 +71,8 @@ class UtmZone:
 
     @property
     def name(self) -> str:
-        """Short name, such as ``32N``."""
+        """Short name, such as ``32N``; poses on the grid have the frame ``utm_32N``."""
         return f'{self.number}{"N" if self.north else "S"}'
-
-    @property
-    def frame_id(self) -> str:
-        """Frame of poses on this grid, such as ``utm_32N``."""
-        return f'utm_{self.name}'
 
 
 def parse_zone(text: str) -> UtmZone:
@@ -94,68 +89,50 @@ def parse_zone(text: str) -> UtmZone:
     return UtmZone(int(found.group(1)), found.group(2).upper() == 'N')
 
 
-class FixConverter:
-    """Turns fixes into poses on the grid of one zone; the first fix chooses it if nobody did."""
+def decode_fixes(
+    messages: Iterable[Any], zone: UtmZone | None = None
+) -> tuple[list[TimedPose], UtmZone | None]:
+    """
+    Return stamp in nanoseconds and pose of every fix that tells a place, by stamp, and the zone.
 
-    def __init__(self, zone: UtmZone | None = None) -> None:
-        """
-        Start with a zone or without.
+    Left out are messages without a fix (a negative status) or with values that are not finite
+    or no place on Earth. The orientation is unknown and stays at facing x (east). As with
+    :func:`decode_pose`, a variance that cannot be one becomes ``UNKNOWN_VARIANCE``, and a message
+    that says it has no covariance has zeros.
 
-        :raises SourceError: utm is not installed
-        """
-        try:
-            import utm
-        except ImportError as error:
-            raise SourceError(
-                f'poses from {FIX_TYPE} need the package utm, which is not installed; pip '
-                'install utm') from error
-        self._utm = utm
-        self.zone = zone
-
-    def poses(self, messages: Iterable[Any]) -> list[TimedPose]:
-        """
-        Return stamp in nanoseconds and pose of every fix that tells a place, by stamp.
-
-        Left out are messages without a fix (a negative status) or with values that are not
-        finite or no place on Earth. The orientation is unknown and stays at facing x (east).
-
-        :raises SourceError: a place within 10 degrees of the South or 6 of the North Pole, or
-            too far from a zone that was chosen
-        """
-        poses = [self._entry(message) for message in messages if is_fix(message)]
-        return sorted(poses, key=itemgetter(0))
-
-    def _entry(self, message: Any) -> TimedPose:
-        """Return stamp and pose of one fix."""
+    :param messages: NavSatFix messages of rclpy or rosbags
+    :param zone: None for that of the first fix
+    :raises SourceError: utm is not installed, a place within 10 degrees of the South or 6 of the
+        North Pole, or too far from a zone that was chosen
+    """
+    try:
+        import utm
+    except ImportError as error:
+        raise SourceError(
+            f'poses from {FIX_TYPE} need the package utm, which is not installed; pip install '
+            'utm') from error
+    poses: list[TimedPose] = []
+    for message in filter(_is_fix, messages):
         latitude, longitude = float(message.latitude), float(message.longitude)
         try:
-            number = self._utm.latlon_to_zone_number(latitude, longitude)
-            own = UtmZone(int(number), latitude >= 0)
-            zone = self.zone or own
-            self._check_reach(zone, latitude, longitude, own)
+            own = UtmZone(int(utm.latlon_to_zone_number(latitude, longitude)), latitude >= 0)
+            zone = zone or own
+            _check_reach(zone, latitude, longitude, own)
             # The library has southern latitudes count from the southern origin.
-            east, north, _, _ = self._utm.from_latlon(
+            east, north, _, _ = utm.from_latlon(
                 latitude, longitude, force_zone_number=zone.number)
         except ValueError as error:
             raise SourceError(
                 f'the fix at latitude {latitude:.4f}, longitude {longitude:.4f} is not on the UTM '
                 f'grid: {error}; so near to a pole use odometry instead') from error
-        self.zone = zone
         shift = _SOUTHERN_ORIGIN_M * ((latitude >= 0) - int(zone.north))
-        east_m2, north_m2 = _variances(message)
-        return stamp_to_ns(message.header.stamp), Pose(
-            position_m=(float(east), float(north) + shift, 0.0), frame_id=zone.frame_id,
-            covariance_diagonal=(east_m2, north_m2, 0.0, 0.0, 0.0, 0.0))
-
-    @staticmethod
-    def _check_reach(zone: UtmZone, latitude: float, longitude: float, own: UtmZone) -> None:
-        """Refuse a place where the grid of the zone does not keep distances."""
-        middle = 6 * zone.number - 183
-        if abs((longitude - middle + 180) % 360 - 180) > _REACH_DEG:
-            raise SourceError(
-                f'the fix at latitude {latitude:.4f}, longitude {longitude:.4f} is in UTM zone '
-                f'{own.name}, too far from zone {zone.name} for its grid; give the zone of the '
-                'place, or leave out recordings of another one')
+        known = message.position_covariance_type != 0
+        east_m2, north_m2 = (
+            usable_variance(message.position_covariance[i]) if known else 0.0 for i in (0, 4))
+        poses.append((stamp_to_ns(message.header.stamp), Pose(
+            position_m=(float(east), float(north) + shift, 0.0), frame_id=f'utm_{zone.name}',
+            covariance_diagonal=(east_m2, north_m2, 0.0, 0.0, 0.0, 0.0))))
+    return sorted(poses, key=itemgetter(0)), zone
 
 
 def fix_at(fixes: Sequence[TimedPose], stamp_ns: int) -> Pose | None:
@@ -176,15 +153,21 @@ def fix_at(fixes: Sequence[TimedPose], stamp_ns: int) -> Pose | None:
     return nearest_pose(fixes, stamp_ns, FIX_TOLERANCE_NS)
 
 
-def is_fix(message: Any) -> bool:
-    """
-    Return whether a NavSatFix names a place on Earth.
-
-    :param message: of rclpy or rosbags
-    """
+def _is_fix(message: Any) -> bool:
+    """Return whether a NavSatFix names a place on Earth."""
     latitude, longitude = float(message.latitude), float(message.longitude)
     # A NaN fails both comparisons.
     return message.status.status >= 0 and abs(latitude) <= 90 and abs(longitude) <= 180
+
+
+def _check_reach(zone: UtmZone, latitude: float, longitude: float, own: UtmZone) -> None:
+    """Refuse a place where the grid of the zone does not keep distances."""
+    middle = 6 * zone.number - 183
+    if abs((longitude - middle + 180) % 360 - 180) > _REACH_DEG:
+        raise SourceError(
+            f'the fix at latitude {latitude:.4f}, longitude {longitude:.4f} is in UTM zone '
+            f'{own.name}, too far from zone {zone.name} for its grid; give the zone of the place, '
+            'or leave out recordings of another one')
 
 
 def _between(first: Pose, second: Pose, share: float) -> Pose:
@@ -193,12 +176,3 @@ def _between(first: Pose, second: Pose, share: float) -> Pose:
         one + share * (other - one) for one, other in zip(first.position_m, second.position_m))
     worse = first if first.covariance_diagonal > second.covariance_diagonal else second
     return replace(worse, position_m=(x, y, z))
-
-
-def _variances(message: Any) -> tuple[float, float]:
-    """Return the variances east and north in square metres, 0 where unknown."""
-    if message.position_covariance_type == 0:
-        return 0.0, 0.0
-    values = (float(message.position_covariance[0]), float(message.position_covariance[4]))
-    east, north = (v if math.isfinite(v) and v >= 0 else 0.0 for v in values)
-    return east, north

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import closing
 from contextlib import suppress
+from dataclasses import is_dataclass
 import json
 import os
 from pathlib import Path
@@ -126,7 +127,7 @@ class Worker:
     A module of this package that works in a process of its own, until it is closed.
 
     :param module: its dotted name
-    :param arguments: plain data
+    :param arguments: plain data, records and paths; likewise all questions and results
     :param name: for messages, such as ``the process that measured small.vpr``
     :param log: file for what it says on standard error; None keeps it for the reason only
     """
@@ -139,7 +140,7 @@ class Worker:
         self._errors: IO[bytes] = (
             tempfile.TemporaryFile() if log is None else log.open('w+b'))  # noqa: SIM115
         self._child = start(
-            [sys.executable, '-m', module, json.dumps(arguments)], text=True,
+            [sys.executable, '-m', module, json.dumps(arguments, default=plain)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         Thread(target=self._read, args=(self._child.stdout,), daemon=True).start()
@@ -180,13 +181,12 @@ class Worker:
         """
         Hand over a question and return its result.
 
-        :param question: plain data
         :param waiting: as for :meth:`result`, which also says what is raised
         """
         self._busy = True
         assert self._child.stdin is not None  # noqa: S101  (it was started with a pipe)
         with suppress(OSError):  # it has ended, and result() says how
-            self._child.stdin.write(json.dumps(question) + '\n')
+            self._child.stdin.write(json.dumps(question, default=plain) + '\n')
             self._child.stdin.flush()
         return self.result(**waiting)
 
@@ -215,45 +215,30 @@ class Worker:
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(_END_LIMIT_S)
         self._errors.seek(0)
-        return ending(
-            self._name, self._child.poll(), self._errors.read().decode(errors='replace'),
-            '' if self._log is None else f'; its messages are in {self._log}')
+        status, text = self._child.poll(), self._errors.read().decode(errors='replace')
+        if status in (INTERRUPTED, -signal.SIGINT):
+            return MeasurementCancelledError('the measurement was interrupted')
+        lines = [line for line in text.splitlines() if line.strip()]
+        if status == FAILED and lines:
+            return VprError(lines[-1])
+        said = f'; it said: {lines[-1]}' if lines else ''
+        hint = '' if self._log is None else f'; its messages are in {self._log}'
+        if not status:  # or it still runs, and has closed its output
+            return VprError(f'{self._name} gave no answer{said}{hint}')
+        if status > 0:
+            return VprError(f'{self._name} ended with status {status}{said}{hint}')
+        memory = '; is there too little memory?' if status == -signal.SIGKILL else ''
+        return VprError(f'{self._name} was ended by signal {-status}{said}{memory}{hint}')
 
 
-def ending(name: str, status: int | None, text: str, hint: str = '') -> VprError:
-    """
-    Return as an error how a worker ended.
-
-    :param name: of the worker
-    :param status: its exit status, the negative number of a signal, None if it still runs
-    :param text: what it said on standard error
-    :param hint: where to look further
-    """
-    if status in (INTERRUPTED, -signal.SIGINT):
-        return MeasurementCancelledError('the measurement was interrupted')
-    lines = [line for line in text.splitlines() if line.strip()]
-    if status == FAILED and lines:
-        return VprError(lines[-1])
-    said = f'; it said: {lines[-1]}' if lines else ''
-    if not status:
-        return VprError(f'{name} gave no answer{said}{hint}')
-    if status > 0:
-        return VprError(f'{name} ended with status {status}{said}{hint}')
-    memory = '; is there too little memory?' if status == -signal.SIGKILL else ''
-    return VprError(f'{name} was ended by signal {-status}{said}{memory}{hint}')
-
-
-def run_worker(
-    module: str, arguments: object, *, name: str, cancelled: Callable[[], bool] = never,
-    progress: Progress = silent, limit_s: float | None = None
-) -> Any:
+def run_worker(module: str, arguments: object, *, name: str, **waiting: Any) -> Any:
     """
     Return the one result of a worker that is asked nothing.
 
-    :raises VprError: as :meth:`Worker.result`, whose other parameters it takes
+    :param waiting: as for :meth:`Worker.result`, which also says what is raised
     """
     with closing(Worker(module, arguments, name=name)) as worker:
-        return worker.result(cancelled=cancelled, progress=progress, limit_s=limit_s)
+        return worker.result(**waiting)
 
 
 def serve(work: Callable[[Any], Iterator[Any]]) -> int:
@@ -277,6 +262,11 @@ def serve(work: Callable[[Any], Iterator[Any]]) -> int:
     return 0
 
 
+def plain(value: Any) -> object:
+    """Return what JSON does not know: a record as its fields, a path as text."""
+    return vars(value) if is_dataclass(value) else os.fspath(value)
+
+
 def questions() -> Iterator[Any]:
     """Yield what a worker is asked, until nobody asks any more."""
     for line in sys.stdin:
@@ -297,7 +287,7 @@ def talker() -> Progress:
 
 def _say(values: dict[str, Any]) -> None:
     """Print one line of JSON."""
-    sys.stdout.write(json.dumps(values) + '\n')
+    sys.stdout.write(json.dumps(values, default=plain) + '\n')
     sys.stdout.flush()
 
 

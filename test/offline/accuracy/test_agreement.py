@@ -16,9 +16,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.agreement import agree
 from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
@@ -94,7 +97,7 @@ def test_students_of_another_size_have_no_cosine(rng: np.random.Generator) -> No
     found = agree(teacher, teacher[:, :4], exclude=1, tolerance=0)
     assert found.mean_cosine is found.low_cosine is found.lowest_cosine is None
     assert found.within.top1 == 1.0
-    assert TeacherAgreement.from_json(found.to_json()) == found
+    assert config_from_mapping(TeacherAgreement, asdict(found)) == found
 
 
 def test_long_stretches_give_what_short_blocks_give(

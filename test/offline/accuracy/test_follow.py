@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from vpr_compressed.model_file.calibration import MAX_SLOPE
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import MAX_SLOPE
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.calibrate import follow
 
 BEFORE = SimilarityCalibration(threshold=0.7, slope=20.0, offset=0.6)

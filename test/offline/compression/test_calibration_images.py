@@ -28,7 +28,6 @@ from vpr_compressed.offline.compression.calibration_images import mean_outputs
 from vpr_compressed.offline.compression.recipe import Quantize
 from vpr_compressed.offline.compression.steps import HANDLERS
 from vpr_compressed.offline.compression.steps import Work
-from vpr_compressed.offline.compression.tuning import Material
 
 MakeStudent = Callable[[], Any]
 
@@ -43,7 +42,7 @@ def test_sharing_weights_leaves_the_mean_of_every_convolution(
     before = mean_outputs(student.network, images)
     assert [layer.name for layer in before] == ['stem', 'deep', 'point']
     weights = student.network.tensors()
-    work = Work(student, Material(views), (1, 0), lambda *_: None)
+    work = Work(student, views, (1, 0), lambda *_: None)
     HANDLERS[Quantize].begin(work, Quantize(tensors=('trunk',), bits=3, grid=grid))
     assert all((weights[name] != student.network.tensors()[name]).any()
                for name in ('stem.weight', 'deep.weight', 'point.weight'))
@@ -58,7 +57,7 @@ def test_a_head_that_is_shared_needs_no_images(make_student: MakeStudent, views:
     student = make_student()
     before = student.network.tensors()
     stages: list[str] = []
-    work = Work(student, Material(views), (1, 0), lambda stage, *_: stages.append(stage))
+    work = Work(student, views, (1, 0), lambda stage, *_: stages.append(stage))
     HANDLERS[Quantize].begin(work, Quantize(tensors=('projection',), bits=3))
     assert set(stages) == {'k-means'}
     for name in ('stem.bias', 'deep.bias', 'point.bias'):

@@ -35,10 +35,9 @@ from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import QuantizedTensor
 from vpr_compressed.offline.compression import recipe as steps
 from vpr_compressed.offline.compression.compressor import Compressor
-from vpr_compressed.offline.compression.tuning import Material
 from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.labels import SourceConfig
-from vpr_compressed.offline.training.stopping import StoppedError
+from vpr_compressed.offline.training.parallel import StoppedError
 from vpr_compressed.offline.training.views import Views
 
 SHORT: dict[str, Any] = {'steps': 4, 'batch': 6}
@@ -86,8 +85,8 @@ def make(make_student: Callable[[], Any], views: Any, tmp_path: Path) -> Make:
         values: dict[str, Any] = {
             'parent_id': 'parent', 'folder': tmp_path, 'progress': lambda *_: None,
             'stopped': lambda: False}
-        material = changes.pop('material', Material(views))
-        return Compressor(make_student(), material, recipe, **(values | changes))
+        pictures = changes.pop('pictures', views)
+        return Compressor(make_student(), pictures, recipe, **(values | changes))
     return build
 
 
@@ -223,7 +222,7 @@ def test_a_checkpoint_of_other_images_is_refused(make: Make, views: Any) -> None
     others = Views(views.images, views.count, PREPROCESSING)
     others.parent = views.parent[::-1]
     with pytest.raises(TrainingError, match='another recipe, parent or data'):
-        make(material=Material(others)).resume()
+        make(pictures=others).resume()
 
 
 @pytest.mark.parametrize(('loss', 'resumes'), [('triplet', False), ('distill', True)])
@@ -283,7 +282,7 @@ def test_a_training_that_breaks_keeps_the_last_checkpoint(
     kept = (tmp_path / 'checkpoint.pt').read_bytes()
     broken = Views(views.images, views.count, PREPROCESSING)
     broken.parent = np.where(np.arange(len(views.parent))[:, None] < 20, views.parent, np.nan)
-    compressor._material = Material(broken)
+    compressor._views = broken
     with pytest.raises(TrainingError, match=r'the loss became nan at step \d; the last good che'):
         compressor.run_step()
     assert (tmp_path / 'checkpoint.pt').read_bytes() == kept
@@ -367,12 +366,17 @@ def test_a_disk_that_is_full_at_the_end_of_a_step_leaves_no_part(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the second file of a finished step, which would fill the disk for good."""
-    def full(_source: Path, target: Path) -> None:
-        """Write a little, then fail."""
+    save = torch.save
+
+    def full(state: Any, target: Path) -> None:
+        """Write the first file; then a little, and fail."""
+        if target.name.startswith('checkpoint.pt'):
+            save(state, target)
+            return
         target.write_bytes(b'half')
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('vpr_compressed.offline.training.checkpoint.shutil.copyfile', full)
+    monkeypatch.setattr(torch, 'save', full)
     with pytest.raises(TrainingError, match='No space left on device'):
         make().run_step()
     assert not list(tmp_path.glob('*.part'))

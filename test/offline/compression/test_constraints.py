@@ -26,15 +26,13 @@ import torch
 
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.compression.codebook import fit_codebook
-from vpr_compressed.offline.compression.constraints import Constraints
+from vpr_compressed.offline.compression.pruning_plan import smallest
 from vpr_compressed.offline.compression.recipe import GRIDS
 from vpr_compressed.offline.compression.recipe import select
 from vpr_compressed.offline.compression.recipe import Sparsify
-from vpr_compressed.offline.compression.sparsify import smallest
 from vpr_compressed.offline.compression.steps import HANDLERS
 from vpr_compressed.offline.compression.steps import Work
 from vpr_compressed.offline.compression.student import Student
-from vpr_compressed.offline.compression.tuning import Material
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training.describe import describe_views
 
@@ -181,7 +179,7 @@ def test_moving_members_change_their_value_but_pruned_ones_stay_zero(
         moved += int((book.symbols != symbols[name]).sum())
     assert moved > 20
     fixed = weights(student)
-    student.constraints.end_moving()
+    student.constraints.latent.clear()
     student.write()
     assert all(np.array_equal(fixed[name], value) for name, value in weights(student).items())
 
@@ -269,9 +267,10 @@ def test_incomplete_constraints_are_refused(key: str, make_student: MakeStudent)
     del state['constraints'][key]
     with pytest.raises(TrainingError, match=r'incomplete.*start again with another --out'):
         make_student().load_state(state)
-    broken = Constraints().state() | {'codebooks': {'a': {'symbols': None}}}
+    broken = make_student().state()
+    broken['constraints']['codebooks'] = {'a': {'symbols': None}}
     with pytest.raises(TrainingError, match='incomplete'):
-        Constraints().load_state(broken)
+        make_student().load_state(broken)
 
 
 def test_latent_weights_that_are_not_finite_are_noticed(make_student: MakeStudent) -> None:
@@ -291,7 +290,7 @@ def test_gradual_pruning_in_training_ends_at_its_share(
     student = make_student()
     step = Sparsify(sparsity=0.6, steps=30)
     handler = HANDLERS[Sparsify]
-    work = Work(student, Material(views), (1, 0), lambda *_: None)
+    work = Work(student, views, (1, 0), lambda *_: None)
     handler.begin(work, step)
     adam = optimiser(student)
     shares = []

@@ -31,9 +31,9 @@ from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import QuantizedTensor
 from vpr_compressed.offline.accuracy.validation import SetScores
-from vpr_compressed.offline.compression import measured_row as row_module
-from vpr_compressed.offline.compression.measured_row import measure_row
-from vpr_compressed.offline.compression.measured_row import MeasuredModel
+from vpr_compressed.offline.compression import data as row_module
+from vpr_compressed.offline.compression.data import measure_row
+from vpr_compressed.offline.compression.data import MeasuredModel
 from vpr_compressed.offline.measuring.labelled_sets import Described
 from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
 from vpr_compressed.offline.measuring.model_process import ImageRows

@@ -71,7 +71,7 @@ def _write(folder: Path, text: str) -> Path:
     ('steps: []', 'has no list "steps"; known steps: truncate_whitening'),
     ('seed: 4', 'has no list "steps"'),
     ('{sed: 4, steps: [{step: finetune}]}', "no field 'sed', did you mean 'seed'"),
-    ('{data: {kind: clips}, steps: [{step: finetune}]}', "'data' must be a list of mappings"),
+    ('{data: {kind: clips}, steps: [{step: finetune}]}', 'Recipe.data must be tuple, got dict'),
     ('{data: [{kidn: clips}], steps: [{step: finetune}]}', "did you mean 'kind'"),
     ('{held_out: 0.9, steps: [{step: finetune}]}', 'held_out is 0.9'),
     ('[1, 2]', 'must hold a mapping of options, got list'),

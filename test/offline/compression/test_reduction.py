@@ -179,26 +179,11 @@ def test_the_directions_of_the_assignment_are_kept(rng: np.random.Generator) -> 
     features = rng.standard_normal((200, 4)) * np.array([1.0, 0.9, 0.8, 0.01])
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     weight = np.array([[0.0, 0.0, 0.0, 50.0], [0.0, 0.0, 0.0, -50.0]])
-    found = {}
-    for name, share in (('off', {'assignment_share': 0.0}), ('on', {'assignment_share': 1.0}),
-                        ('usual', {})):
-        basis, _ = vlad_basis(np.tile(features, 2), weight, features, 3, **share)
-        found[name] = np.square(basis[:, 3]).sum()
-    assert found == pytest.approx({'off': 0.0, 'on': 1.0, 'usual': 1.0}, abs=0.05)
+    basis, _ = vlad_basis(np.tile(features, 2), weight, features, 3)
+    assert np.square(basis[:, 3]).sum() == pytest.approx(1.0, abs=0.05)
+    basis, _ = vlad_basis(np.tile(features, 2), np.zeros_like(weight), features, 3)
+    assert np.square(basis[:, 3]).sum() == pytest.approx(0.0, abs=0.05)
 
-
-@pytest.mark.parametrize(('basis', 'message'), [
-    (np.eye(4, 7), r'shape \(r, 8\)'),
-    (np.eye(9, 8), 'r from 1 to 8'),
-    (np.ones(8), 'r from 1 to 8'),
-    (np.zeros((0, 8)), 'r from 1 to 8'),
-    (np.ones((2, 8)), 'not orthonormal'),
-    (np.full((2, 8), np.nan), 'not orthonormal'),
-])
-def test_impossible_bases_are_refused(basis: NDArray[np.float64], message: str) -> None:
-    """A basis of another network, or no basis at all."""
-    with pytest.raises(ConfigError, match=message):
-        reduce_channels(*tiny(), basis)
 
 
 def test_reducing_twice_is_refused() -> None:
@@ -206,20 +191,10 @@ def test_reducing_twice_is_refused() -> None:
     reduced = reduce_channels(*tiny(), np.eye(4, 8))
     with pytest.raises(ConfigError, match="layer 'reduce' already"):
         reduce_channels(*reduced, np.eye(2, 4))
-    with pytest.raises(ConfigError, match='kept_energy'):
-        reduce_channels(*tiny(), np.eye(4, 8), kept_energy=0.0)
 
 
-@pytest.mark.parametrize(('call', 'message'), [
-    (lambda x: feature_basis(x, 9), '8 channels cannot be reduced to 9'),
-    (lambda x: feature_basis(x, 0), 'cannot be reduced to 0'),
-    (lambda x: vlad_basis(x, np.zeros((1, 8)), x[:0], 2), 'take more images'),
-    (lambda x: vlad_basis(x, np.zeros((1, 8)), x * np.nan, 2), 'finite'),
-    (lambda x: vlad_basis(np.ones((2, 20)), np.ones((3, 8)), x, 2), 'vectors 24; got 8 and 20'),
-    (lambda x: vlad_basis(np.ones((2, 24)), np.ones((3, 8)), x, 2, assignment_share=-1.0),
-     '0 or more'),
-])
-def test_impossible_samples_are_refused(call: object, message: str) -> None:
-    """Ranks and shapes that do not fit are named."""
-    with pytest.raises(ConfigError, match=message):
-        call(np.ones((10, make_tiny_spec().feature_channels)))
+@pytest.mark.parametrize('rank', [0, 9])
+def test_impossible_ranks_are_refused(rank: int) -> None:
+    """There are eight channels."""
+    with pytest.raises(ConfigError, match=f'8 channels cannot be reduced to {rank}'):
+        feature_basis(np.ones((10, make_tiny_spec().feature_channels)), rank)

@@ -35,7 +35,7 @@ from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.datasets import oxford
 from vpr_compressed.offline.datasets.layouts import open_dataset
-from vpr_compressed.offline.datasets.object_array import read_object_array
+from vpr_compressed.offline.datasets.vprbench import read_object_array
 
 IMAGES = {f'hall_{n:06d}': float(n) for n in range(6)}
 QUERIES: dict[str, dict[str, Any]] = {

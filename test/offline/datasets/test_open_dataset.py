@@ -41,15 +41,9 @@ def write_oxford(root: Path) -> Path:
         root, {f'hall_{n:06d}': float(n) for n in range(1, 6)}, {'hall_1': LANDMARK})
 
 
-def write_dbstruct(root: Path) -> Path:
-    """Write a tree like Pittsburgh, where there is scipy."""
-    pytest.importorskip('scipy')
-    return trees.write_dbstruct(root, PLACES, PLACES)
-
-
 WRITERS: dict[str, Callable[[Path], Path]] = {
     'utm': lambda root: trees.write_utm(root, PLACES, PLACES),
-    'dbstruct': write_dbstruct,
+    'dbstruct': lambda root: trees.write_dbstruct(root, PLACES, PLACES),
     'msls': lambda root: trees.write_msls(
         trees.write_msls(root, PLACES, PLACES), ELSEWHERE, ELSEWHERE, 'sf'),
     'aligned': lambda root: trees.write_aligned(root, PLACES, PLACES),

@@ -103,7 +103,6 @@ def test_places_far_apart_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize('radius_m', [None, 12.0])
 def test_dbstruct_gives_positions_and_radius(radius_m: float | None, tmp_path: Path) -> None:
     """Names are in the order of the file; the radius is its posDistThr."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     found = open_dataset(root, radius_m=radius_m)
     assert found.truth.positives == trees.near(QUERY, REFERENCE, radius_m or 25.0)
@@ -116,7 +115,6 @@ def test_dbstruct_gives_positions_and_radius(radius_m: float | None, tmp_path: P
 
 def test_queries_of_pittsburgh_are_not_its_database(tmp_path: Path) -> None:
     """Both have images of the same names; those of the queries lie in ``queries_real``."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     for number in range(len(QUERY)):
         trees.write_image(root / f'000/{number:06d}_pitch2.jpg', 500.0, seed=77)
@@ -131,7 +129,6 @@ def test_queries_of_pittsburgh_are_not_its_database(tmp_path: Path) -> None:
 
 def test_dbstruct_without_a_radius_is_refused(tmp_path: Path) -> None:
     """An empty matrix, as MATLAB writes what was never set."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     fields = {**trees.db_struct(REFERENCE, QUERY), 'posDistThr': np.zeros((0, 0))}
     trees.write_mat(root / 'datasets' / 'pitts30k_test.mat', fields)
@@ -142,7 +139,6 @@ def test_dbstruct_without_a_radius_is_refused(tmp_path: Path) -> None:
 
 def test_dbstruct_radius_comes_from_the_file(tmp_path: Path) -> None:
     """Not every set uses 25 m."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     fields = {**trees.db_struct(REFERENCE, QUERY), 'posDistThr': 6.0}
     trees.write_mat(root / 'datasets/pitts30k_test.mat', fields)
@@ -151,14 +147,12 @@ def test_dbstruct_radius_comes_from_the_file(tmp_path: Path) -> None:
 
 def test_dbstruct_with_one_image_each(tmp_path: Path) -> None:
     """MATLAB drops the dimension."""
-    pytest.importorskip('scipy')
     found = open_dataset(trees.write_dbstruct(tmp_path, (3,), (4,)))
     assert found.truth.positives == ({0},)
 
 
 def test_database_of_tokyo_is_png_under_names_of_jpg(tmp_path: Path) -> None:
     """And its one file has no split in its name."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY, 'tokyo247')
     (root / 'tokyo247').mkdir()
     (root / '000').rename(root / 'tokyo247/000')
@@ -171,7 +165,6 @@ def test_database_of_tokyo_is_png_under_names_of_jpg(tmp_path: Path) -> None:
 
 def test_dbstruct_split_is_chosen(tmp_path: Path) -> None:
     """By the end of the file's name, or by all of it where sizes lie side by side."""
-    pytest.importorskip('scipy')
     for count, stem in enumerate(('pitts30k_val', 'pitts30k_test', 'pitts250k_test'), start=2):
         trees.write_dbstruct(tmp_path, REFERENCE[:count], REFERENCE[:2], stem)
     assert len(open_dataset(tmp_path, split='val').reference) == 2
@@ -202,7 +195,6 @@ def test_damaged_dbstruct_is_refused(
     damage: Callable[[dict[str, Any]], dict[str, Any]], message: str, tmp_path: Path
 ) -> None:
     """Fields that are missing or contradict each other."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     trees.write_mat(
         root / 'datasets/pitts30k_test.mat', damage(trees.db_struct(REFERENCE, QUERY)))
@@ -215,7 +207,6 @@ def test_damaged_dbstruct_is_refused(
     lambda data: data[:200] + bytes(len(data) - 200)])
 def test_cut_off_mat_file_is_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """With its name, whatever scipy stumbled over."""
-    pytest.importorskip('scipy')
     file = trees.write_dbstruct(tmp_path, REFERENCE, QUERY) / 'datasets/pitts30k_test.mat'
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(DatasetError, match=r'pitts30k_test\.mat'):
@@ -224,7 +215,6 @@ def test_cut_off_mat_file_is_refused(damage: Callable[[bytes], bytes], tmp_path:
 
 def test_mat_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     """One with network weights, and one in the format of MATLAB 7.3."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     file = trees.write_mat(root / 'datasets/pitts30k_test.mat', {'layers': 3}, 'net')
     with pytest.raises(DatasetError, match='no structure dbStruct'):
@@ -237,7 +227,6 @@ def test_mat_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_dbstruct_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image of the list, and scipy."""
-    pytest.importorskip('scipy')
     root = trees.write_dbstruct(tmp_path, REFERENCE, QUERY)
     (root / 'queries_real/000/000003_pitch2.jpg').unlink()
     with pytest.raises(DatasetError, match=r'1 of the 6 images .*000003_pitch2\.jpg; unpack'):

@@ -17,9 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ import pytest
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import SourceError
+from vpr_compressed.offline.demo.judged_answers import DemoResult
 from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import NodeAnswers
 from vpr_compressed.offline.demo.judged_answers import read_answers
@@ -39,9 +38,12 @@ from vpr_compressed.offline.demo.picture import draw_route
 from vpr_compressed.offline.demo.picture import examples
 from vpr_compressed.offline.demo.picture import MARKS
 from vpr_compressed.offline.demo.picture import montage
-from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.demo.session import DemoConfig
 from vpr_compressed.offline.demo.session import find_truth
+from vpr_compressed.sources.answer_log import ACCEPTED_ROW
+from vpr_compressed.sources.answer_log import CANDIDATE_ROW
+from vpr_compressed.sources.answer_log import PlayedImage
+from vpr_compressed.sources.answer_log import write_images
 
 SECOND = 1_000_000_000
 
@@ -75,20 +77,13 @@ def judged(answers: NodeAnswers, **asked: Any) -> JudgedAnswers:
     return JudgedAnswers(answers, *truth)
 
 
-def line(stamp_ns: int, status: str, best_s: int | None) -> Mapping[str, Any]:
-    """Return what the player writes for one image."""
-    other = {'keyframe_id': 1, 'stamp_sec': 100, 'stamp_nanosec': 0}
-    rows = [] if best_s is None else [
-        other, {'keyframe_id': 7, 'stamp_sec': best_s, 'stamp_nanosec': 0}]
-    return {'stamp_ns': stamp_ns, 'status': status, 'rows': rows,
-            'keyframe_id': None if best_s is None else 7,
-            'latency_ms': None if status == 'unanswered' else 12.5}
-
-
-def write_lines(path: Path, lines: list[Mapping[str, Any]]) -> Path:
-    """Write a recording of answers."""
-    path.write_text('\n'.join(json.dumps(entry) for entry in lines), encoding='utf-8')
-    return path
+def played(stamp_s: int, *rows: tuple[int, int]) -> PlayedImage:
+    """Return what the player notes for one image: seconds and status of the rows, none or all."""
+    return PlayedImage(
+        index=0, name='image', stamp_ns=stamp_s * SECOND, published_s=0.0,
+        latency_ms=12.5 if rows else None, rows=[
+            {'keyframe_id': number, 'stamp_sec': stamp, 'stamp_nanosec': 0, 'status': status}
+            for number, (stamp, status) in enumerate(rows)] if rows else None)
 
 
 def test_each_query_ends_in_exactly_one_way(outcome: JudgedAnswers) -> None:
@@ -176,11 +171,11 @@ def test_poses_of_two_frames_are_judged_only_when_asked_for() -> None:
 
 
 def test_answers_find_their_place_by_the_stamp_of_its_image(tmp_path: Path) -> None:
-    """The row with the reported keyframe counts, not the first one; lines may be in any order."""
-    query = Track(QUERY.stamps_ns[:3], None)
-    path = write_lines(tmp_path / 'a.jsonl', [
-        line(902 * SECOND, 'unanswered', None), line(900 * SECOND, 'accepted', 104),
-        line(901 * SECOND, 'candidate', 103)])
+    """The accepted row counts, else the first one; lines may be in any order."""
+    query, path = Track(QUERY.stamps_ns[:3], None), tmp_path / 'a.jsonl'
+    write_images(path, [
+        played(902), played(900, (100, CANDIDATE_ROW), (104, ACCEPTED_ROW)),
+        played(901, (103, CANDIDATE_ROW), (100, CANDIDATE_ROW))])
     answers = read_answers(path, REFERENCE, query)
     assert answers.best.tolist() == [4, 3, -1]
     assert answers.accepted.tolist() == [True, False, False]
@@ -189,9 +184,9 @@ def test_answers_find_their_place_by_the_stamp_of_its_image(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    (None, 'cannot read the answers'),
-    ('{"stamp_ns": 9000', 'damaged'),
-    ('', 'no line for 6 of 6 images'),
+    (None, 'cannot read the recording'),
+    ('{"stamp_ns": 9000', 'is no recording of the player'),
+    ('', 'is empty: the player was ended'),
 ])
 def test_bad_recording_of_answers_is_refused(
     text: str | None, message: str, tmp_path: Path
@@ -201,6 +196,14 @@ def test_bad_recording_of_answers_is_refused(
     if text is not None:
         path.write_text(text, encoding='utf-8')
     with pytest.raises(SourceError, match=message):
+        read_answers(path, REFERENCE, QUERY)
+
+
+def test_recording_of_other_images_is_refused(tmp_path: Path) -> None:
+    """Its stamps are not those of the queries."""
+    path = tmp_path / 'answers.jsonl'
+    write_images(path, [played(1), played(900)])
+    with pytest.raises(SourceError, match='no line for 5 of 6 images'):
         read_answers(path, REFERENCE, QUERY)
 
 

@@ -34,14 +34,12 @@ from tiny_checkpoints import make_foreign
 import torch  # noqa: F401
 
 from vpr_compressed.model_file.model import write_model
+from vpr_compressed.offline.importers.checkpoint_files import read_pca
 from vpr_compressed.offline.importers.families import FAMILIES
 from vpr_compressed.offline.importers.families import import_network
-from vpr_compressed.offline.importers.parts import CAFFE_MEANS
-from vpr_compressed.offline.importers.parts import FlattenOrder
+from vpr_compressed.offline.importers.parts import CAFFE_PREPROCESSING
 from vpr_compressed.offline.importers.parts import ForeignNetwork
-from vpr_compressed.offline.importers.parts import imagenet_preprocessing
-from vpr_compressed.offline.importers.parts import mean_preprocessing
-from vpr_compressed.offline.importers.pca import read_pca
+from vpr_compressed.offline.importers.parts import IMAGENET_PREPROCESSING
 from vpr_compressed.offline.network.engines import load_extractor
 
 TOLERANCE = 1e-4
@@ -103,8 +101,7 @@ def test_different_images_have_different_descriptors(images: list[NDArray[np.uin
 
 def _other_order(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Take the other flatten order."""
-    cluster_major = fields['order'] is FlattenOrder.CLUSTER_MAJOR
-    return {'order': FlattenOrder.FEATURE_MAJOR if cluster_major else FlattenOrder.CLUSTER_MAJOR}
+    return {'feature_major': not fields['feature_major']}
 
 
 def _other_sign(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,8 +112,7 @@ def _other_sign(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _other_preprocessing(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Normalise as families of the other kind do."""
     scaled = fields['preprocessing'].std[0] > 0.1
-    return {'preprocessing': mean_preprocessing(CAFFE_MEANS) if scaled
-            else imagenet_preprocessing()}
+    return {'preprocessing': CAFFE_PREPROCESSING if scaled else IMAGENET_PREPROCESSING}
 
 
 def _no_bias(fields: Mapping[str, Any]) -> dict[str, Any]:

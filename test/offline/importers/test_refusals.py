@@ -31,10 +31,10 @@ import torch
 
 from vpr_compressed.cli.import_weights import EPILOG
 from vpr_compressed.errors import ModelFileError
+from vpr_compressed.offline.importers.checkpoint_files import read_pca
 from vpr_compressed.offline.importers.families import FAMILIES
 from vpr_compressed.offline.importers.families import import_network
 from vpr_compressed.offline.importers.parts import Projection
-from vpr_compressed.offline.importers.pca import read_pca
 
 
 class Crafted:

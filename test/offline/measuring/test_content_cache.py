@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.measuring import content_cache
 from vpr_compressed.offline.measuring import two_recordings
 from vpr_compressed.offline.measuring.content_cache import ContentCache

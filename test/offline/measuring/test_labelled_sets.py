@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 import pytest
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.validation import score
@@ -186,7 +187,7 @@ def test_facts_are_those_of_a_process_of_its_own(
     assert 1e6 < facts.resident_bytes < facts.process_bytes < 1e9
     assert 0.0 < facts.latency_p50_ms <= facts.latency_p95_ms
     assert 0.0 < facts.load_s < 600.0
-    assert ModelFacts.from_json(json.loads(json.dumps(asdict(facts)))) == facts
+    assert config_from_mapping(ModelFacts, json.loads(json.dumps(asdict(facts)))) == facts
 
 
 def test_ctrl_c_that_reaches_the_child_first_is_a_cancellation(

@@ -44,14 +44,14 @@ from vpr_compressed.offline.measuring import observation
 from vpr_compressed.offline.measuring import two_recordings
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.content_cache import Entry
-from vpr_compressed.offline.measuring.models import EvaluatedModel
-from vpr_compressed.offline.measuring.models import find_models
-from vpr_compressed.offline.measuring.models import labels
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import find_models
+from vpr_compressed.offline.measuring.observation import labels
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
-from vpr_compressed.offline.measuring.source_values import source_from_values
-from vpr_compressed.offline.measuring.source_values import source_to_values
+from vpr_compressed.offline.measuring.two_recordings import source_from_values
+from vpr_compressed.offline.measuring.two_recordings import source_to_values
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import ImageList
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_measured_again(
     assert observe(model, recordings, ContentCache(tmp_path)).cached
 
 
-@pytest.mark.parametrize('values', [None, {}, {'run': {'queries': [{'index': 1}]}}])
+@pytest.mark.parametrize('values', [None, {}, {'measurement': {'queries': [{'index': 1}]}}])
 def test_a_file_of_another_version_with_a_good_checksum_is_not_believed(
     values: object, model: EvaluatedModel, recordings: Recordings, tmp_path: Path
 ) -> None:
@@ -211,8 +211,8 @@ def test_all_code_that_decides_is_part_of_the_question(
     """What only draws or trains is not."""
     root = tmp_path / 'package'
     files = [root / name for name in (
-        'images/pixels.py', 'model_file/spec.py', 'offline/measuring/models.py', 'cli/main.py',
-        'offline/training/losses.py', 'offline/reports/evaluation_page.py')]
+        'images/pixels.py', 'model_file/spec.py', 'offline/measuring/race.py', 'cli/main.py',
+        'offline/training/losses.py', 'offline/reports/evaluation.py')]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text('a = 1')
@@ -274,7 +274,8 @@ def test_every_kind_of_source_travels(walk: FolderSource, tmp_path: Path) -> Non
             maker.pose('nav_msgs/msg/Odometry', stamp_ns, x=float(second))
     bag = BagSource(tmp_path / 'bag', pose_topic=POSES)
     for source in (walk, FolderSource(walk.path, rate_hz=5.0), listed, bag):
-        copy = source_from_values(json.loads(json.dumps(source_to_values(source))))
+        copy = source_from_values(json.loads(
+            json.dumps(source_to_values(source), default=processes.plain)))
         assert copy.describe() == source.describe()
         assert read_recordings(copy, copy).digest == read_recordings(source, source).digest
 

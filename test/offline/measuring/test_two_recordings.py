@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 
 from vpr_compressed.errors import SourceError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.measuring import two_recordings
-from vpr_compressed.offline.measuring.model_worker import load_measured
+from vpr_compressed.offline.measuring.model_process import load_measured
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime.extractor import load_extractor
@@ -67,9 +67,10 @@ def test_ranking_is_that_of_the_similarities(tmp_path: Path, images: list[ImageA
     """Complete, best first, and equal to brute force up to the rounding of the stored bytes."""
     reference = write_images(tmp_path / 'reference', images)
     query = write_images(tmp_path / 'query', images[:4])
-    phases: list[str] = []
+    seen: list[tuple[int, int]] = []
     found = two_recordings.measure(
-        reference, query, Thumbnail(), progress=phases.append)  # type: ignore[arg-type]
+        reference, query, Thumbnail(),  # type: ignore[arg-type]
+        progress=lambda done, total: seen.append((done, total)))
     described = np.stack([Thumbnail().describe(image) for image in images])
     for number in range(4):
         expected = described @ described[number]
@@ -77,7 +78,7 @@ def test_ranking_is_that_of_the_similarities(tmp_path: Path, images: list[ImageA
             found.similarities[number], np.sort(expected)[::-1], atol=0.01)
         assert sorted(found.rows[number].tolist()) == list(range(10))
         assert found.rows[number, 0] == number
-    assert phases == ['map'] * 10 + ['query'] * 4
+    assert seen == [(number, 14) for number in range(1, 15)]
     assert found.reference_names == tuple(f'{number}.png' for number in range(10))
     assert found.bytes_per_place > 48
 

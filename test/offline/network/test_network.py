@@ -34,7 +34,7 @@ from vpr_compressed.offline.network.backbones import build_trunk
 from vpr_compressed.offline.network.backbones import TRUNKS
 from vpr_compressed.offline.network.initialise import fit_projection
 from vpr_compressed.offline.network.initialise import kmeans
-from vpr_compressed.offline.network.netvlad import NetVlad
+from vpr_compressed.offline.network.network import NetVlad
 from vpr_compressed.offline.network.network import VprNetwork
 
 

@@ -34,14 +34,14 @@ from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.reports import compression_plots
 from vpr_compressed.offline.reports import figures
-from vpr_compressed.offline.reports.compression_report import duration
 from vpr_compressed.offline.reports.compression_report import write_report
+from vpr_compressed.offline.reports.compression_rows import PAPER
 from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import size_sentence
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.reports.compression_rows import TensorRow
-from vpr_compressed.offline.reports.paper import PAPER
+from vpr_compressed.offline.reports.page import duration
 
 ROOT = Path(__file__).resolve().parents[3]
 ACCEPTED = Verdict(accepted=True, reasons=(), kept=('All is well.',))
@@ -284,7 +284,7 @@ def test_times_are_said_as_people_say_them() -> None:
 def test_the_rows_can_be_used_without_plotting() -> None:
     """A session imports them in its first second."""
     code = ('import sys, vpr_compressed.offline.reports.compression_report\n'
-            'import vpr_compressed.offline.reports.paper\n'
+            'import vpr_compressed.offline.reports.compression_rows\n'
             'sys.exit("matplotlib" in sys.modules or "torch" in sys.modules)')
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, timeout=60, check=False)
     assert result.returncode == 0

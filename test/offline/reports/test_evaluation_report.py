@@ -28,21 +28,19 @@ import pytest
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import QueryResult
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
-from vpr_compressed.offline.reports import similarity_plot
-from vpr_compressed.offline.reports.evaluation import evaluation_of
+from vpr_compressed.offline.reports.evaluation import Evaluation
+from vpr_compressed.offline.reports.evaluation import Report
+from vpr_compressed.offline.reports.evaluation import summarise
 from vpr_compressed.offline.reports.evaluation_report import check_folder
 from vpr_compressed.offline.reports.evaluation_report import render
 from vpr_compressed.offline.reports.evaluation_report import write_report
 from vpr_compressed.offline.reports.image_pairs import Gallery
-from vpr_compressed.offline.reports.model_report import describe_setting
-from vpr_compressed.offline.reports.model_report import Report
-from vpr_compressed.offline.reports.model_report import summarise
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import versions
@@ -101,10 +99,9 @@ def make_report(tmp_path: Path, source: FolderSource) -> ReportMaker:
             measurement=make_measurement(best, matches), load_s=0.5,
             model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z',
             others_cores=0.5)
-        setting = describe_setting(
-            described, seen.measurement, source, source, command='vpr_compressed <evaluate>')
         return summarise(
-            seen, truth or from_tolerance(PLACES, PLACES, 0), described, setting)
+            seen, truth or from_tolerance(PLACES, PLACES, 0), described, source, source,
+            command='vpr_compressed <evaluate>')
 
     return make
 
@@ -128,7 +125,7 @@ def test_summary_agrees_with_a_count_by_hand(report: Report) -> None:
 
 def test_file_content_is_plain_json_without_nan(report: Report) -> None:
     """Other programs refuse NaN."""
-    values = json.loads(json.dumps(evaluation_of([report]).to_json(), allow_nan=False))
+    values = json.loads(json.dumps(Evaluation([report]).to_json(), allow_nan=False))
     assert values['format'] == 'vpr_compressed report'
     assert values['per_query'][4]['match'] == {
         'reference': 0, 'similarity': 0.9, 'confidence': 0.8, 'votes': 3, 'correct': False}
@@ -138,7 +135,7 @@ def test_file_content_is_plain_json_without_nan(report: Report) -> None:
 
 def test_similarity_matrix_has_each_value_in_its_place(report: Report) -> None:
     """Undo the ranking."""
-    matrix = similarity_plot.similarity_matrix(report)
+    matrix = evaluation_plots.similarity_matrix(report)
     assert matrix.shape == (PLACES, PLACES)
     assert matrix[4, 0] == pytest.approx(report.best_similarities[4])
     assert np.isfinite(matrix).all()
@@ -147,21 +144,21 @@ def test_similarity_matrix_has_each_value_in_its_place(report: Report) -> None:
 def test_similarity_of_a_single_query_can_be_drawn(make_report: ReportMaker) -> None:
     """A data set may have one query only; there is no outline around one row."""
     single = make_report([0], [None], GroundTruth((frozenset({0}),), PLACES, 'one'))
-    assert similarity_plot.similarity_plot(single).pixels.std() > 5
+    assert evaluation_plots.similarity_plot(single).pixels.std() > 5
 
 
 def test_large_matrices_are_drawn_in_blocks(report: Report) -> None:
     """The largest of each block, the last one smaller; right answers stay where they are."""
-    whole = similarity_plot.similarity_matrix(report)
-    blocks = similarity_plot.similarity_matrix(report, limit=4)
+    whole = evaluation_plots.similarity_matrix(report)
+    blocks = evaluation_plots.similarity_matrix(report, limit=4)
     assert blocks.shape == (3, 3)
     for row in range(3):
         for column in range(3):
             block = whole[2 * row:2 * row + 2, 2 * column:2 * column + 2]
             assert blocks[row, column] == block.max()
     np.testing.assert_array_equal(
-        similarity_plot.truth_matrix(report, limit=4), np.eye(3, dtype=bool))
-    np.testing.assert_array_equal(similarity_plot.truth_matrix(report), report.truth.matrix())
+        evaluation_plots.truth_matrix(report, limit=4), np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(evaluation_plots.truth_matrix(report), report.truth.matrix())
 
 
 def test_places_that_were_not_ranked_are_left_blank(report: Report) -> None:
@@ -169,10 +166,10 @@ def test_places_that_were_not_ranked_are_left_blank(report: Report) -> None:
     short = replace(report, measurement=replace(
         report.measurement, rows=report.measurement.rows[:, :2],
         similarities=report.measurement.similarities[:, :2]))
-    assert np.isnan(similarity_plot.similarity_matrix(short)).sum() == 4 * PLACES
-    text = render(evaluation_of([short]), [], Gallery())
+    assert np.isnan(evaluation_plots.similarity_matrix(short)).sum() == 4 * PLACES
+    text = render(Evaluation([short]), [], Gallery())
     assert 'Only the 2 most similar places' in text
-    assert 'Only the' not in render(evaluation_of([report]), [], Gallery())
+    assert 'Only the' not in render(Evaluation([report]), [], Gallery())
 
 
 def test_surest_entries_are_spread_out() -> None:
@@ -185,7 +182,7 @@ def test_surest_entries_are_spread_out() -> None:
 
 def test_wrong_answers_are_shown_with_what_would_have_been_right(report: Report) -> None:
     """Query 4 found place 0; query 5 found place 1."""
-    _, worst = image_pairs.choose(evaluation_of([report]))
+    _, worst = image_pairs.choose(Evaluation([report]))
     assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
         [('query', 4), ('wrong', 0), ('solution', 4)]]
     assert [tile.text for tile in worst.queries[0].tiles] == [
@@ -209,7 +206,7 @@ def test_images_of_pairs_are_small_and_keep_their_shape(
     for number in range(PLACES):
         cv2.imwrite(str(tmp_path / 'asked' / f'{number}.png'),
                     np.full((30, 40, 3), 10 + 40 * number, np.uint8))
-    gallery = image_pairs.fetch(evaluation_of([report]), source, FolderSource(tmp_path / 'asked'))
+    gallery = image_pairs.fetch(Evaluation([report]), source, FolderSource(tmp_path / 'asked'))
     best, worst = gallery.groups
     assert len(best.queries) >= 2
     for each in (*best.queries, *worst.queries):
@@ -222,7 +219,7 @@ def test_images_of_pairs_are_small_and_keep_their_shape(
 def test_a_query_from_nowhere_is_wrong_and_has_no_solution(make_report: ReportMaker) -> None:
     """The robot was where the map knows nothing; whatever it found is wrong."""
     truth = GroundTruth((*[frozenset({n}) for n in range(5)], frozenset()), PLACES, 'no last one')
-    _, worst = image_pairs.choose(evaluation_of(
+    _, worst = image_pairs.choose(Evaluation(
         [make_report([0, 1, 2, 3, 4, 5], [None] * 6, truth)]))
     assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
         [('query', 5), ('wrong', 5)]]
@@ -240,7 +237,7 @@ def test_corner_cases_are_drawn_and_written(
 ) -> None:
     """No right pair, no wrong pair, nothing accepted: still a whole report."""
     report = make_report(best, matches, truth)
-    page = write_report(evaluation_of([report]), tmp_path / 'report', source, source)
+    page = write_report(Evaluation([report]), tmp_path / 'report', source, source)
     assert page.name == 'report.html'
     assert len(list((tmp_path / 'report').glob('*.png'))) == 6
     assert json.loads((tmp_path / 'report' / 'report.json').read_text())['queries'] == 6
@@ -248,7 +245,7 @@ def test_corner_cases_are_drawn_and_written(
 
 def test_names_cannot_break_the_page(report: Report) -> None:
     """File names, the command and the model's name are text, not HTML."""
-    page = render(evaluation_of([report]), [], Gallery())
+    page = render(Evaluation([report]), [], Gallery())
     assert '&lt;4&gt;.png' in page
     assert 'vpr_compressed &lt;evaluate&gt;' in page
     assert '<4>' not in page
@@ -274,9 +271,9 @@ def test_earlier_report_is_replaced_and_anything_else_refused(
 ) -> None:
     """Only a folder that is ours, empty or new is written into."""
     folder = tmp_path / 'new' / 'report'
-    write_report(evaluation_of([report]), folder, source, source)
+    write_report(Evaluation([report]), folder, source, source)
     (folder / 'report.html').write_text('old')
-    write_report(evaluation_of([report]), folder, source, source)
+    write_report(Evaluation([report]), folder, source, source)
     assert (folder / 'report.html').read_text() != 'old'
     for name, text in (('photo.jpg', 'x'), ('report.json', '{}'), ('report.json', 'no json')):
         other = tmp_path / f'{name}{len(text)}'
@@ -297,7 +294,7 @@ def test_failure_while_writing_keeps_the_earlier_report(
 ) -> None:
     """As when the disk is full; no half report, no leftovers."""
     folder = tmp_path / 'report'
-    write_report(evaluation_of([report]), folder, source, source)
+    write_report(Evaluation([report]), folder, source, source)
     before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
     write_bytes = Path.write_bytes
 
@@ -308,7 +305,7 @@ def test_failure_while_writing_keeps_the_earlier_report(
 
     monkeypatch.setattr(Path, 'write_bytes', full)
     with pytest.raises(VprError, match='No space left'):
-        write_report(evaluation_of([report]), folder, source, source)
+        write_report(Evaluation([report]), folder, source, source)
     monkeypatch.undo()
     assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
 

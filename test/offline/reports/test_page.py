@@ -46,7 +46,7 @@ def test_missing_jinja2_is_said_before_any_work(
 
 def test_a_value_that_is_missing_is_an_error() -> None:
     """A hole in a page would be taken for a number that is zero or unknown."""
-    with pytest.raises(UndefinedError, match='cards'):
+    with pytest.raises(UndefinedError, match='values'):
         page.render('live.html.j2')
 
 

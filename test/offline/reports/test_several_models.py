@@ -27,19 +27,17 @@ import pytest
 
 from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.two_recordings import QueryResult
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports.evaluation import Evaluation
-from vpr_compressed.offline.reports.evaluation import evaluation_of
-from vpr_compressed.offline.reports.evaluation import table_of
+from vpr_compressed.offline.reports.evaluation import summarise
 from vpr_compressed.offline.reports.evaluation_report import render
+from vpr_compressed.offline.reports.evaluation_report import table_of
 from vpr_compressed.offline.reports.image_pairs import Gallery
-from vpr_compressed.offline.reports.model_report import describe_setting
-from vpr_compressed.offline.reports.model_report import summarise
 from vpr_compressed.sources import FolderSource
 
 PLACES = 6
@@ -92,12 +90,10 @@ def make(source: FolderSource) -> EvaluationMaker:
                 file_bytes=3_000_000 // number, descriptor_id='feed', dimension=16,
                 precision='int8', parameters=1_000_000, multiply_adds=2_000_000,
                 engine='onnxruntime', threads=2)
-            one = seen(places)
-            setting = describe_setting(
-                model, one.measurement, source, source, command='vpr_compressed <evaluate>')
             reports.append(summarise(
-                one, truth or from_tolerance(PLACES, PLACES, 0), model, setting))
-        return evaluation_of(reports)
+                seen(places), truth or from_tolerance(PLACES, PLACES, 0), model, source, source,
+                command='vpr_compressed <evaluate>'))
+        return Evaluation(reports)
 
     return make_evaluation
 

@@ -248,5 +248,5 @@ def test_a_world_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(TrainingError, match='start them with torchrun'):
-        parallel.start()
+    with pytest.raises(TrainingError, match='start them with torchrun'), parallel.joined():
+        pass

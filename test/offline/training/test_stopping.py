@@ -21,34 +21,36 @@ import signal
 import pytest
 from signals import sigint
 
-from vpr_compressed.offline.training.stopping import stop_signals
+from vpr_compressed.offline.training.parallel import stop_signals
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_ctrl_c_interrupts(number: signal.Signals) -> None:
+def test_the_first_signal_asks_and_the_second_ctrl_c_interrupts(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The user is told both; afterwards signals mean what they meant before."""
-    said: list[str] = []
     with sigint():
         before = [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)]
-        with stop_signals(said.append) as stopped:
+        with stop_signals() as stopped:
             assert not stopped()
             signal.raise_signal(number)
             assert stopped()
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
         assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == before
-    assert said == ['finishing this step; once more to stop at once']
+    assert capsys.readouterr().err == 'finishing this step; once more to stop at once\n'
 
 
-def test_an_ignored_ctrl_c_stays_ignored_and_sigterm_asks() -> None:
+def test_an_ignored_ctrl_c_stays_ignored_and_sigterm_asks(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
     """As often as it comes, before and after."""
-    said: list[str] = []
     with sigint(default=False):
-        with stop_signals(said.append) as stopped:
+        with stop_signals() as stopped:
             signal.raise_signal(signal.SIGINT)
             assert not stopped()
             signal.raise_signal(signal.SIGTERM)
             assert stopped()
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    assert said == ['finishing this step']
+    assert capsys.readouterr().err == 'finishing this step\n'

@@ -31,7 +31,7 @@ from vpr_compressed.errors import TrainingError
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.offline.accuracy.night import darken
 from vpr_compressed.offline.network.network import VprNetwork
-from vpr_compressed.offline.training.augment import augment
+from vpr_compressed.offline.training.batches import augment
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.labels import load_training_set

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ import torch
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.compression.codebook import fit_codebook
+from vpr_compressed.offline.compression.compressor import Tuner
 from vpr_compressed.offline.compression.recipe import Finetune
-from vpr_compressed.offline.compression.tuning import Material
-from vpr_compressed.offline.compression.tuning import Tuner
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.labels import LabelledImages
@@ -52,7 +52,7 @@ def hurt(student: Any) -> Any:
 def tuner(student: Any, views: Any, seed: tuple[int, ...] = (1, 0), **options: Any) -> Tuner:
     """Return a tuner of few steps on small batches."""
     hooks = {name: options.pop(name) for name in ('save', 'prepare') if name in options}
-    return Tuner(student, Material(views), Finetune(**{'steps': STEPS, 'batch': 8} | options),
+    return Tuner(student, views, Finetune(**{'steps': STEPS, 'batch': 8} | options),
                  seed, **hooks)
 
 
@@ -246,7 +246,7 @@ def test_the_sum_of_magnitudes_drives_weights_to_zero(
     for strength in (0.0, 1.0):
         student = make_student()
         options = Finetune(steps=20, batch=8, lr_head=1e-2)
-        run(Tuner(student, Material(views), options, (1, 0), l1=(['projection.weight'], strength)))
+        run(Tuner(student, views, options, (1, 0), l1=(['projection.weight'], strength)))
         found[strength] = float(np.abs(student.network.tensors()['projection.weight']).sum())
     assert found[1.0] < 0.95 * found[0.0]
 
@@ -261,10 +261,17 @@ def sampler(count: int) -> BatchSampler:
     return BatchSampler(TrainingSet([source]), pairs=4, hard_share=0.0, seed=1)
 
 
+def labelled(views: Any) -> Any:
+    """Return the views with such pairs."""
+    found = copy.copy(views)
+    found.sampler = sampler(24)
+    return found
+
+
 @pytest.mark.parametrize('loss', ['triplet', 'multi_similarity', 'info_nce'])
 def test_labels_are_learnt_from(loss: str, make_student: MakeStudent, views: Any) -> None:
     """The loss of the first batch is lower after training than before."""
-    found = Tuner(make_student(), Material(views, sampler(24)), Finetune(
+    found = Tuner(make_student(), labelled(views), Finetune(
         steps=40, batch=8, loss=loss, lr_head=1e-2, lr_trunk=1e-3), (1, 0))
     before = float(found._loss(0).detach())
     run(found)
@@ -278,7 +285,7 @@ def test_each_step_of_a_recipe_has_its_own_batches_with_labels(
     found = []
     for seed in ((1, 0), (1, 1)):
         found.append(make_student())
-        run(Tuner(found[-1], Material(views, sampler(24)), Finetune(
+        run(Tuner(found[-1], labelled(views), Finetune(
             steps=3, batch=8, loss='info_nce'), seed))
     assert not same(*found)
 

@@ -37,7 +37,7 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import normalise
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.offline.training.augment import augment
+from vpr_compressed.offline.training.batches import augment
 from vpr_compressed.offline.training.views import build_views
 from vpr_compressed.offline.training.views import files
 from vpr_compressed.offline.training.views import frames

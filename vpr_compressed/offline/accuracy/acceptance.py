@@ -21,6 +21,7 @@ parent would have answered.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -89,11 +90,12 @@ def judge(
                       student[name].mean_average_precision) for name in parent}
     sets = f'on average over {len(parent)} sets' if len(parent) > 1 else f'on {next(iter(parent))}'
     checks = [
-        _drop('recall@1', sets, *_means(recall), config.max_recall_drop),
-        _drop('mean average precision', sets, *_means(average), config.max_map_drop)]
+        _drop('recall@1', sets, np.mean(list(recall.values()), axis=0), config.max_recall_drop),
+        _drop('mean average precision', sets, np.mean(list(average.values()), axis=0),
+              config.max_map_drop)]
     worst = max(recall, key=lambda name: recall[name][0] - recall[name][1])
     checks.append(_drop('recall@1', f'on {worst}, the set that lost most' if len(parent) > 1 else
-                        f'on {worst}, as a single set', *recall[worst], config.max_set_drop))
+                        f'on {worst}, as a single set', recall[worst], config.max_set_drop))
     return _verdict(checks)
 
 
@@ -122,9 +124,14 @@ def judge_agreement(agreement: TeacherAgreement, config: AcceptanceConfig) -> Ve
 
 
 def _drop(
-    what: str, where: str, before: float, after: float, limit: float
+    what: str, where: str, shares: Iterable[float], limit: float
 ) -> tuple[bool, str]:
-    """Return whether a loss is within its limit, and say so; shares are said in per cent."""
+    """
+    Return whether a loss is within its limit, and say so; shares are said in per cent.
+
+    :param shares: of parent and student
+    """
+    before, after = shares
     lost, missed = before - after, before - after - limit
     change = f'fell by {100 * lost:.2f} points' if lost > 0 else (
         f'rose by {-100 * lost:.2f} points' if lost < 0 else 'did not change')
@@ -144,12 +151,6 @@ def _floor(what: str, value: float, limit: float) -> tuple[bool, str]:
 def _by(missed: float, text: str) -> str:
     """Return the end of a sentence about a limit."""
     return f', missed by {text}.' if missed > _ROUNDING else '.'
-
-
-def _means(values: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
-    """Return the means of parent and student over the sets."""
-    before, after = np.mean(list(values.values()), axis=0)
-    return float(before), float(after)
 
 
 def _verdict(checks: list[tuple[bool, str]]) -> Verdict:

@@ -21,19 +21,16 @@ meaning, but which images look alike to each still has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import asdict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import VprError
 from vpr_compressed.records import DescriptorArray
 
+#: Descriptors of the same images by teacher and student, float32 at unit length.
+_Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 #: Nearest neighbours that are compared.
 NEIGHBOURS = 10
 #: Rows of a similarity matrix that are held at once.
@@ -81,19 +78,6 @@ class TeacherAgreement:
         """Return the lower of the two top-1 agreements."""
         return min(self.within.top1, self.against.top1 if self.against else 1.0)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TeacherAgreement:
-        """
-        Read back what :meth:`to_json` gave.
-
-        :raises ConfigError: for unknown or missing keys and wrong types
-        """
-        return config_from_mapping(cls, values)
-
 
 def agree(
     teacher: DescriptorArray, student: DescriptorArray, *, exclude: int, tolerance: int,
@@ -114,8 +98,7 @@ def agree(
         raise VprError(
             f'exclude is {exclude} and tolerance {tolerance}; both are numbers of images, 0 or '
             'more')
-    first, second = _checked(teacher, 'teacher'), _checked(student, 'student')
-    _same_length(first, second, 'the stretch')
+    first, second = stretch = _pair(teacher, student, 'stretch')
     count = len(first)
     if count < 2 * exclude + 2:
         raise VprError(
@@ -123,16 +106,14 @@ def agree(
             f'{2 * exclude + 2} or more: use a longer stretch or a smaller exclude')
     against = None
     if reference is not None:
-        places = (_checked(reference[0], 'reference of the teacher'),
-                  _checked(reference[1], 'reference of the student'))
-        _same_length(*places, 'the reference')
+        places = _pair(*reference, 'reference')
         if (places[0].shape[1], places[1].shape[1]) != (first.shape[1], second.shape[1]):
             raise VprError(
                 f'the reference has {places[0].shape[1]} and {places[1].shape[1]} dimensions, '
                 f'the stretch {first.shape[1]} and {second.shape[1]}; describe both with the '
                 'same two models')
-        against = _compare((first, second), places, -1, tolerance)
-    within = _compare((first, second), (first, second), exclude, tolerance)
+        against = _compare(stretch, places, -1, tolerance)
+    within = _compare(stretch, stretch, exclude, tolerance)
     if first.shape != second.shape:
         return TeacherAgreement(mean_cosine=None, low_cosine=None, lowest_cosine=None,
                                 within=within, against=against)
@@ -143,8 +124,7 @@ def agree(
 
 
 def _compare(
-    queries: Sequence[NDArray[np.float32]], places: Sequence[NDArray[np.float32]],
-    exclude: int, tolerance: int
+    queries: _Pair, places: _Pair, exclude: int, tolerance: int
 ) -> RetrievalAgreement:
     """
     Compare what teacher and student find; of equally similar images the earlier comes first.
@@ -168,6 +148,21 @@ def _compare(
         queries=count, top1=same / count, neighbours=shared / (count * depth), depth=depth)
 
 
+def _pair(teacher: DescriptorArray, student: DescriptorArray, what: str) -> _Pair:
+    """
+    Return descriptors of the same images at unit length.
+
+    :raises VprError: saying what is wrong with them
+    """
+    first = _checked(teacher, f'{what} by the teacher')
+    second = _checked(student, f'{what} by the student')
+    if len(first) != len(second):
+        raise VprError(
+            f'the {what} has {len(first)} descriptors of the teacher and {len(second)} of the '
+            'student; describe the same images with both')
+    return first, second
+
+
 def _checked(descriptors: DescriptorArray, name: str) -> NDArray[np.float32]:
     """Return descriptors at unit length, or say what is wrong with them."""
     values = np.asarray(descriptors, np.float32)
@@ -180,18 +175,8 @@ def _checked(descriptors: DescriptorArray, name: str) -> NDArray[np.float32]:
             f'descriptors of the {name} hold NaN or infinity in {int(bad.sum())} of {len(values)} '
             f'rows, first in row {int(bad.argmax())}; the network is broken')
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    if not (lengths > 0).all():
+    if not lengths.all():
         raise VprError(
-            f'the descriptor of the {name} in row {int((lengths[:, 0] <= 0).argmax())} is zero; '
+            f'the descriptor of the {name} in row {int(lengths.argmin())} is zero; '
             'the network is broken')
     return np.asarray(values / lengths, np.float32)
-
-
-def _same_length(
-    first: NDArray[np.float32], second: NDArray[np.float32], name: str
-) -> None:
-    """Refuse descriptors of different images."""
-    if len(first) != len(second):
-        raise VprError(
-            f'{name} has {len(first)} descriptors of the teacher and {len(second)} of the '
-            'student; describe the same images with both')

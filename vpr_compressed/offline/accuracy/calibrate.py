@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import MAX_SLOPE
-from vpr_compressed.model_file.calibration import SimilarityCalibration
+from vpr_compressed.model_file.spec import MAX_SLOPE
+from vpr_compressed.model_file.spec import SimilarityCalibration
+from vpr_compressed.offline.accuracy.metrics import precision_recall_curve
 from vpr_compressed.records import DescriptorArray
 
 #: Fewer images say nothing about how similarities moved.
@@ -45,10 +46,25 @@ def fit_calibration(
     """
     values = np.asarray(similarities, dtype=np.float64)
     labels = np.asarray(correct, dtype=bool)
-    _check_pairs(values, labels, precision)
+    if values.ndim != 1 or values.shape != labels.shape:
+        raise VprError(
+            f'calibration needs one label per similarity, got {labels.shape} for {values.shape}')
+    if not np.isfinite(values).all():
+        raise VprError('calibration got similarities that are not finite; check the descriptors')
+    if not 0.0 < precision <= 1.0:
+        raise VprError(f'precision is {precision}, it must lie in (0, 1]')
+    right = int(labels.sum())
+    if right in (0, labels.size):
+        raise VprError(
+            f'calibration needs right and wrong pairs, got {right} right of {labels.size}; '
+            'add queries with and without a true place')
     slope, offset = _fit_logistic(values, labels)
+    curve = precision_recall_curve(values, labels, right)
+    reached = curve.thresholds[curve.precision >= precision]
+    # If the most similar pair of all is wrong: accept nothing that was seen.
+    lowest = reached[-1] if reached.size else np.nextafter(values.max(), np.inf)
     return SimilarityCalibration(
-        threshold=_threshold(values, labels, precision), slope=slope, offset=offset)
+        threshold=float(np.clip(lowest, -1.0, 1.0)), slope=slope, offset=offset)
 
 
 def follow(
@@ -81,24 +97,6 @@ def follow(
         offset=float(np.clip(gain * calibration.offset + shift, -10.0, 10.0)))
 
 
-def _check_pairs(
-    values: NDArray[np.float64], labels: NDArray[np.bool_], precision: float
-) -> None:
-    """Raise VprError unless the pairs can be fitted."""
-    if values.ndim != 1 or values.shape != labels.shape:
-        raise VprError(
-            f'calibration needs one label per similarity, got {labels.shape} for {values.shape}')
-    if not np.isfinite(values).all():
-        raise VprError('calibration got similarities that are not finite; check the descriptors')
-    if not 0.0 < precision <= 1.0:
-        raise VprError(f'precision is {precision}, it must lie in (0, 1]')
-    right = int(labels.sum())
-    if right in (0, labels.size):
-        raise VprError(
-            f'calibration needs right and wrong pairs, got {right} right of {labels.size}; '
-            'add queries with and without a true place')
-
-
 def _fit_logistic(
     values: NDArray[np.float64], labels: NDArray[np.bool_]
 ) -> tuple[float, float]:
@@ -113,7 +111,9 @@ def _fit_logistic(
     design = np.stack([(values - centre) / spread, np.ones_like(values)], axis=1)
     weights: NDArray[np.float64] = np.array([0.0, math.log((right + 1.0) / (wrong + 1.0))])
     for _ in range(100):
-        step = _newton_step(design, targets, weights)
+        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -50.0, 50.0)))
+        curvature = (design * (chance * (1.0 - chance))[:, np.newaxis]).T @ design
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(2), design.T @ (targets - chance))
         weights = weights + step * min(1.0, 1.0 / float(np.abs(step).max() + 1e-12))
         if float(np.abs(step).max()) < 1e-9:
             break
@@ -123,29 +123,3 @@ def _fit_logistic(
     slope = min(float(weights[0]) / spread, MAX_SLOPE)
     offset = centre - float(weights[1]) / slope
     return slope, float(np.clip(offset, -10.0, 10.0))
-
-
-def _newton_step(
-    design: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the Newton step of the logistic loss."""
-    chance = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -50.0, 50.0)))
-    curvature = (design * (chance * (1.0 - chance))[:, np.newaxis]).T @ design
-    step: NDArray[np.float64] = np.linalg.solve(
-        curvature + 1e-9 * np.eye(2), design.T @ (targets - chance))
-    return step
-
-
-def _threshold(
-    values: NDArray[np.float64], labels: NDArray[np.bool_], precision: float
-) -> float:
-    """Return the lowest similarity at and above which ``precision`` is reached."""
-    order = np.argsort(-values, kind='stable')
-    ranked = values[order]
-    share = np.cumsum(labels[order]) / np.arange(1, values.size + 1)
-    last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
-    reached = np.flatnonzero((share >= precision) & last_of_ties)
-    if reached.size:
-        return float(np.clip(ranked[reached[-1]], -1.0, 1.0))
-    # the most similar pair of all is wrong: accept nothing that was seen
-    return float(np.clip(np.nextafter(ranked[0], np.inf), -1.0, 1.0))

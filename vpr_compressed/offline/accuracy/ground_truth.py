@@ -173,7 +173,12 @@ def from_file(path: Path, queries: int, references: int) -> GroundTruth:
                 f'there are the queries 0 to {queries - 1}')
             raise GroundTruthError(
                 f'ground truth {path} does not fit the images: it has the query {key!r}, {fault}')
-        positives[query] = _references(path, key, rows, references)
+        if not isinstance(rows, list) or not all(
+                type(row) is int and 0 <= row < references for row in rows):
+            raise GroundTruthError(
+                f'ground truth {path}: query {key!r} has {rows!r}, needed is a list of indices '
+                f'from 0 to {references - 1}; it may belong to other images')
+        positives[query] = frozenset(rows)
     return GroundTruth(
         tuple(positives.get(query, frozenset()) for query in range(queries)), references,
         f'file {path.name}')
@@ -186,13 +191,3 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(key for key, _ in pairs if [name for name, _ in pairs].count(key) > 1)
         raise ValueError(f'the key {twice!r} stands there twice')
     return values
-
-
-def _references(path: Path, key: str, rows: object, references: int) -> frozenset[int]:
-    """Return the reference indices of one query of a file, checked."""
-    if not isinstance(rows, list) or not all(
-            type(row) is int and 0 <= row < references for row in rows):
-        raise GroundTruthError(
-            f'ground truth {path}: query {key!r} has {rows!r}, needed is a list of indices from 0 '
-            f'to {references - 1}; it may belong to other images')
-    return frozenset(rows)

@@ -146,10 +146,8 @@ def hits(rankings: IntArray, positives: Positives) -> NDArray[np.bool_]:
     if len(rankings) != len(positives):
         raise GroundTruthError(
             f'{len(rankings)} rankings and {len(positives)} right answers do not belong together')
-    right = np.zeros(rankings.shape, np.bool_)
-    for query, rows in enumerate(positives):
-        right[query] = np.isin(rankings[query], list(rows)) if rows else False
-    return right
+    right = [np.isin(ranking, list(rows)) for ranking, rows in zip(rankings, positives)]
+    return np.array(right, np.bool_).reshape(rankings.shape)
 
 
 def answerable(positives: Positives) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from vpr_compressed.sources.csv_table import read_table
 RECALL_AT = (1, 5, 10)
 PRECISION_AT = (1, 5, 10, 30)
 #: Image files, and '' or 'dark' for their lighting -> descriptors ``(N, D)``.
-Describe = Callable[[Sequence[Path], str], DescriptorArray]
+Describe = Callable[[tuple[Path, ...], str], DescriptorArray]
 
 
 @dataclass(frozen=True)
@@ -157,14 +158,7 @@ def measure(sets: Sequence[ValidationSet], describe: Describe) -> Measurement:
     :param sets: at least one
     :param describe: the network
     """
-    known: dict[tuple[tuple[Path, ...], str], DescriptorArray] = {}
-
-    def remembered(paths: Sequence[Path], change: str) -> DescriptorArray:
-        key = (tuple(paths), change)
-        if key not in known:
-            known[key] = describe(paths, change)
-        return known[key]
-
+    remembered = cache(describe)
     recalls: dict[str, float] = {}
     similarities: list[NDArray[np.float32]] = []
     correct: list[NDArray[np.bool_]] = []

@@ -23,6 +23,9 @@ of its members. Zero has a value of its own that never moves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -137,21 +140,18 @@ class Codebook:
             return CodebookTensor(symbols, values)
         return QuantizedTensor(values.astype(np.int8)[symbols], self._step().cpu().numpy())
 
-    def state(self) -> dict[str, Tensor | None]:
+    def state(self) -> dict[str, Any]:
         """Return everything as tensors."""
         return {'symbols': self.symbols, 'levels': self.levels.detach().clone(),
                 'unit': torch.tensor(self._unit, dtype=torch.float64),
                 'log_scale': None if self.log_scale is None else self.log_scale.detach().clone()}
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor | None]) -> Codebook:
+    def from_state(cls, state: Mapping[str, Any]) -> Codebook:
         """Build the codebook that :meth:`state` described."""
         symbols, levels, log_scale = state['symbols'], state['levels'], state['log_scale']
-        unit = state['unit']
-        if symbols is None or levels is None or unit is None:
-            raise TrainingError('a codebook in the checkpoint is incomplete; start again')
         book = cls(symbols, levels, None if log_scale is None else log_scale.exp())
-        book._unit = float(unit)
+        book._unit = float(state['unit'])
         with torch.no_grad():  # to scale them, or exp and log again, would move the last digit
             book.levels.copy_(levels)
             if log_scale is not None and book.log_scale is not None:

@@ -15,13 +15,14 @@
 """
 Run a recipe: one step after the other, each resumable, on one process or several.
 
-The loop knows neither files of images nor metrics: it works on :class:`Material`, and whoever
+The loop knows neither files of images nor metrics: it works on :class:`Views`, and whoever
 calls it measures the student between two steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -32,8 +33,14 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+from torch import Tensor
 
+from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
+from vpr_compressed.offline.compression.recipe import DISTILL
 from vpr_compressed.offline.compression.recipe import needs_labels
 from vpr_compressed.offline.compression.recipe import Recipe
 from vpr_compressed.offline.compression.recipe import Sparsify
@@ -41,13 +48,15 @@ from vpr_compressed.offline.compression.recipe import TuningOptions
 from vpr_compressed.offline.compression.steps import HANDLERS
 from vpr_compressed.offline.compression.steps import Work
 from vpr_compressed.offline.compression.student import Student
-from vpr_compressed.offline.compression.tuning import Material
-from vpr_compressed.offline.compression.tuning import Tuner
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.offline.training.checkpoint import copy_checkpoint
-from vpr_compressed.offline.training.checkpoint import read_checkpoint
-from vpr_compressed.offline.training.checkpoint import write_checkpoint
-from vpr_compressed.offline.training.stopping import StoppedError
+from vpr_compressed.offline.training.loop import read_checkpoint
+from vpr_compressed.offline.training.loop import TrainingLoop
+from vpr_compressed.offline.training.loop import write_checkpoint
+from vpr_compressed.offline.training.losses import distill
+from vpr_compressed.offline.training.losses import LOSSES
+from vpr_compressed.offline.training.losses import targets
+from vpr_compressed.offline.training.parallel import StoppedError
+from vpr_compressed.offline.training.views import Views
 
 #: The newest state, and the one after the last finished step.
 CHECKPOINT, FINISHED = 'checkpoint.pt', 'finished.pt'
@@ -81,13 +90,13 @@ class Compressor:
     """
 
     def __init__(
-        self, student: Student, material: Material, recipe: Recipe, *, parent_id: str,
+        self, student: Student, views: Views, recipe: Recipe, *, parent_id: str,
         folder: Path, progress: StepProgress, stopped: Callable[[], bool]
     ) -> None:
         self.student = student
-        self._material, self._recipe, self._folder = material, recipe, folder
+        self._views, self._recipe, self._folder = views, recipe, folder
         self._progress, self._stopped = progress, stopped
-        self._identity = _fingerprint(recipe, parent_id, material)
+        self._identity = _fingerprint(recipe, parent_id, views)
         self._step_ids = [_step_fingerprint(step) for step in recipe.steps]
         self.records: list[StepRecord] = []
         #: Checkpoint of the step that was interrupted, if any.
@@ -146,7 +155,7 @@ class Compressor:
         step = self._recipe.steps[number]
         handler = HANDLERS[type(step)]
         work = Work(
-            self.student, self._material, (self._recipe.seed, number),
+            self.student, self._views, (self._recipe.seed, number),
             lambda stage, done, total: self._tell(number, stage, done, total))
         self._started = time.monotonic()
         pending, self._pending = self._pending, None
@@ -166,7 +175,7 @@ class Compressor:
         number = self.done
         handler = HANDLERS[type(step)]
         tuner = Tuner(
-            self.student, self._material, step, work.seed,
+            self.student, self._views, step, work.seed,
             l1=(list(work.notes['shares']), step.l1) if isinstance(step, Sparsify) else ([], 0.0),
             prepare=lambda at: handler.prepare(work, step, at),
             save=lambda: self._save({'notes': work.notes, 'tuner': tuner.state()}))
@@ -193,26 +202,134 @@ class Compressor:
         """Write the checkpoint; a crash leaves the one before."""
         if not parallel.is_main():
             return
-        path = self._folder / CHECKPOINT
-        write_checkpoint(path, {
+        state = {
             'identity': self._identity, 'step_ids': self._step_ids,
             'student': self.student.state(),
             'records': [asdict(record) for record in self.records],
-            'pending': pending, 'seconds': 0.0 if pending is None else self._seconds()})
+            'pending': pending, 'seconds': 0.0 if pending is None else self._seconds()}
+        write_checkpoint(self._folder / CHECKPOINT, state)
         if pending is None:  # last: it may be older than the checkpoint, but not newer
-            copy_checkpoint(path, self._folder / FINISHED)
+            write_checkpoint(self._folder / FINISHED, state)
 
 
-def _fingerprint(recipe: Recipe, parent_id: str, material: Material) -> str:
+def _fingerprint(recipe: Recipe, parent_id: str, views: Views) -> str:
     """Return what a checkpoint belongs to beside its steps: parent, seed, data and labels."""
     content = {
         'parent': parent_id, 'seed': recipe.seed,
         'labels': [asdict(source) for source in recipe.data] if needs_labels(recipe) else [],
-        'views': [len(material.views), material.views.count,
-                  hashlib.sha256(np.ascontiguousarray(material.views.parent).data).hexdigest()]}
+        'views': [len(views), views.count,
+                  hashlib.sha256(np.ascontiguousarray(views.parent).data).hexdigest()]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _step_fingerprint(step: Any) -> str:
     """Return a step and all its options as text."""
     return json.dumps({'step': step.NAME, **asdict(step)}, sort_keys=True)
+
+
+class Tuner(TrainingLoop):
+    """
+    One training stretch of one step of a recipe.
+
+    :param student: trained in place
+    :param views: pictures with the descriptors of the parent, and pairs of them for labels
+    :param options: how
+    :param seed: numbers that make this stretch's batches its own
+    :param l1: names of weights whose magnitudes are added to the loss, and by how much
+    :param prepare: called with the number of every step before it, may add constraints
+    :param save: called when it is time, but not behind the last step, and when stopped
+    :raises ConfigError: if the loss needs labels and there are none
+    """
+
+    def __init__(
+        self, student: Student, views: Views, options: TuningOptions, seed: tuple[int, ...],
+        *, l1: tuple[list[str], float] = ([], 0.0),
+        prepare: Callable[[int], None] = lambda _step: None,
+        save: Callable[[], None] = lambda: None
+    ) -> None:
+        if options.loss != DISTILL and views.sampler is None:
+            raise ConfigError(
+                f'loss {options.loss!r} needs labels, and these images have none; use loss '
+                f'{DISTILL!r}, or give --data with a recipe that lists "data"')
+        self._student, self._views, self._options = student, views, options
+        self._seed, self._l1, self._prepare, self._write_checkpoint = seed, l1, prepare, save
+        self._sampler = None if options.loss == DISTILL else views.sampler
+        self._named = student.network.named_tensors()
+        super().__init__(
+            student.network, first=options.freeze_until, rates={
+                'trunk': options.lr_trunk, 'bias': options.lr_bias,
+                'assignment': options.lr_assignment, 'head': options.lr_head,
+                'codebook': options.lr_codebook},
+            steps=options.steps, warmup=10, last_rate=0.02)
+        self._bank = torch.from_numpy(
+            targets(views.bank, student.spec.dimension)).to(self._device)
+
+    def state(self) -> dict[str, Any]:
+        """Return step and optimiser for a checkpoint."""
+        return {'step': self.step, 'optimizer': self._optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state`; the student must have been restored before."""
+        self.step = int(state['step'])
+        self._optimizer.load_state_dict(state['optimizer'])
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield network parameters, and for shared ones what is trained in their place."""
+        constraints = self._student.constraints
+        for name, parameter in self._named.items():
+            if name not in constraints.codebooks and parameter.requires_grad:
+                yield name, parameter
+        for name, parameters in constraints.trained():
+            if self._named[name].requires_grad:
+                moving = name in constraints.latent
+                yield from ((name if moving else 'codebook', value) for value in parameters)
+
+    def _save(self) -> None:
+        """Hand over to the caller, who saves the student as well; a finished step is its own."""
+        if self.step < self._options.steps:
+            self._write_checkpoint()
+
+    def _learn(self) -> float:
+        """Bring the weights in line with constraints that may be new, then take a step."""
+        self._prepare(self.step)
+        self._student.write()
+        return super()._learn()
+
+    def _backward(self, loss: Tensor) -> None:
+        """Add the gradients of the magnitudes, and pass all on to what is trained."""
+        super()._backward(loss)
+        names, strength = self._l1
+        for name in names:
+            gradient = self._named[name].grad
+            if gradient is not None:
+                gradient.add_(self._named[name].detach().sign(), alpha=strength)
+        self._student.constraints.pull(self._named)
+
+    def _after_step(self) -> None:
+        """Bring the weights in line with the constraints."""
+        self._student.write()
+
+    def _loss(self, step: int) -> Tensor:
+        """Return the loss of a batch: to the parent, or to labels."""
+        options, views = self._options, self._views
+        if self._sampler is None:
+            rows = np.random.default_rng([*self._seed, step]).choice(
+                len(views), min(options.batch, len(views)), replace=False)
+            wanted = torch.from_numpy(targets(views.parent[rows], self._student.spec.dimension))
+            return distill(self._describe(rows), wanted.to(self._device), self._bank)
+        # Another step of the recipe sees other pairs.
+        pairs = self._sampler.pairs(self._seed[-1] * 1_000_003 + step)[:options.batch // 2]
+        shift = len(views) - views.count  # to the changed views, if any
+        rows = np.array([a for a, _ in pairs] + [b + shift for _, b in pairs])
+        same, different = self._sampler.masks(pairs)
+        found = self._describe(rows)
+        return LOSSES[options.loss](
+            found @ found.T, torch.from_numpy(same).to(self._device),
+            torch.from_numpy(different).to(self._device))
+
+    def _describe(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the student's descriptors of some views, this process's share and all others."""
+        mine = list(parallel.share_of(len(rows)))
+        images = torch.from_numpy(self._views.batch(rows[mine]))
+        found: Tensor = self._describer(images)
+        return parallel.gather(found, mine, len(rows))

@@ -17,7 +17,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,29 +28,44 @@ import numpy as np
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.report import file_report
+from vpr_compressed.model_file.report import TensorReport
+from vpr_compressed.model_file.spec import multiply_adds
+from vpr_compressed.offline.accuracy.agreement import agree
+from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import check_disjoint
+from vpr_compressed.offline.accuracy.validation import Measurement
+from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.compression.recipe import needs_labels
 from vpr_compressed.offline.compression.recipe import Recipe
 from vpr_compressed.offline.compression.recipe import TuningOptions
 from vpr_compressed.offline.compression.student import Student
-from vpr_compressed.offline.compression.tuning import Material
+from vpr_compressed.offline.measuring.labelled_sets import describe_in_child
+from vpr_compressed.offline.measuring.labelled_sets import measure_model
+from vpr_compressed.offline.measuring.labelled_sets import ModelFacts
 from vpr_compressed.offline.measuring.model_process import ImageRows
+from vpr_compressed.offline.reports.compression_rows import StepRow
+from vpr_compressed.offline.reports.compression_rows import TensorRow
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.labels import load_training_set
-from vpr_compressed.offline.training.validation_sets import validation_set
+from vpr_compressed.offline.training.labels import validation_set
 from vpr_compressed.offline.training.views import build_views
+from vpr_compressed.offline.training.views import evenly
 from vpr_compressed.offline.training.views import files
 from vpr_compressed.offline.training.views import frames
 from vpr_compressed.offline.training.views import ImageStream
 from vpr_compressed.offline.training.views import load_array
 from vpr_compressed.offline.training.views import StageProgress
 from vpr_compressed.offline.training.views import Views
+from vpr_compressed.records import DescriptorArray
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
 from vpr_compressed.system.files import whole_file
+from vpr_compressed.system.processes import Progress
 
 #: Images of a held-out stretch used at most; and at least, or it says nothing.
 _JUDGES = (20, 1000)
@@ -88,7 +106,7 @@ class Origin:
 def open_data(
     origin: Origin, recipe: Recipe, model: Model, cache: Path, *, progress: StageProgress,
     stopped: Callable[[], bool]
-) -> tuple[Material, Judges]:
+) -> tuple[Views, Judges]:
     """
     Bring the images to network size and describe them with the parent.
 
@@ -96,19 +114,17 @@ def open_data(
     :raises VprError: images are missing, too few, or both trained on and judged by; a loss
         needs labels and there are none
     """
-    if (origin.root is None) == (origin.images is None):
-        raise ConfigError(
-            'give either --data (folder with the labelled images of the recipe) or --images '
-            '(folder or bag without labels)')
     if origin.root is not None:
         images, sampler, judges = _labelled(origin.root, recipe)
         stretch = None
+    elif origin.images is None:
+        raise ConfigError('give --data or --images')
     else:
         if needs_labels(recipe):
             raise ConfigError(
                 'this recipe trains with a loss that needs labels, and --images has none; use '
                 'loss "distill" in its steps, or --data')
-        images, stretch = _unlabelled(origin, recipe)
+        images, stretch = _unlabelled(open_source(origin.images, topic=origin.topic), recipe)
         sampler, judges = None, Judges()
 
     def build(what: ImageStream, *, changed: bool) -> Path:
@@ -121,7 +137,8 @@ def open_data(
         judges = Judges(stretch=ImageRows(
             array=build(stretch, changed=False), rows=tuple(range(stretch.count))))
     views.parent = parallel.from_main(lambda: _parent(model, views, progress))
-    return Material(views, sampler), judges
+    views.sampler = sampler
+    return views, judges
 
 
 def _labelled(root: Path, recipe: Recipe) -> tuple[ImageStream, BatchSampler | None, Judges]:
@@ -143,17 +160,12 @@ def _labelled(root: Path, recipe: Recipe) -> tuple[ImageStream, BatchSampler | N
                 f'({recipe.max_images})')
         most = max(step.batch for step in recipe.steps if isinstance(step, TuningOptions))
         sampler = BatchSampler(data, pairs=max(2, most // 2), hard_share=0.0, seed=recipe.seed)
-    chosen = np.unique(np.linspace(
-        0, len(data) - 1, min(len(data), recipe.max_images)).round().astype(int))
-    paths = [data.paths[index] for index in chosen]
+    paths = [data.paths[index] for index in evenly(len(data), recipe.max_images)]
     return files(paths), sampler, Judges(sets=sets)
 
 
-def _unlabelled(origin: Origin, recipe: Recipe) -> tuple[ImageStream, ImageStream]:
+def _unlabelled(source: ImageSource, recipe: Recipe) -> tuple[ImageStream, ImageStream]:
     """Return the training part and the held-out end of a recording."""
-    if origin.images is None:
-        raise ConfigError('give --images')
-    source: ImageSource = open_source(origin.images, topic=origin.topic)
     border = round(len(source) * (1.0 - recipe.held_out))
     fewest, most = _JUDGES
     if len(source) - border < fewest or border < fewest:
@@ -179,3 +191,87 @@ def _parent(model: Model, views: Views, progress: StageProgress) -> np.ndarray:
         raise TrainingError(
             f'cannot write {path}: {error.strerror}; free space there') from error
     return found
+
+
+#: Frames around a query that are not looked for, and that count as the same answer.
+_EXCLUDE, _TOLERANCE = 5, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredModel:
+    """
+    A model file and what was seen of it.
+
+    :param descriptors: of the images both parent and student are compared on, ``(N, D)``
+    :param decisions: for fitting thresholds; None without labels
+    :param parent: the same of the parent, None if this is the parent
+    """
+
+    path: Path
+    facts: ModelFacts
+    descriptors: DescriptorArray
+    scores: Mapping[str, SetScores]
+    decisions: Measurement | None
+    parent: MeasuredModel | None
+
+    def agreement_with(self, parent: MeasuredModel) -> TeacherAgreement:
+        """Return how far this model agrees with its parent."""
+        return agree(parent.descriptors, self.descriptors, exclude=_EXCLUDE,
+                     tolerance=_TOLERANCE)
+
+    def row(self, *, step: str, options: str, parent_bytes: int, seconds: float) -> StepRow:
+        """Return the row of the report."""
+        model = read_model(self.path)
+        report = file_report(self.path)
+        first = self.parent or self
+        cosine = None
+        if first.descriptors.shape == self.descriptors.shape:
+            cosine = float((first.descriptors * self.descriptors).sum(axis=1).mean())
+        size = model.preprocessing
+        facts = self.facts
+        return StepRow(
+            step=step, options=options, parameters=model.spec.parameters(),
+            multiply_adds=sum(multiply_adds(model.spec, size.width, size.height).values()),
+            tensors=tuple(_tensor_row(item) for item in report.tensors),
+            file_bytes=facts.model_bytes,
+            entropy_bound_bytes=round(
+                facts.model_bytes - report.tensor_bytes + report.bound_bytes),
+            parent_bytes=parent_bytes, scores=dict(self.scores),
+            agreement=None if self.scores else self.agreement_with(first),
+            latency_p50_ms=facts.latency_p50_ms, latency_p95_ms=facts.latency_p95_ms,
+            resident_bytes=facts.resident_bytes, process_bytes=facts.process_bytes,
+            load_s=facts.load_s, seconds=seconds, cosine=cosine)
+
+
+def measure_row(
+    path: Path, sets: Sequence[ValidationSet], stretch: ImageRows | None, *,
+    parent: MeasuredModel | None, threads: int, cancelled: Callable[[], bool], progress: Progress
+) -> MeasuredModel:
+    """
+    Describe validation images with a model file in a process of its own.
+
+    :param sets: labelled sets; if there are none, ``stretch`` is described
+    :param parent: what was measured of the parent, None if this is the parent
+    :raises VprError: if the model or an image cannot be used, or it was cancelled
+    """
+    if sets:
+        found = measure_model(path, sets, threads=threads, cancelled=cancelled, progress=progress)
+        return MeasuredModel(
+            path=path, facts=found.facts, descriptors=found.descriptors, scores=found.scores,
+            decisions=found.decisions, parent=parent)
+    described = describe_in_child(
+        path, [stretch] if stretch is not None else [], threads=threads, cancelled=cancelled,
+        progress=progress)
+    return MeasuredModel(
+        path=path, facts=described.facts, scores={}, decisions=None, parent=parent,
+        descriptors=np.asarray(described.descriptors[0]))
+
+
+def _tensor_row(item: TensorReport) -> TensorRow:
+    """Return one tensor of a file as the report shows it."""
+    float_bits = {'float32': 32.0, 'float16': 16.0}
+    distinct = item.distinct or 0
+    return TensorRow(
+        name=item.name, shape=item.shape, zeros=100.0 * item.zeros, levels=distinct,
+        bits=float_bits.get(item.dtype) or float(math.ceil(math.log2(max(2, distinct)))),
+        file_bytes=item.stored_bytes, bound_bytes=item.bound_bytes)

@@ -20,7 +20,6 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import dataclass
 import json
 from pathlib import Path
 import sys
@@ -31,19 +30,6 @@ from vpr_compressed.offline.accuracy.acceptance import Verdict
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.system.terminal import bar
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompressOutcome:
-    """
-    How it ended.
-
-    :param model: the file that was written, None if it was not accepted
-    """
-
-    verdict: Verdict
-    model: Path | None
-    report: Path
 
 
 class Display(ABC):
@@ -67,14 +53,13 @@ class Display(ABC):
     def close(self) -> None:  # noqa: B027  (only a bar has something to do)
         """Leave the terminal as it was."""
 
-    def finish(self, outcome: CompressOutcome) -> None:
-        """Say how it ended."""
-        for sentence in outcome.verdict.reasons:
+    def finish(self, verdict: Verdict, model: Path | None, report: Path) -> None:
+        """Say how it ended; ``model`` is None if it was not accepted."""
+        for sentence in verdict.reasons:
             parallel.tell(f'not accepted: {sentence}')
-        if outcome.model is not None:
-            size = outcome.model.stat().st_size
-            parallel.tell(f'wrote {outcome.model} ({size:,} bytes)')
-        parallel.tell(f'report: {outcome.report}')
+        if model is not None:
+            parallel.tell(f'wrote {model} ({model.stat().st_size:,} bytes)')
+        parallel.tell(f'report: {report}')
 
 
 class BarDisplay(Display):
@@ -132,12 +117,12 @@ class JsonDisplay(Display):
     def row(self, row: StepRow) -> None:
         self._write({'event': 'row', 'row': row.to_json()})
 
-    def finish(self, outcome: CompressOutcome) -> None:
+    def finish(self, verdict: Verdict, model: Path | None, report: Path) -> None:
         self._write({
-            'event': 'finished', 'accepted': outcome.verdict.accepted,
-            'model': None if outcome.model is None else str(outcome.model),
-            'report': str(outcome.report), 'reasons': list(outcome.verdict.reasons)})
-        super().finish(outcome)
+            'event': 'finished', 'accepted': verdict.accepted,
+            'model': None if model is None else str(model), 'report': str(report),
+            'reasons': list(verdict.reasons)})
+        super().finish(verdict, model, report)
 
     @staticmethod
     def _write(values: dict[str, Any]) -> None:

@@ -36,9 +36,9 @@ from vpr_compressed.config import option
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.offline.training.labels import SourceConfig
+from vpr_compressed.offline.training.labels import ValidationConfig
 from vpr_compressed.offline.training.losses import LOSSES
 from vpr_compressed.offline.training.train_config import recipe_values
-from vpr_compressed.offline.training.validation_sets import ValidationConfig
 
 DISTILL = 'distill'  # the loss that needs no labels
 BITS = (8, 7, 6, 5, 4, 3)
@@ -193,7 +193,7 @@ def load_recipe(path: Path, overrides: Mapping[str, object] | None = None) -> Re
     :param overrides: values that replace those of the file; ``steps.2.bits`` reaches into a step
     :raises ConfigError: unknown key or step, wrong type, or an order that makes no sense
     """
-    values = recipe_values(path, ('data', 'validation'))
+    values = recipe_values(path)
     for key, value in (overrides or {}).items():
         _override(values, key, value)
     entries = values.get('steps')

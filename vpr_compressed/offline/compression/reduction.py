@@ -78,22 +78,14 @@ def reduce_channels(
     :param basis: orthonormal rows, ``(r, C)``, r at most C
     :param kept_energy: mean of ``|B x|^2``, in (0, 1]; :func:`vlad_basis` returns it
     :returns: a network whose trunk ends in the layer ``reduce`` with r channels
-    :raises ConfigError: the basis does not fit or is not orthonormal, or a layer has the name
+    :raises ConfigError: if a layer has the name
     """
     channels = spec.feature_channels
     matrix = np.asarray(basis, np.float64)
-    if matrix.ndim != 2 or matrix.shape[1] != channels or not 1 <= len(matrix) <= channels:
-        raise ConfigError(
-            f'a basis for {channels} channels has shape (r, {channels}) with r from 1 to '
-            f'{channels}, got {matrix.shape}')
-    if not np.abs(matrix @ matrix.T - np.eye(len(matrix))).max() < 1e-3:
-        raise ConfigError('the rows of the basis are not orthonormal; fit one with vlad_basis')
     if any(layer.name == REDUCE for layer in spec.layers):
         raise ConfigError(
             f'{spec.trunk} has a layer {REDUCE!r} already; reduce the channels once, to the '
             'smaller number')
-    if not 0.0 < kept_energy <= 1.0 + 1e-6:
-        raise ConfigError(f'kept_energy must lie in (0, 1], got {kept_energy}')
     length = kept_energy ** 0.5
     reduced = replace(spec, layers=(*spec.layers, Layer(
         name=REDUCE, op='conv', inputs=(spec.layers[-1].name,), channels=len(matrix))))
@@ -110,8 +102,7 @@ def reduce_channels(
 
 
 def vlad_basis(
-    vectors: Floats, assignment_weight: Floats, features: Floats, rank: int, *,
-    assignment_share: float = ASSIGNMENT_SHARE
+    vectors: Floats, assignment_weight: Floats, features: Floats, rank: int
 ) -> tuple[NDArray[np.float32], float]:
     """
     Fit the directions in which the rows of whole VLAD vectors are longest.
@@ -125,29 +116,18 @@ def vlad_basis(
     :param assignment_weight: ``(K, C)``
     :param features: local features of unit norm, ``(N', C)``
     :param rank: number r of directions
-    :param assignment_share: weight of the assignment's moment, 0 leaves it out
     :returns: orthonormal rows ``(r, C)`` by falling energy, and the mean of ``|B x|^2``
-    :raises ConfigError: if the rank or the shapes do not fit
+    :raises ConfigError: if there are fewer channels
     """
-    rows = _checked(features, 'features')
-    images = _checked(vectors, 'VLAD vectors')
-    clusters, channels = np.shape(assignment_weight)
-    if rows.shape[1] != channels or images.shape[1] != clusters * channels:
-        raise ConfigError(
-            f'with {clusters} clusters of {channels} channels, features have {channels} values '
-            f'and VLAD vectors {clusters * channels}; got {rows.shape[1]} and {images.shape[1]}')
-    moment = _moment(images.reshape(-1, channels))
-    basis = _leading(_with_assignment(moment, assignment_weight, assignment_share), rank)
-    return basis, _kept_energy(basis, rows)
-
-
-def _checked(rows: Floats, what: str) -> Floats:
-    """Return rows, or raise if there are none or they hold NaN."""
-    if rows.ndim != 2 or 0 in rows.shape or not np.isfinite(rows).all():
-        raise ConfigError(
-            f'{what} must be finite and of shape (N, channels) with N of 1 or more, got shape '
-            f'{rows.shape}; take more images')
-    return rows
+    channels = assignment_weight.shape[1]
+    assignment = _moment(assignment_weight)
+    moment = _moment(vectors.reshape(-1, channels))
+    basis = _leading(
+        moment / (np.trace(moment) or 1.0)
+        + ASSIGNMENT_SHARE * assignment / (np.trace(assignment) or 1.0), rank)
+    moment = _moment(features)
+    kept = float(np.sum((basis @ moment) * basis))
+    return basis, min(1.0, kept / (float(np.trace(moment)) or 1.0))
 
 
 def _moment(rows: Floats) -> NDArray[np.float64]:
@@ -159,17 +139,6 @@ def _moment(rows: Floats) -> NDArray[np.float64]:
     return moment / len(rows)
 
 
-def _with_assignment(
-    moment: NDArray[np.float64], assignment_weight: Floats, share: float
-) -> NDArray[np.float64]:
-    """Return a second moment of trace 1 plus ``share`` times that of the assignment weights."""
-    if share < 0.0:
-        raise ConfigError(f'assignment_share must be 0 or more, got {share}')
-    assignment = _moment(assignment_weight)
-    return (moment / (np.trace(moment) or 1.0)
-            + share * assignment / (np.trace(assignment) or 1.0))
-
-
 def _leading(moment: NDArray[np.float64], rank: int) -> NDArray[np.float32]:
     """Return the eigenvectors of the largest eigenvalues as rows; the peak of each is positive."""
     if not 1 <= rank <= len(moment):
@@ -179,10 +148,3 @@ def _leading(moment: NDArray[np.float64], rank: int) -> NDArray[np.float32]:
     rows = vectors.T[::-1][:rank]                                              # (r, C)
     peaks = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, np.newaxis], axis=1)
     return np.ascontiguousarray(rows * np.sign(peaks), np.float32)
-
-
-def _kept_energy(basis: NDArray[np.float32], rows: Floats) -> float:
-    """Return the mean of ``|B x|^2`` against that of ``|x|^2``."""
-    moment = _moment(rows)
-    kept = float(np.sum((basis @ moment) * basis))
-    return min(1.0, kept / (float(np.trace(moment)) or 1.0))

@@ -17,13 +17,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +29,6 @@ from vpr_compressed import __version__
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
@@ -40,12 +37,11 @@ from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
 from vpr_compressed.offline.accuracy.calibrate import follow
 from vpr_compressed.offline.compression.compressor import Compressor
+from vpr_compressed.offline.compression.data import measure_row
+from vpr_compressed.offline.compression.data import MeasuredModel
 from vpr_compressed.offline.compression.data import open_data
 from vpr_compressed.offline.compression.data import Origin
-from vpr_compressed.offline.compression.display import CompressOutcome
 from vpr_compressed.offline.compression.display import Display
-from vpr_compressed.offline.compression.measured_row import measure_row
-from vpr_compressed.offline.compression.measured_row import MeasuredModel
 from vpr_compressed.offline.compression.recipe import describe as describe_step
 from vpr_compressed.offline.compression.recipe import options_of
 from vpr_compressed.offline.compression.recipe import Recipe
@@ -55,9 +51,9 @@ from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.offline.training.stopping import stop_signals
-from vpr_compressed.offline.training.stopping import StoppedError
-from vpr_compressed.offline.training.validation_sets import fitted_calibration
+from vpr_compressed.offline.training.labels import fitted_calibration
+from vpr_compressed.offline.training.parallel import stop_signals
+from vpr_compressed.offline.training.parallel import StoppedError
 from vpr_compressed.runtime.engines import ENGINES
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.system.files import write_whole
@@ -98,17 +94,14 @@ def compress(job: CompressJob, display: Display) -> bool:
     :raises StoppedError: when asked to stop; the same job again goes on
     :raises VprError: if parent or data cannot be used, or a checkpoint belongs to others
     """
-    with parallel.joined(), stop_signals(parallel.tell) as stopped:
+    with parallel.joined(), stop_signals() as stopped:
         try:
-            outcome = _Session(job, display, stopped).run()
+            return _Session(job, display, stopped).run()
         except (StoppedError, MeasurementCancelledError) as error:
             parallel.tell('stopped; give the same command again to go on')
             raise StoppedError(str(error)) from error
         finally:
             display.close()
-        if outcome is not None:
-            display.finish(outcome)
-    return outcome is None or outcome.verdict.accepted
 
 
 class _Session:
@@ -126,11 +119,11 @@ class _Session:
                 raise TrainingError(
                     f'cannot make the folder {job.out}: {error.strerror}; give another --out'
                 ) from error
-        material, self._judges = open_data(
+        views, self._judges = open_data(
             job.origin, job.recipe, self._parent, job.cache, stopped=stopped,
             progress=lambda stage, done, total: self._tell(0, stage, done, total))
         self._compressor = Compressor(
-            Student.of_model(self._parent), material, job.recipe,
+            Student.of_model(self._parent), views, job.recipe,
             parent_id=self._parent.descriptor_id, folder=job.out, progress=self._tell,
             stopped=stopped)
         #: Steps done -> the network as it was measured then; 0 is the parent.
@@ -144,11 +137,11 @@ class _Session:
             parallel.tell(f'resuming in {job.out}: {self._compressor.done} of '
                           f'{len(job.recipe.steps)} steps done')
 
-    def run(self) -> CompressOutcome | None:
+    def run(self) -> bool:
         """
         Do all steps that are left, measure, judge and write.
 
-        :returns: the outcome in the main process, None in the others
+        :returns: whether the result was accepted; True in all processes but the main one
         :raises StoppedError: when asked to stop; everything needed to go on is saved
         """
         steps = self._recipe.steps
@@ -161,7 +154,7 @@ class _Session:
                 self._measure(self._compressor.done)
         if self._measured != len(steps):
             self._measure(len(steps))  # it was stopped between the last step and its row
-        return self._finish() if parallel.is_main() else None
+        return not parallel.is_main() or self._finish()
 
     def _measure(self, number: int) -> None:
         """Measure the network after ``number`` steps in a process of its own, and keep the row."""
@@ -207,8 +200,8 @@ class _Session:
                 f'cannot read {self._rows_path} ({error}); remove it: the report will lack the '
                 'rows of the steps that are done') from error
 
-    def _finish(self) -> CompressOutcome:
-        """Judge the last network, write it if it is good enough, and the report."""
+    def _finish(self) -> bool:
+        """Judge the last network, write it if it is good enough, and the report; tell of it."""
         first, last = self._first, self._last
         if first is None or last is None:
             raise AssertionError('nothing was measured')
@@ -223,14 +216,18 @@ class _Session:
         report = write_report(
             self._out, [row for _, row in sorted(self._rows.items())], verdict,
             self._context(model))
-        return CompressOutcome(verdict=verdict, model=model, report=report)
+        self._display.close()
+        self._display.finish(verdict, model, report)
+        return verdict.accepted
 
     def _final(self, first: MeasuredModel, last: MeasuredModel) -> Model:
         """Return the compressed model with calibration, provenance and reference descriptors."""
         student = self._compressor.student.model()
         engine = ENGINES.load(student, threads=self._job.threads)
         return replace(
-            student, calibration=self._calibration(first, last),
+            # Compressed descriptors have other similarities.
+            student, calibration=fitted_calibration(last.decisions) or follow(
+                self._parent.calibration, first.descriptors, last.descriptors),
             reference=describe_reference(engine, student.preprocessing).astype(np.float16),
             provenance={
                 'made_by': f'vpr_compressed {__version__} compress', 'recipe': self._job.name,
@@ -242,11 +239,6 @@ class _Session:
                 'validation_recall_at_1': {
                     name: scores.recall[1] for name, scores in last.scores.items()}})
 
-    def _calibration(self, first: MeasuredModel, last: MeasuredModel) -> SimilarityCalibration:
-        """Fit the thresholds anew: compressed descriptors have other similarities."""
-        return fitted_calibration(last.decisions) or follow(
-            self._parent.calibration, first.descriptors, last.descriptors)
-
     def _context(self, model: Path | None) -> ReportContext:
         """Return what the report needs to be repeated."""
         sensitivity = [
@@ -255,17 +247,11 @@ class _Session:
             for name, level, score in record.notes.get('sensitivity', [])]
         return ReportContext(
             title=self._job.name, command=self._job.command, data=self._job.origin.describe(),
-            settings={**_plain(asdict(self._recipe)), 'acceptance': asdict(self._acceptance),
-                      'threads': self._job.threads},
+            settings={**json.loads(json.dumps(asdict(self._recipe), default=str)),
+                      'acceptance': asdict(self._acceptance), 'threads': self._job.threads},
             parent=self._job.parent, model=model, sensitivity=tuple(sensitivity))
 
     def _tell(self, number: int, stage: str, done: int, total: int) -> None:
         """Pass on progress in the main process."""
         if parallel.is_main():
             self._display.progress(number, stage, done, total)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping that JSON can hold."""
-    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
-    return plain

@@ -22,6 +22,7 @@ the last one. Whatever a later call needs goes into ``Work.notes``, which is che
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,22 +34,24 @@ import torch
 from torch import Tensor
 
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.model_file.spec import multiply_adds
+from vpr_compressed.model_file.spec import NetworkSpec
+from vpr_compressed.offline.compression import pruning_plan
 from vpr_compressed.offline.compression import recipe
 from vpr_compressed.offline.compression import reduction
-from vpr_compressed.offline.compression import sparsify
 from vpr_compressed.offline.compression import structure
-from vpr_compressed.offline.compression import structure_plan
-from vpr_compressed.offline.compression import structure_scores
 from vpr_compressed.offline.compression.calibration_images import calibrate
 from vpr_compressed.offline.compression.calibration_images import correct_biases
 from vpr_compressed.offline.compression.calibration_images import mean_outputs
 from vpr_compressed.offline.compression.codebook import fit_codebook
 from vpr_compressed.offline.compression.student import Student
-from vpr_compressed.offline.compression.tuning import Material
 from vpr_compressed.offline.network.initialise import sample_features
 from vpr_compressed.offline.training.describe import describe_views
 from vpr_compressed.offline.training.losses import targets
+from vpr_compressed.offline.training.views import Views
 
+#: Shares of zeros tried by the sensitivity scan.
+SCAN = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 #: Optimiser steps between two looks at which weights to prune.
 PRUNE_EVERY = 10
 _BATCH = 32
@@ -67,14 +70,14 @@ class Work:
     """
 
     student: Student
-    material: Material
+    views: Views
     seed: tuple[int, ...]
     progress: Callable[[str, int, int], None]
     notes: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, count: int) -> np.ndarray:
         """Return random views, the same for the same seed."""
-        total = len(self.material.views)
+        total = len(self.views)
         chosen = np.random.default_rng(self.seed).permutation(total)[:min(count, total)]
         return np.sort(chosen)
 
@@ -89,7 +92,7 @@ class Work:
         device = self.student.network.projection.weight.device
         rows = self.rows(count)
         for start in range(0, len(rows), size):
-            yield torch.from_numpy(self.material.views.batch(rows[start:start + size])).to(
+            yield torch.from_numpy(self.views.batch(rows[start:start + size])).to(
                 device, memory_format=torch.channels_last)
             self.progress(stage, min(start + size, len(rows)), len(rows))
 
@@ -139,26 +142,44 @@ class _PruneChannels(Handler):
         groups = [group for group in structure.channel_groups(spec)
                   if not (step.keep_features and group.is_feature)]
         scores = _channel_scores(work, step, groups)
-        size = student.preprocessing
-        share = {step.of: 1.0 - step.ratio}
-        target = structure_plan.Target(**share, width=size.width, height=size.height)
-        grain = structure_plan.Grain(minimum=step.multiple_of, multiple_of=step.multiple_of)
+        share, size = 1.0 - step.ratio, student.preprocessing
+
+        def cost(pruned: NetworkSpec) -> int:
+            if step.of == 'channels':
+                return sum(group.channels for group in structure.channel_groups(pruned)
+                           if group.name in scores)
+            return sum(multiply_adds(pruned, size.width, size.height).values())
+
         if step.scope == 'layer':
-            keep = structure_plan.keep_per_layer(spec, scores, 1.0 - step.ratio, grain=grain)
+            keep = pruning_plan.keep_per_layer(
+                spec, scores, share, multiple_of=step.multiple_of)
         elif step.scope == 'global':
-            keep = structure_plan.keep_globally(
-                spec, scores, target, grain=grain, normalise=step.criterion != 'taylor')
+            keep = pruning_plan.keep_globally(
+                spec, scores, share, cost, multiple_of=step.multiple_of,
+                normalise=step.criterion != 'taylor')
         else:
-            table = structure_plan.sensitivity(
-                spec, tensors, scores, (0.75, 0.5, 0.25), _masked_agreement(work, step.images),
-                grain=grain, progress=lambda done, total: work.progress(
-                    'sensitivity of channels', done, total))
-            work.notes['sensitivity'] = [
-                [name, 1.0 - kept, value] for name, row in table.items()
-                for kept, value in row.items()]
-            keep = structure_plan.keep_by_sensitivity(spec, scores, table, target, grain=grain)
+            keep = pruning_plan.keep_by_sensitivity(
+                spec, scores, self._losses(work, step, scores), share, cost,
+                multiple_of=step.multiple_of)
         work.notes['kept'] = {name: len(kept) for name, kept in keep.items()}
         student.reshape(*structure.remove_channels(spec, tensors, keep))
+
+    @staticmethod
+    def _losses(
+        work: Work, step: recipe.PruneChannels, scores: pruning_plan.GroupScores
+    ) -> pruning_plan.Losses:
+        """Return what removing some channels of one group alone costs."""
+        network = work.student.network
+        tensors = network.tensors()
+
+        def change(name: str, share: float) -> None:
+            network.load_tensors(structure.mask_channels(
+                network.spec, tensors, pruning_plan.keep_per_layer(
+                    network.spec, {name: scores[name]}, 1.0 - share,
+                    multiple_of=step.multiple_of)))
+
+        return _scan(work, scores, (0.25, 0.5, 0.75), step.images, change,
+                     'sensitivity of channels')
 
 
 class _Sparsify(Handler):
@@ -167,14 +188,13 @@ class _Sparsify(Handler):
         names = work.chosen(step.tensors)
         shares = dict.fromkeys(names, step.sparsity)
         if step.method == 'sensitivity':
-            rows = work.rows(step.images)
-            table = sparsify.scan(
-                {name: named[name] for name in names}, lambda: agreement(work, rows),
-                report=lambda done, total: work.progress('sensitivity of tensors', done, total))
-            shares = sparsify.allocate(
-                table, {name: named[name].numel() for name in names}, step.sparsity)
-            work.notes['sensitivity'] = [
-                [name, level, loss] for name, found in table.items() for level, loss in found]
+            def change(name: str, share: float) -> None:
+                with torch.no_grad():
+                    named[name].masked_fill_(pruning_plan.smallest(named[name], share), 0.0)
+
+            shares = pruning_plan.allocate(
+                _scan(work, names, SCAN, step.images, change, 'sensitivity of tensors'),
+                {name: named[name].numel() for name in names}, step.sparsity)
         work.notes['shares'] = shares
 
     def prepare(self, work: Work, step: recipe.Sparsify, number: int) -> None:
@@ -190,14 +210,14 @@ class _Sparsify(Handler):
         """Extend the masks to what they should be at an optimiser step."""
         named, constraints = work.student.network.named_tensors(), work.student.constraints
         shares = work.notes['shares']
-        now = sparsify.gradual(1.0, number, step.steps) if step.steps else 1.0
+        now = pruning_plan.gradual(number, step.steps) if step.steps else 1.0
         threshold = step.threshold
         if step.method == 'threshold' and threshold == 0.0:
-            threshold = sparsify.common_threshold(
+            threshold = pruning_plan.common_threshold(
                 [named[name] for name in shares], now * step.sparsity)
         for name, share in shares.items():
-            constraints.prune(name, sparsify.below(named[name], threshold) if step.method ==
-                              'threshold' else sparsify.smallest(named[name], now * share))
+            constraints.prune(name, named[name].detach().abs() < threshold if step.method ==
+                              'threshold' else pruning_plan.smallest(named[name], now * share))
 
 
 class _Quantize(Handler):
@@ -228,7 +248,7 @@ class _Quantize(Handler):
     def end(self, work: Work, step: recipe.Quantize) -> None:
         del step  # the same for all options
         work.student.write()
-        work.student.constraints.end_moving()
+        work.student.constraints.latent.clear()  # membership is fixed where it is now
 
 
 class _QuantizeActivations(Handler):
@@ -254,23 +274,36 @@ HANDLERS: dict[type[Any], Handler] = {
 
 def agreement(work: Work, rows: np.ndarray) -> float:
     """Return the mean cosine between the student's and the parent's descriptors of views."""
-    found = describe_views(work.student.network, work.material.views, rows)
-    wanted = targets(work.material.views.parent[rows], found.shape[1])
+    found = describe_views(work.student.network, work.views, rows)
+    wanted = targets(work.views.parent[rows], found.shape[1])
     return float((found * wanted).sum(axis=1).mean())
 
 
-def _masked_agreement(work: Work, images: int) -> Callable[[Any], float]:
-    """Return a function that rates weights of the student's shape."""
-    rows = work.rows(images)
-    kept = work.student.network.tensors()
+def _scan(
+    work: Work, names: Iterable[str], levels: Sequence[float], images: int,
+    change: Callable[[str, float], None], stage: str
+) -> pruning_plan.Losses:
+    """
+    Note and return what pruning each tensor or group alone costs in agreement with the parent.
 
-    def evaluate(tensors: Any) -> float:
-        work.student.network.load_tensors(tensors)
+    :param change: prunes a share of one of them in the live network, which is restored
+    """
+    rows, network = work.rows(images), work.student.network
+    kept = network.tensors()
+
+    def score(name: str, share: float) -> float:
+        change(name, share)
         try:
             return agreement(work, rows)
         finally:
-            work.student.network.load_tensors(kept)
-    return evaluate
+            network.load_tensors(kept)
+
+    table = pruning_plan.scan(
+        names, levels, score, whole=agreement(work, rows),
+        report=lambda done, total: work.progress(stage, done, total))
+    work.notes['sensitivity'] = [
+        [name, share, loss] for name, found in table.items() for share, loss in found]
+    return table
 
 
 def _channel_scores(work: Work, step: recipe.PruneChannels, groups: Any) -> Any:
@@ -278,13 +311,13 @@ def _channel_scores(work: Work, step: recipe.PruneChannels, groups: Any) -> Any:
     student = work.student
     measured = None
     if step.criterion == 'activation':
-        measured = structure_scores.mean_activations(
+        measured = structure.mean_activations(
             student.network, work.batches(step.images, 'channel activity'))
     elif step.criterion == 'taylor':
         student.network.freeze_layers(0)
         # Not the distance to the parent: as long as nothing was lost its gradient is zero.
-        measured = structure_scores.taylor_scores(
+        measured = structure.taylor_scores(
             student.network, work.batches(step.images, 'channel importance', size=16),
-            structure_scores.descriptor_change(work.seed[0]))
-    return structure_scores.importances(
+            structure.descriptor_change(work.seed[0]))
+    return structure.importances(
         student.spec, student.network.tensors(), groups, step.criterion, measured)

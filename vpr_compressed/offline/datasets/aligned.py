@@ -36,27 +36,27 @@ PAIRS = (
     ('fall', 'winter'), ('autumn', 'winter'), ('summer', 'fall'), ('day', 'night'))
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    listed = request.split is None and (
-        vprbench.truth_file(request.path).is_file() or tables.lacks(request) is None)
-    if _pair(request) is not None and not listed:
-        return None
-    return ('two folders of images ' + ', '.join(f'{a}/ and {b}/' for a, b in PAIRS[:3])
-            + ', ... without answers or positions beside them; or the two that the split '
-            'REFERENCE/QUERY names')
+def find(request: Request) -> list[tuple[str, ...]]:
+    """Return the two folders of the split, or all usual pairs without answers beside them."""
+    if request.split is not None:
+        wanted: tuple[tuple[str, ...], ...] = (tuple(request.split.split('/')),)
+    elif vprbench.truth_file(request.path).is_file() or tables.find(request):
+        return []
+    else:
+        wanted = PAIRS
+    return [pair for pair in wanted if len(pair) == 2 and all(
+        name and (request.path / name).is_dir() for name in pair)]
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, pairs: list[tuple[str, ...]]) -> Dataset:
     """
     Open two folders, those named by the split ``REFERENCE/QUERY`` or the usual ones.
 
-    :raises DatasetError: no such folders, or they hold different numbers of images
+    :param pairs: what :func:`find` found, of which the first is opened
+    :raises DatasetError: they hold different numbers of images
     :raises SourceError: a folder without images
     """
-    pair = _pair(request)
-    if pair is None:
-        raise DatasetError(f'{request.path} has no {lacks(request)}')
+    pair = pairs[0]
     reference, query = (FolderSource(request.path / name) for name in pair)
     if len(reference) != len(query):
         raise DatasetError(
@@ -67,11 +67,3 @@ def open_tree(request: Request) -> Dataset:
         name=f'{request.name} {pair[0]}/{pair[1]}', layout='aligned', reference=reference,
         query=query, truth=ground_truth.from_tolerance(
             len(query), len(reference), TOLERANCE_FRAMES if tolerance is None else tolerance))
-
-
-def _pair(request: Request) -> tuple[str, ...] | None:
-    """Return the two folders of the split, or the first usual pair, if they are there."""
-    wanted = PAIRS if request.split is None else (tuple(request.split.split('/')),)
-    return next((
-        pair for pair in wanted if len(pair) == 2 and all(
-            name and (request.path / name).is_dir() for name in pair)), None)

@@ -31,10 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vpr_compressed.errors import DatasetError
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
@@ -44,50 +43,40 @@ _QUERY_FOLDER = 'quer'
 _SPLITS = ('train', 'val', 'test')
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _tables(request.path):
-        return None
-    return 'NAME_SPLIT.mat or datasets/NAME_SPLIT.mat with a dbStruct, beside the image folders'
+def find(request: Request) -> list[Path]:
+    """Return the MATLAB files of a tree."""
+    root = request.path
+    return sorted([*root.glob('*.mat'), *root.glob('datasets/*.mat')])
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, tables: list[Path]) -> Dataset:
     """
     Open the file of one split, ``test`` if none is named.
 
+    :param tables: what :func:`find` found
     :raises DatasetError: no or several files for that split, a file that cannot be read, or
         missing images
     """
-    table = _choose(request)
+    table = _choose(request, tables)
     content = _read(table)
     reference = _source(request.path, table, content, ('dbImageFns', 'utmDb'))
     query = _source(request.path, table, content, ('qImageFns', 'utmQ'))
     radius_m = request.radius_m
     if radius_m is None:
-        radius_m = _radius(table, content.get('posDistThr', request.radius_or()))
+        usual = content.get('posDistThr', request.radius_or())
+        try:
+            radius_m = float(np.squeeze(usual))
+        except (TypeError, ValueError) as error:
+            raise DatasetError(
+                f'posDistThr of {table} is {usual!r}, needed is a number of metres; name a radius'
+            ) from error
     return Dataset(
         name=table.stem.replace('_', ' '), layout='dbstruct', reference=reference, query=query,
-        truth=files.within(query, reference, radius_m))
+        truth=dataset.within(query, reference, radius_m))
 
 
-def _radius(table: Path, value: Any) -> float:
-    """Return the radius of a file."""
-    try:
-        return float(np.squeeze(value))
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f'posDistThr of {table} is {value!r}, needed is a number of metres; name a radius'
-        ) from error
-
-
-def _tables(root: Path) -> list[Path]:
-    """Return the MATLAB files of a tree."""
-    return sorted([*root.glob('*.mat'), *root.glob('datasets/*.mat')])
-
-
-def _choose(request: Request) -> Path:
+def _choose(request: Request, tables: list[Path]) -> Path:
     """Return the file of the split that was asked for or is usual."""
-    tables = _tables(request.path)
     split = request.split or 'test'
     found = [table for table in tables if table.stem == split] or [
         table for table in tables if table.stem.endswith(f'_{split}')]
@@ -129,36 +118,31 @@ def _read(table: Path) -> dict[str, Any]:
 def _source(
     root: Path, table: Path, content: dict[str, Any], fields: tuple[str, str]
 ) -> ImageList:
-    """Return database or queries."""
+    """
+    Return database or queries.
+
+    :param fields: of the names, and of their easting and northing, ``(2, N)``
+    """
     missing = [field for field in fields if field not in content]
     if missing:
         raise DatasetError(
             f'the dbStruct of {table} has the fields {", ".join(content)}; needed is '
             f'{missing[0]} too')
     names = [str(name).strip() for name in np.atleast_1d(content[fields[0]])]
-    positions = _positions(table, content[fields[1]], fields, len(names))
-    found = _locate(root, table, names, queries=fields[0] == 'qImageFns')
-    return files.listed(
-        root, found, [(float(x), float(y)) for x, y in positions.T],
-        f'positions from {table.name}')
-
-
-def _positions(
-    table: Path, values: Any, fields: tuple[str, str], count: int
-) -> NDArray[np.float64]:
-    """Return easting and northing, ``(2, N)``, checked."""
+    values = content[fields[1]]
     try:
         positions = np.asarray(values, np.float64)
     except (TypeError, ValueError):
         positions = np.empty(0)
     # One image only: MATLAB has no vectors, scipy has.
     positions = positions.reshape(2, 1) if positions.shape == (2,) else positions
-    if count == 0 or positions.shape != (2, count) or not np.isfinite(positions).all():
+    if not names or positions.shape != (2, len(names)) or not np.isfinite(positions).all():
         raise DatasetError(
-            f'the dbStruct of {table} has {count} names in {fields[0]} and {np.shape(values)} '
-            f'values in {fields[1]}; needed are finite positions of 2 rows and a column per '
-            'name, so get the file again')
-    return positions
+            f'the dbStruct of {table} has {len(names)} names in {fields[0]} and '
+            f'{np.shape(values)} values in {fields[1]}; needed are finite positions of 2 rows and '
+            'a column per name, so get the file again')
+    found = _locate(root, table, names, queries=fields[0] == 'qImageFns')
+    return dataset.placed(root, found, positions.T, f'positions from {table.name}')
 
 
 def _locate(root: Path, table: Path, names: list[str], *, queries: bool) -> list[Path]:
@@ -168,8 +152,8 @@ def _locate(root: Path, table: Path, names: list[str], *, queries: bool) -> list
     Pittsburgh's queries lie in ``queries_real`` under names that database images have as well,
     so a folder of queries that has any of the names is where queries are, and nothing else is.
     """
-    first = files.folders_of(root)
-    bases = [root, *first, *(inner for folder in first for inner in files.folders_of(folder))]
+    first = dataset.folders_of(root)
+    bases = [root, *first, *(inner for folder in first for inner in dataset.folders_of(folder))]
     own = [base for base in bases
            if (_QUERY_FOLDER in base.relative_to(root).as_posix().lower()) == queries]
     best = _fullest(own, names) or _fullest([base for base in bases if base not in own], names)
@@ -177,7 +161,7 @@ def _locate(root: Path, table: Path, names: list[str], *, queries: bool) -> list
         raise DatasetError(
             f'{table} names the image {names[0]}, which is neither in {root} nor in its folders '
             'two levels down; unpack the images there')
-    files.check_present(best, table)
+    dataset.check_present(best, table)
     return best
 
 

@@ -16,8 +16,8 @@
 Public data sets of place recognition, each in the layout its authors published it in.
 
 To add a layout, write a module with two functions and enter it into :data:`LAYOUTS`:
-``lacks(request)`` returns None for a tree of this layout, else which file was expected where;
-``open_tree(request)`` returns the :class:`Dataset`.
+``find(request)`` returns by what a tree of this layout is recognised, nothing for another tree;
+``open_tree(request, found)`` returns the :class:`Dataset`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import DatasetError
@@ -46,48 +47,54 @@ class DatasetLayout:
     """
     How one family of data sets lies on the disk.
 
-    :param lacks: returns None for a tree of this layout, else what was expected where
-    :param open_tree: opens such a tree
-    :param tree: one line that says what the tree looks like and what counts as right
+    :param find: returns by what a tree is recognised; empty or None if it has another layout
+    :param open_tree: opens a tree by what was found
+    :param files: what lies where in a tree of this layout
+    :param right: what counts as a right answer
     :param takes: which of ``split``, ``radius_m`` and ``tolerance_frames`` can be chosen
     """
 
-    lacks: Callable[[Request], str | None]
-    open_tree: Callable[[Request], Dataset]
-    tree: str
+    find: Callable[[Request], Any]
+    open_tree: Callable[[Request, Any], Dataset]
+    files: str
+    right: str
     takes: tuple[str, ...] = ()
+
+    @property
+    def tree(self) -> str:
+        """Return one line that says what the tree looks like and what counts as right."""
+        return f'{self.files}; right: {self.right}'
 
 
 LAYOUTS = {
     'utm': DatasetLayout(
-        utm_names.lacks, utm_names.open_tree,
-        'images/SPLIT/{database,queries}/@UTM_EAST@UTM_NORTH@...@.jpg (VPR-datasets-'
-        'downloader); right: within 25 m', ('split', 'radius_m')),
+        utm_names.find, utm_names.open_tree,
+        'images/SPLIT/{database,queries}/@UTM_EAST@UTM_NORTH@...@.jpg (VPR-datasets-downloader); '
+        'SPLIT: train, val or test', 'within 25 m', ('split', 'radius_m')),
     'dbstruct': DatasetLayout(
-        dbstruct.lacks, dbstruct.open_tree,
-        '[datasets/]NAME_SPLIT.mat with a dbStruct, beside the images it names '
-        '(Pitts30k, Pitts250k, Tokyo 24/7); right: within its posDistThr', ('split', 'radius_m')),
+        dbstruct.find, dbstruct.open_tree,
+        '[datasets/]NAME_SPLIT.mat with a dbStruct, beside the folders of the images it names '
+        '(Pitts30k, Pitts250k, Tokyo 24/7)', 'within its posDistThr', ('split', 'radius_m')),
     'msls': DatasetLayout(
-        msls.lacks, msls.open_tree,
-        'train_val/CITY/{database,query}/{postprocessed.csv,raw.csv,images/} (Mapillary '
-        'SLS); SPLIT: val, train or cities; right: within 25 m', ('split', 'radius_m')),
+        msls.find, msls.open_tree,
+        'train_val/CITY/{database,query}/{postprocessed.csv,raw.csv,images/} (Mapillary SLS); '
+        'SPLIT: val, train or cities', 'within 25 m', ('split', 'radius_m')),
     'aligned': DatasetLayout(
-        aligned.lacks, aligned.open_tree,
-        'two folders such as ref/ and query/ or summer/ and winter/, aligned image by '
-        'image (Nordland); SPLIT: REFERENCE/QUERY; right: index within 1 frame',
-        ('split', 'tolerance_frames')),
+        aligned.find, aligned.open_tree,
+        'two folders such as ref/ and query/ or summer/ and winter/, aligned image by image '
+        '(Nordland), without answers or positions beside them; SPLIT: REFERENCE/QUERY',
+        'index within 1 frame', ('split', 'tolerance_frames')),
     'oxford': DatasetLayout(
-        oxford.lacks, oxford.open_tree,
-        '[gt/]LANDMARK_N_{query,good,ok,junk}.txt beside the images (Oxford5k, '
-        'Paris6k); queries are cut to their box; right: good and ok, junk does not count'),
+        oxford.find, oxford.open_tree,
+        '[gt/]LANDMARK_N_{query,good,ok,junk}.txt beside the images (Oxford5k, Paris6k); queries '
+        'are cut to their box', 'good and ok, junk does not count'),
     'vprbench': DatasetLayout(
-        vprbench.lacks, vprbench.open_tree,
-        'ref/, query/ and ground_truth_new.npy or ground_truth.json (VPR-Bench); '
-        'right: as listed'),
+        vprbench.find, vprbench.open_tree,
+        'ref/, query/ and ground_truth_new.npy or ground_truth.json (VPR-Bench)', 'as listed'),
     'csv': DatasetLayout(
-        tables.lacks, tables.open_tree,
-        'reference.csv and query.csv (name,x_m,y_m; right: within 25 m), or pairs.csv '
-        '(query,reference; right: as listed)', ('radius_m',)),
+        tables.find, tables.open_tree,
+        'reference.csv and query.csv (name,x_m,y_m), or pairs.csv (query,reference)',
+        'within 25 m, or as listed', ('radius_m',)),
 }
 
 
@@ -116,17 +123,18 @@ def open_dataset(
         raise DatasetError(
             f'there is no layout {name!r}{suggest(name, LAYOUTS)}; the layouts are '
             f'{", ".join(LAYOUTS)}, or {AUTO}')
-    lacking = LAYOUTS[name].lacks(request)
-    if lacking is not None:
+    chosen = LAYOUTS[name]
+    found = chosen.find(request)
+    if not found:
         raise DatasetError(
-            f'{path} is not a data set of the layout {name}: it has no {lacking}; give the '
-            'folder that holds them, or another layout')
+            f'{path} is not a data set of the layout {name}: it has no {chosen.files}; give '
+            'the folder that holds them, or another layout')
     for option in ('split', 'radius_m', 'tolerance_frames'):
-        if getattr(request, option) is not None and option not in LAYOUTS[name].takes:
+        if getattr(request, option) is not None and option not in chosen.takes:
             raise DatasetError(
-                f'{path} has the layout {name} ({LAYOUTS[name].tree}), which has no '
+                f'{path} has the layout {name} ({chosen.tree}), which has no '
                 f'{option.partition("_")[0]} to choose; leave it out')
-    return LAYOUTS[name].open_tree(request)
+    return chosen.open_tree(request, found)
 
 
 def detect(request: Request) -> str:
@@ -136,8 +144,7 @@ def detect(request: Request) -> str:
     :raises DatasetError: none fits or several do; the text lists what each expects
     """
     path = request.path
-    lacking = {name: layout.lacks(request) for name, layout in LAYOUTS.items()}
-    fitting = [name for name, lack in lacking.items() if lack is None]
+    fitting = [name for name, layout in LAYOUTS.items() if layout.find(request)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -146,4 +153,4 @@ def detect(request: Request) -> str:
                 f'  {name:<9} {LAYOUTS[name].tree}' for name in fitting))
     raise DatasetError(
         f'{path} is not a data set of a known layout; expected, but not found there, is one of\n'
-        + '\n'.join(f'  {name:<9} {lack}' for name, lack in lacking.items()))
+        + '\n'.join(f'  {name:<9} {layout.files}' for name, layout in LAYOUTS.items()))

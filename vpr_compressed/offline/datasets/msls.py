@@ -25,19 +25,14 @@ and so does the recall of this package. The test cities were published without p
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-
-import numpy as np
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.errors import GroundTruthError
-from vpr_compressed.offline.accuracy import ground_truth
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
-from vpr_compressed.records import Pose
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.csv_table import read_table
@@ -45,50 +40,42 @@ from vpr_compressed.sources.csv_table import read_table
 VALIDATION = ('cph', 'sf')
 _PARTS = ('database', 'query')
 _TABLES = ('postprocessed.csv', 'raw.csv')
+_NOTE = f'positions from {_TABLES[0]}'
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _cities(request.path):
-        return None
-    return ('train_val/CITY/database/postprocessed.csv and train_val/CITY/query/postprocessed.csv '
-            '(CITY: cph, sf, ...)')
-
-
-def open_tree(request: Request) -> Dataset:
-    """
-    Open some cities: those of the split ``val`` (cph, sf) or ``train``, or named ones.
-
-    :raises DatasetError: a city that is not there, or files that are missing or damaged
-    """
-    cities = _choose(request, _cities(request.path))
-    images: dict[str, list[ListedImage]] = {part: [] for part in _PARTS}
-    positives: list[frozenset[int]] = []
-    radius_m = request.radius_or()
-    for folder in cities:
-        before = len(images['database'])
-        of_city = {part: _images(request.path, folder / part) for part in _PARTS}
-        positives += _positives(of_city['query'], of_city['database'], radius_m, before)
-        for part in _PARTS:
-            images[part] += of_city[part]
-    note = f'positions from {_TABLES[0]}'
-    truth = GroundTruth(
-        tuple(positives), len(images['database']), f'within {radius_m:g} m in the same city')
-    return Dataset(
-        name=f'{request.name} {request.split or "val"}', layout='msls', truth=truth,
-        reference=ImageList(request.path, images['database'], note=note),
-        query=ImageList(request.path, images['query'], note=note))
-
-
-def _cities(root: Path) -> dict[str, Path]:
+def find(request: Request) -> dict[str, Path]:
     """Return name -> folder of each city with positions."""
-    for base in (root / 'train_val', root):
+    for base in (request.path / 'train_val', request.path):
         found = {
-            folder.name: folder for folder in (files.folders_of(base) if base.is_dir() else [])
+            folder.name: folder for folder in (dataset.folders_of(base) if base.is_dir() else [])
             if all((folder / part / _TABLES[0]).is_file() for part in _PARTS)}
         if found:
             return found
     return {}
+
+
+def open_tree(request: Request, cities: dict[str, Path]) -> Dataset:
+    """
+    Open some cities: those of the split ``val`` (cph, sf) or ``train``, or named ones.
+
+    :param cities: what :func:`find` found
+    :raises DatasetError: a city that is not there, or files that are missing or damaged
+    """
+    places: list[ListedImage] = []
+    asked: list[ListedImage] = []
+    positives: list[frozenset[int]] = []
+    radius_m = request.radius_or()
+    for city in _choose(request, cities):
+        reference, query = (_images(request.path, city / part) for part in _PARTS)
+        positives += _positives(query, reference, radius_m, len(places))
+        places += reference.images
+        asked += query.images
+    truth = GroundTruth(
+        tuple(positives), len(places), f'within {radius_m:g} m in the same city')
+    return Dataset(
+        name=f'{request.name} {request.split or "val"}', layout='msls', truth=truth,
+        reference=ImageList(request.path, places, note=_NOTE),
+        query=ImageList(request.path, asked, note=_NOTE))
 
 
 def _choose(request: Request, cities: dict[str, Path]) -> list[Path]:
@@ -111,28 +98,28 @@ def _choose(request: Request, cities: dict[str, Path]) -> list[Path]:
     return [cities[city] for city in wanted]
 
 
-def _images(root: Path, folder: Path) -> list[ListedImage]:
+def _images(root: Path, folder: Path) -> ImageList:
     """Return the images of database or query of one city that count."""
-    table = folder / _TABLES[0]
+    table, flags = (folder / name for name in _TABLES)
     rows = read_table(table, ('key', 'easting', 'northing'), DatasetError)
-    raw = {row['key']: row for row in read_table(
-        folder / _TABLES[1], ('key', 'pano'), DatasetError)}
-    missing = [row['key'] for row in rows if row['key'] not in raw]
+    panorama = {
+        row['key']: _flag(row['pano']) for row in read_table(flags, ('key', 'pano'), DatasetError)}
+    missing = [row['key'] for row in rows if row['key'] not in panorama]
     if missing:
         raise DatasetError(
-            f'{folder / _TABLES[1]} has no row for {len(missing)} images of {table}, e.g. '
+            f'{flags} has no row for {len(missing)} images of {table}, e.g. '
             f'{missing[0]}; the file is cut off, get it again')
     chosen = [True] * len(rows)
     if folder.parent.name in VALIDATION:
         chosen = _chosen(folder / 'subtask_index.csv', table, len(rows))
-    images = [
-        ListedImage(file=file, name=file.relative_to(root).as_posix(), pose=_pose(table, row))
-        for row, counts in zip(rows, chosen) if counts and not _flag(raw[row['key']]['pano'])
-        for file in [folder / 'images' / f'{row["key"]}.jpg']]
-    if not images:
+    counting = [
+        row for row, counts in zip(rows, chosen) if counts and not panorama[row['key']]]
+    if not counting:
         raise DatasetError(f'{table} has {len(rows)} rows, all panoramas or not of the task')
-    files.check_present([image.file for image in images], table)
-    return images
+    images = [folder / 'images' / f'{row["key"]}.jpg' for row in counting]
+    positions_m = [_position(table, row) for row in counting]
+    dataset.check_present(images, table)
+    return dataset.placed(root, images, positions_m, _NOTE)
 
 
 def _chosen(path: Path, table: Path, count: int) -> list[bool]:
@@ -151,28 +138,22 @@ def _flag(text: str) -> bool:
     return text.strip().lower() in ('true', '1', '1.0')
 
 
-def _pose(table: Path, row: dict[str, str]) -> Pose:
-    """Return the position of one row."""
+def _position(table: Path, row: dict[str, str]) -> list[float]:
+    """Return easting and northing of one row, in metres."""
     try:
-        x, y = float(row['easting']), float(row['northing'])
-    except ValueError:
-        x = y = math.nan
-    if not (math.isfinite(x) and math.isfinite(y)):
+        return dataset.finite((row['easting'], row['northing']))
+    except ValueError as error:
         raise DatasetError(
             f'{table} has easting {row["easting"]!r} and northing {row["northing"]!r} for '
-            f'{row["key"]}; needed are finite numbers, so get the file again')
-    return Pose(position_m=(x, y, 0.0))
+            f'{row["key"]}; needed are finite numbers, so get the file again') from error
 
 
 def _positives(
-    query: list[ListedImage], reference: list[ListedImage], radius_m: float, before: int
+    query: ImageList, reference: ImageList, radius_m: float, before: int
 ) -> list[frozenset[int]]:
     """Return the right answers in one city, counted from the first reference of all cities."""
-    places = [
-        np.array([image.pose.position_m for image in images if image.pose is not None])
-        for images in (query, reference)]
     try:
-        truth = ground_truth.from_positions(places[0], places[1], radius_m)
+        truth = dataset.within(query, reference, radius_m)
     except GroundTruthError:
         if not radius_m > 0:
             raise

@@ -27,12 +27,11 @@ files of Paris6k are web pages instead of images; their authors name them and le
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
@@ -51,24 +50,27 @@ CORRUPT = frozenset(
     f'paris_{landmark}_{number:06d}' for landmark, rows in _NO_IMAGES.items() for number in rows)
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _queries(request.path):
-        return None
-    return f'LANDMARK_N{_QUERY} with _good, _ok and _junk, in the folder itself or one below it'
+def find(request: Request) -> list[Path]:
+    """Return the query files of the root or the first folder below it that has some."""
+    for folder in (request.path, *dataset.folders_of(request.path)):
+        found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
+        if found:
+            return sorted(found, key=lambda path: natural_key(path.name))
+    return []
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, lists: list[Path]) -> Dataset:
     """
     Open all queries in natural order of their names, with all images as references.
 
+    :param lists: what :func:`find` found
     :raises DatasetError: a list without its file or an image without its file, a line that is
         no query, or two images of one name
     """
     images = _by_name(request.path)
     index = {name: row for row, name in enumerate(images)}
     queries, positives, junk = [], [], []
-    for path in _queries(request.path):
+    for path in lists:
         queries.append(_query(path, images))
         good, ok, ignored = (_rows(path, kind, index) for kind in _KINDS)
         positives.append(good | ok)
@@ -82,19 +84,10 @@ def open_tree(request: Request) -> Dataset:
             tuple(positives), len(images), 'good and ok lists, junk left out', tuple(junk)))
 
 
-def _queries(root: Path) -> list[Path]:
-    """Return the query files of the root or the first folder below it that has some."""
-    for folder in (root, *files.folders_of(root)):
-        found = [path for path in folder.glob(f'*{_QUERY}') if not path.name.startswith('.')]
-        if found:
-            return sorted(found, key=lambda path: natural_key(path.name))
-    return []
-
-
 def _by_name(root: Path) -> dict[str, Path]:
     """Return name without suffix -> file of every image of a tree."""
     images: dict[str, Path] = {}
-    for file in files.images_below(root):
+    for file in dataset.images_below(root):
         if file.stem in images:
             raise DatasetError(
                 f'{images[file.stem]} and {file} have the same name, but the lists give no '
@@ -106,22 +99,19 @@ def _by_name(root: Path) -> dict[str, Path]:
 
 def _query(path: Path, images: dict[str, Path]) -> ListedImage:
     """Return the image part that one query file names."""
-    lines = files.read_lines(path)
+    lines = dataset.read_lines(path)
     name, *numbers = lines[0].split() if lines else ['']
     try:
-        box = [float(number) for number in numbers]
-    except ValueError:
-        box = []
-    if len(box) != 4 or not all(map(math.isfinite, box)):
+        left, top, right, bottom = map(round, dataset.finite(numbers))
+    except ValueError as error:
         raise DatasetError(
             f'{path} holds {lines[:1]}; needed is one line, an image name and its box (left top '
-            'right bottom), so get the file again')
+            'right bottom), so get the file again') from error
     name = name.removeprefix(_PREFIX)
     if name not in images:
         raise DatasetError(
             f'{path} names the image {name}, which is not there; expected is {name}.jpg in the '
             'folder of the data set or below it')
-    left, top, right, bottom = (round(value) for value in box)
     return ListedImage(
         file=images[name], name=path.name.removesuffix(_QUERY), box=(left, top, right, bottom))
 
@@ -131,7 +121,7 @@ def _rows(query: Path, kind: str, index: dict[str, int]) -> frozenset[int]:
     path = query.with_name(f'{query.name.removesuffix(_QUERY)}_{kind}.txt')
     if not path.is_file():
         raise DatasetError(f'{query} has no {path.name} beside it; unpack all lists')
-    names = [name.removesuffix('.jpg') for name in files.read_lines(path)]
+    names = [name.removesuffix('.jpg') for name in dataset.read_lines(path)]
     missing = [name for name in names if name not in index and name not in CORRUPT]
     if missing:
         raise DatasetError(

@@ -29,67 +29,64 @@ from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.csv_table import read_table
-from vpr_compressed.sources.pose_table import read_pose_table
+from vpr_compressed.sources.image_list import read_pose_table
 
 _PAIRS = 'pairs.csv'
 _POSITIONS = ('reference.csv', 'query.csv')
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    root = request.path
-    positions = all((root / name).is_file() for name in _POSITIONS)
-    if positions or (root / _PAIRS).is_file():
-        return None
-    return f'{_POSITIONS[0]} and {_POSITIONS[1]} (name,x_m,y_m), or {_PAIRS} (query,reference)'
+def find(request: Request) -> list[Path]:
+    """Return the table of pairs or those of positions."""
+    pairs, *positions = (request.path / name for name in (_PAIRS, *_POSITIONS))
+    if pairs.is_file():
+        return [pairs]
+    return positions if all(map(Path.is_file, positions)) else []
 
 
-def open_tree(request: Request) -> Dataset:
+def open_tree(request: Request, found: list[Path]) -> Dataset:
     """
     Open the tables.
 
+    :param found: by :func:`find`
     :raises DatasetError: both kinds are there, an image is missing, or a line is wrong
     :raises SourceError: a table of positions is wrong
     """
-    root, pairs = request.path, request.path / _PAIRS
-    if not pairs.is_file():
-        reference, query = (_placed(root / name) for name in _POSITIONS)
-        truth = files.within(query, reference, request.radius_or())
-    elif any((root / name).exists() for name in _POSITIONS):
+    if len(found) == 2:
+        reference, query = map(_placed, found)
+        truth = dataset.within(query, reference, request.radius_or())
+    elif any((request.path / name).exists() for name in _POSITIONS):
         raise DatasetError(
-            f'{root} has {_PAIRS} and positions, which may contradict each other; keep one kind')
+            f'{request.path} has {_PAIRS} and positions, which may contradict each other; keep '
+            'one kind')
     elif request.radius_m is not None:
         raise DatasetError(
-            f'{pairs} lists the right answers, a radius has no meaning; leave it out')
+            f'{found[0]} lists the right answers, a radius has no meaning; leave it out')
     else:
-        reference, query, truth = _paired(pairs)
+        reference, query, truth = _paired(found[0])
     return Dataset(
         name=request.name, layout='csv', reference=reference, query=query, truth=truth)
 
 
 def _placed(table: Path) -> ImageList:
     """Return the images of a table of positions."""
-    rows = read_pose_table(table)
-    names = [row['name'] for row in read_table(table, ('name',), DatasetError)]
-    twice = next((name for name in rows if names.count(name) > 1), None)
+    images = read_pose_table(table)
+    names = [image.name for image in images]
+    twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DatasetError(f'{table} has several lines for {twice}; keep one')
-    if not rows:
+    if not images:
         raise DatasetError(f'{table} has a header line and nothing else; list the images')
-    unknown = [name for name, row in rows.items() if row.pose is None]
+    unknown = [image.name for image in images if image.pose is None]
     if unknown:
         raise DatasetError(
             f'{table} has no position for {len(unknown)} images, e.g. {unknown[0]}; give x_m and '
             'y_m, or leave the image out')
-    images = [
-        ListedImage(file=table.parent / name, name=name, stamp_ns=row.stamp_ns, pose=row.pose)
-        for name, row in rows.items()]
     return _checked(table, images)
 
 
@@ -122,5 +119,5 @@ def _paired(table: Path) -> tuple[ImageList, ImageList, GroundTruth]:
 
 def _checked(table: Path, images: list[ListedImage]) -> ImageList:
     """Return images as a source after a look at whether they are there."""
-    files.check_present([image.file for image in images], table)
+    dataset.check_present([image.file for image in images], table)
     return ImageList(table.parent, images, note=f'listed in {table.name}')

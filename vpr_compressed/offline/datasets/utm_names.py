@@ -22,11 +22,10 @@ As there, the zone of the grid is not looked at: a data set lies in one.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from vpr_compressed.errors import DatasetError
-from vpr_compressed.offline.datasets import files
+from vpr_compressed.offline.datasets import dataset
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.datasets.dataset import Request
 from vpr_compressed.sources import ImageList
@@ -34,66 +33,50 @@ from vpr_compressed.sources import ImageList
 _PARTS = ('database', 'queries')
 
 
-def lacks(request: Request) -> str | None:
-    """Return None for a tree of this layout, else what was expected where."""
-    if _splits(request.path):
-        return None
-    return ('folders images/SPLIT/database and images/SPLIT/queries (SPLIT: train, val, test) '
-            'with images @UTM_EAST@UTM_NORTH@...@.jpg')
-
-
-def open_tree(request: Request) -> Dataset:
-    """
-    Open one split, ``test`` if none is named.
-
-    :raises DatasetError: no such split, an empty folder, or a name without a position
-    """
-    split, folder = _choose(request, _splits(request.path))
-    reference, query = (_source(folder / part) for part in _PARTS)
-    return Dataset(
-        name=f'{request.name} {split}'.strip(), layout='utm', reference=reference, query=query,
-        truth=files.within(query, reference, request.radius_or()))
-
-
-def _splits(root: Path) -> dict[str, Path]:
+def find(request: Request) -> dict[str, Path]:
     """Return name -> folder of each split; '' when the two folders lie in the root itself."""
+    root = request.path
     folders = [
         entry for base in (root, root / 'images')
         if base.is_dir()
-        for entry in [('', base), *((folder.name, folder) for folder in files.folders_of(base))]]
+        for entry in [('', base), *((folder.name, folder) for folder in dataset.folders_of(base))]]
     return {
         name: folder for name, folder in folders
         if all((folder / part).is_dir() for part in _PARTS)}
 
 
-def _choose(request: Request, splits: dict[str, Path]) -> tuple[str, Path]:
-    """Return the split that was asked for or is usual."""
-    wanted = request.split
-    if wanted is None:
-        wanted = 'test' if 'test' in splits else next(iter(splits)) if len(splits) == 1 else None
-    if wanted is None or wanted not in splits:
+def open_tree(request: Request, splits: dict[str, Path]) -> Dataset:
+    """
+    Open one split, ``test`` if none is named.
+
+    :param splits: what :func:`find` found
+    :raises DatasetError: no such split, an empty folder, or a name without a position
+    """
+    usual = next(iter(splits)) if len(splits) == 1 else 'test'
+    wanted = usual if request.split is None else request.split
+    if wanted not in splits:
         named = ', '.join(name or '(the folder itself)' for name in splits)
-        asked = 'none is named' if wanted is None else f'there is no split {wanted!r}'
+        asked = 'none is named' if request.split is None else f'there is no split {wanted!r}'
         raise DatasetError(f'{request.path} has the splits {named}; {asked}, choose one of them')
-    return wanted, splits[wanted]
+    reference, query = (_source(splits[wanted] / part) for part in _PARTS)
+    return Dataset(
+        name=f'{request.name} {wanted}'.strip(), layout='utm', reference=reference, query=query,
+        truth=dataset.within(query, reference, request.radius_or()))
 
 
 def _source(folder: Path) -> ImageList:
     """Return the images of one folder with the positions in their names."""
-    images = files.images_below(folder)
-    return files.listed(
-        folder, images, [_position(image) for image in images], 'positions from their names')
+    images = dataset.images_below(folder)
+    return dataset.placed(folder, images, map(_position, images), 'positions from their names')
 
 
 def _position(image: Path) -> tuple[float, float]:
     """Return UTM easting and northing of an image, in metres."""
-    fields = image.name.split('@')
     try:
-        _, east, north = fields[0], float(fields[1]), float(fields[2])
-    except (IndexError, ValueError):
-        east = north = math.nan
-    if not (math.isfinite(east) and math.isfinite(north)):
+        east, north = dataset.finite(image.name.split('@')[1:3])
+    except ValueError as error:
         raise DatasetError(
             f'the name of {image} has no UTM position, needed is @UTM_EAST@UTM_NORTH@...@'
-            f'{image.suffix}; rename it, or list the images in reference.csv and query.csv')
+            f'{image.suffix}; rename it, or list the images in reference.csv and query.csv'
+        ) from error
     return east, north

@@ -12,15 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Judge the answers of the node: which accepted matches are right, which silence is right."""
+"""The answers of the node, which of them are right, and what is said of them to people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +28,10 @@ from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.sources.answer_log import ACCEPTED
+from vpr_compressed.sources.answer_log import read_images
+from vpr_compressed.sources.answer_log import UNANSWERED
+from vpr_compressed.system.terminal import human_bytes
 
 BoolArray = NDArray[np.bool_]
 
@@ -153,44 +154,83 @@ class JudgedAnswers:
 
 def read_answers(path: Path, reference: Track, query: Track) -> NodeAnswers:
     """
-    Read the JSON lines the player has recorded.
+    Read what the player has recorded.
 
     :param path: one line per published image, in any order
     :param reference: recording the map was made from; matches name its images by their stamp
     :param query: recording that was played
     :raises SourceError: the file is missing, malformed, or from another recording
     """
-    entries = {int(entry['stamp_ns']): entry for entry in _lines(path)}
-    missing = sum(stamp not in entries for stamp in query.stamps_ns)
+    played = {image.stamp_ns: image for image in read_images(path)}
+    missing = sum(stamp not in played for stamp in query.stamps_ns)
     if missing:
         raise SourceError(
             f'{path} has no line for {missing} of {len(query)} images; was the player stopped '
             'early? Run the demo again')
     index = {stamp: number for number, stamp in enumerate(reference.stamps_ns)}
-    ordered = [entries[stamp] for stamp in query.stamps_ns]
+    images = [played[stamp] for stamp in query.stamps_ns]
+    stamps = [
+        int(image.best['stamp_sec']) * 1_000_000_000 + int(image.best['stamp_nanosec'])
+        if image.best else None for image in images]
     return NodeAnswers(
-        accepted=np.array([entry['status'] == 'accepted' for entry in ordered]),
-        best=np.array([_best(entry, index) for entry in ordered], np.int64),
-        answered=np.array([entry['status'] != 'unanswered' for entry in ordered]),
-        latency_ms=np.array([
-            np.nan if entry['latency_ms'] is None else entry['latency_ms'] for entry in ordered]))
+        accepted=np.array([image.status == ACCEPTED for image in images]),
+        best=np.array([
+            -1 if stamp is None else index.get(stamp, -1) for stamp in stamps], np.int64),
+        answered=np.array([image.status != UNANSWERED for image in images]),
+        latency_ms=np.array([image.latency_ms for image in images], np.float64))
 
 
-def _lines(path: Path) -> list[Mapping[str, Any]]:
-    """Return the objects of a JSON lines file."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
-    except OSError as error:
-        raise SourceError(f'cannot read the answers {path}: {error.strerror}') from error
-    except ValueError as error:
-        raise SourceError(f'the answers {path} are damaged: {error}') from error
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """
+    What came out of a run.
 
+    :param judged: the answers held against the truth; None where nobody knows it
+    :param places: number of places in the map
+    :param node_bytes: resident memory of the node at the end
+    """
 
-def _best(entry: Mapping[str, Any], index: Mapping[int, int]) -> int:
-    """Return which reference image the best row of an answer names, -1 for none."""
-    # The player repeats the row that counts by its keyframe.
-    row = next(
-        (row for row in entry['rows'] if row['keyframe_id'] == entry['keyframe_id']), None)
-    if row is None:
-        return -1
-    return index.get(int(row['stamp_sec']) * 1_000_000_000 + int(row['stamp_nanosec']), -1)
+    reference: Track
+    query: Track
+    answers: NodeAnswers
+    judged: JudgedAnswers | None
+    places: int
+    model_bytes: int
+    map_bytes: int
+    node_bytes: int
+
+    def headline(self) -> str:
+        """Return the result in one line."""
+        if self.judged is None:
+            return f'{int(self.answers.accepted.sum())} of {len(self.query)} images matched'
+        count, known = self.judged.count, int(self.judged.known.sum())
+        return (f'{count("right")} of {known} known places recognised, {count("wrong")} wrong, '
+                f'{count("unknown")} of {len(self.query) - known} unknown ones withheld')
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of a table: what, and how much of it."""
+        p50, p95 = (self.answers.latency_percentile_ms(level) for level in (50, 95))
+        return [
+            ('images', f'{len(self.reference)} mapped into {self.places} places, '
+             f'{len(self.query)} looked up'),
+            ('matches accepted', str(int(self.answers.accepted.sum()))), *self._verdict(),
+            ('latency', f'p50 {p50:.0f} ms, p95 {p95:.0f} ms, from publishing an image to its '
+             'answer'),
+            ('model', human_bytes(self.model_bytes)), ('map file', human_bytes(self.map_bytes)),
+            ('node memory', f'{human_bytes(self.node_bytes)} resident, ROS 2 included')]
+
+    def _verdict(self) -> list[tuple[str, str]]:
+        """Return the lines that need a truth."""
+        if self.judged is None:
+            return []
+        count, known = self.judged.count, int(self.judged.known.sum())
+        matches = self.judged.matches
+        return [
+            ('  right', f'{count("right")}  ({self.judged.rule})'),
+            ('  wrong', str(count('wrong'))),
+            ('withheld', f'{count("missed")} of {known} places in the map'),
+            ('withheld, unknown', f'{count("unknown")} of {len(self.query) - known} places the '
+             'map does not have'),
+            ('precision', 'none' if matches.precision is None else f'{matches.precision:.1%}'),
+            ('recall', f'{matches.recall:.1%}'),
+            ('recall@1', f'{self.judged.recall_at_1:.1%} before agreement over time')]

@@ -31,12 +31,12 @@ from matplotlib.patches import Rectangle
 import numpy as np
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.demo.judged_answers import DemoResult
 from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import NodeAnswers
 from vpr_compressed.offline.demo.made_up_town import BLOCKS
 from vpr_compressed.offline.demo.made_up_town import HOUSE_DEPTH_M
 from vpr_compressed.offline.demo.made_up_town import RING
-from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.reports.figures import INK
 from vpr_compressed.offline.reports.figures import RIGHT
 from vpr_compressed.offline.reports.figures import style_axes

@@ -19,8 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import ModelFileError
@@ -30,13 +28,11 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.demo import made_up_town
 from vpr_compressed.offline.demo import picture
+from vpr_compressed.offline.demo.judged_answers import DemoResult
 from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import read_answers
 from vpr_compressed.offline.demo.judged_answers import Track
-from vpr_compressed.offline.demo.result import DemoResult
 from vpr_compressed.offline.live import ros_processes
-from vpr_compressed.offline.live.ros_processes import RosProcess
-from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
@@ -83,23 +79,18 @@ class DemoConfig:
         """Whether the made-up town is shown."""
         return self.reference is None
 
-    def reference_source(self) -> ImageSource:
-        """Return the recording to map."""
-        return self._open(self.reference or made_up_town.REFERENCE)
-
-    def query_source(self) -> ImageSource:
-        """Return the recording to recognise."""
-        return self._open(self.query or made_up_town.QUERY)
-
-    def _open(self, path: Path) -> ImageSource:
-        """Return a folder or bag."""
-        return open_source(path, topic=self.topic, pose_topic=self.pose_topic,
-                           rate_hz=self.rate_hz)
+    def sources(self) -> tuple[ImageSource, ImageSource]:
+        """Return the recording to map and the one to recognise."""
+        mapped, seen = (
+            open_source(path, topic=self.topic, pose_topic=self.pose_topic, rate_hz=self.rate_hz)
+            for path in (self.reference or made_up_town.REFERENCE,
+                         self.query or made_up_town.QUERY))
+        return mapped, seen
 
 
 class DemoSession:
     """
-    The recordings, the truth, and the surroundings of the nodes.
+    The recordings and the model.
 
     :raises VprError: no rclpy, no model, no folder to write to, or a recording that is no source
     """
@@ -115,12 +106,7 @@ class DemoSession:
             raise ConfigError(f'cannot make the folder {config.out}: {error.strerror}; choose '
                               'another one with --out') from error
         self._config, self._model = config, model.resolve()
-        self._reference = config.reference_source()
-        self._query = config.query_source()
-        domain = config.domain_id
-        self._environment = ros_processes.node_environment(
-            ros_processes.domain_of_this_run() if domain is None else domain,
-            config.out / 'ros_log')
+        self._reference, self._query = config.sources()
 
     def run(self) -> DemoResult:
         """
@@ -167,28 +153,18 @@ class DemoSession:
         :raises VprError: one of them failed; the text holds the end of its log
         """
         terminal.say(f'{mode}: the node answers {len(source)} images, one by one over DDS')
-        config, out = self._config, self._config.out
-        node = RosProcess(
-            'the place_recognition node', ros_processes.NODE_MODULE, {
+        config = self._config
+        return ros_processes.play(
+            source, domain=config.domain_id, out=config.out, name=mode, label=mode,
+            node={
                 'mode': mode, 'map_path': place_map.resolve(), 'model_path': self._model,
-                'threads': config.threads, 'image_qos': 'reliable', 'image_timeout_s': 60.0,
+                'threads': config.threads, 'image_qos': 'reliable',
                 'pose_source': 'topic_pose' if with_poses else 'none'},
-            environment=self._environment, log=out / f'{mode}_node.log')
-        with running(node):
-            node.wait_for(f'active in mode {mode}')
-            player = RosProcess(
-                'the player', ros_processes.PLAYER_MODULE, {
-                    'source': source.path.resolve(), 'source_topic': config.topic or '',
-                    'source_pose_topic': config.pose_topic or '',
-                    'source_rate_hz': config.rate_hz, 'publish_poses': with_poses,
-                    'wait_for_answer': True, 'rate': 0.0, 'answer_timeout_s': 20.0,
-                    'wait_for_subscriber_s': 30.0,
-                    'record_path': (out / f'{mode}.jsonl').resolve()},
-                environment=self._environment, log=out / f'{mode}_player.log')
-            with running(player), terminal.progress(len(source), mode) as bar:
-                player.wait_beside(node, lambda done: bar.update(done - bar.n))
-                bar.update(len(source) - bar.n)
-            return int(psutil.Process(node.pid).memory_info().rss)
+            player={
+                'source_topic': config.topic or '', 'source_pose_topic': config.pose_topic or '',
+                'source_rate_hz': config.rate_hz, 'publish_poses': with_poses,
+                'wait_for_answer': True, 'rate': 0.0, 'answer_timeout_s': 20.0,
+                'record_path': (config.out / f'{mode}.jsonl').resolve()})
 
 
 def find_truth(

@@ -30,17 +30,15 @@ import numpy as np
 from vpr_compressed.config import suggest
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.offline.importers.checkpoint_files import read_state_dict
+from vpr_compressed.offline.importers.checkpoint_files import StateDict
 from vpr_compressed.offline.importers.mat_struct import OfficialFamily
 from vpr_compressed.offline.importers.mat_struct import read_mat
-from vpr_compressed.offline.importers.parts import CAFFE_MEANS
+from vpr_compressed.offline.importers.parts import CAFFE_PREPROCESSING
 from vpr_compressed.offline.importers.parts import Family
-from vpr_compressed.offline.importers.parts import FlattenOrder
 from vpr_compressed.offline.importers.parts import ForeignNetwork
-from vpr_compressed.offline.importers.parts import imagenet_preprocessing
-from vpr_compressed.offline.importers.parts import mean_preprocessing
+from vpr_compressed.offline.importers.parts import IMAGENET_PREPROCESSING
 from vpr_compressed.offline.importers.parts import Projection
-from vpr_compressed.offline.importers.state_dict import read_state_dict
-from vpr_compressed.offline.importers.state_dict import StateDict
 from vpr_compressed.offline.importers.trunks import sequential_trunk
 
 _MATLAB_5 = b'MATLAB 5'
@@ -107,12 +105,12 @@ class TorchFamily(Family):
                 origin=f'{layer.removesuffix(".0")} of the checkpoint')
         centers = content.take(f'{pool}.{self.centers}', self.name)
         content.refuse_rest(self.name)
-        order = FlattenOrder.FEATURE_MAJOR if self.feature_major else FlattenOrder.CLUSTER_MAJOR
         return ForeignNetwork(
             trunk_name=trunk_name, trunk=trunk,
             assignment=assignment.reshape(len(assignment), -1), assignment_bias=bias,
-            centers=centers.T if self.feature_major else centers, order=order,
-            projection=projection, preprocessing=self.preprocessing)
+            centers=centers.T if self.feature_major else centers,
+            feature_major=self.feature_major, projection=projection,
+            preprocessing=self.preprocessing)
 
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (
@@ -123,14 +121,14 @@ FAMILIES: dict[str, Family] = {family.name: family for family in (
         name='nanne', title='Nanne/pytorch-NetVlad, also Swarm-SLAM (MISTLab)',
         needs='encoder.N.weight, pool.conv.weight, pool.centroids; no whitening',
         trunk='encoder.', pool='pool', has_bias=True, whitening=_WPCA,
-        marks=('pool.centroids',), whitened=False, preprocessing=imagenet_preprocessing()),
+        marks=('pool.centroids',), whitened=False, preprocessing=IMAGENET_PREPROCESSING),
     # The global descriptor it re-ranks: the layout of nanne and a whitening, a 1x1 convolution
     # (P, K * C, 1, 1) (add_pca.py). K is 16 in some checkpoints, 64 in others.
     TorchFamily(
         name='patch-netvlad', title='QVPR/Patch-NetVLAD',
         needs='encoder.N.weight, pool.conv.weight, pool.centroids, WPCA.0.weight, WPCA.0.bias',
         trunk='encoder.', pool='pool', has_bias=True, whitening=_WPCA,
-        marks=('pool.centroids',), whitened=True, preprocessing=imagenet_preprocessing()),
+        marks=('pool.centroids',), whitened=True, preprocessing=IMAGENET_PREPROCESSING),
     # Both repositories build the module from the official .mat; this is its state dict, with the
     # sign of the centres turned. The mean colour is no parameter of the module, so that of the
     # official networks is taken.
@@ -139,7 +137,7 @@ FAMILIES: dict[str, Family] = {family.name: family for family in (
         needs='backbone.N.weight, netvlad.score_proj.weight, netvlad.centers, whiten.weight',
         trunk='backbone.', pool='netvlad', assignment='score_proj', has_bias=True,
         centers='centers', feature_major=True, whitening='whiten',
-        marks=('netvlad.score_proj.weight',), preprocessing=mean_preprocessing(CAFFE_MEANS)),
+        marks=('netvlad.score_proj.weight',), preprocessing=CAFFE_PREPROCESSING),
     # With --fc_output_dim the aggregation is a sequence of NetVLAD and a linear layer. A PCA is
     # fitted apart by eval.py (scikit-learn, not whitened); it leaves its vectors unnormalised,
     # ours are divided by their length.
@@ -150,7 +148,7 @@ FAMILIES: dict[str, Family] = {family.name: family for family in (
               'aggregation.1.weight',
         trunk='backbone.', pool='aggregation', is_sequence=True,
         marks=('aggregation.centroids', 'aggregation.0.centroids'),
-        preprocessing=imagenet_preprocessing()),
+        preprocessing=IMAGENET_PREPROCESSING),
     # The trunk started from MatConvNet's weights, so images are RGB of 0 to 255 minus the Caffe
     # means. Checkpoints of a training have no PCA layer; theirs is in an HDF5 file.
     TorchFamily(
@@ -158,7 +156,7 @@ FAMILIES: dict[str, Family] = {family.name: family for family in (
         needs='base_model.base.N.weight, net_vlad.conv.weight, net_vlad.centroids, '
               'pca_layer.weight',
         trunk='base_model.base.', pool='net_vlad', whitening='pca_layer',
-        marks=('net_vlad.centroids',), preprocessing=mean_preprocessing(CAFFE_MEANS)))}
+        marks=('net_vlad.centroids',), preprocessing=CAFFE_PREPROCESSING))}
 
 
 def import_network(path: Path, family: str | None = None) -> tuple[Family, ForeignNetwork]:

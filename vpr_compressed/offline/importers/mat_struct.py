@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.offline.importers.parts import Family
-from vpr_compressed.offline.importers.parts import FlattenOrder
 from vpr_compressed.offline.importers.parts import ForeignNetwork
 from vpr_compressed.offline.importers.parts import mean_preprocessing
 from vpr_compressed.offline.importers.parts import Projection
@@ -95,7 +94,7 @@ def _translate(net: Any, path: Path) -> ForeignNetwork:
         trunk_name='vgg16', trunk=vgg16_trunk(dict(zip(VGG16_CONVS, _convs(layers[:core], path)))),
         assignment=assignment,
         assignment_bias=np.zeros(len(assignment), np.float32) if bias is None else bias,
-        centers=-weights[-1].reshape(channels, -1).T, order=FlattenOrder.FEATURE_MAJOR,
+        centers=-weights[-1].reshape(channels, -1).T, feature_major=True,
         projection=_projection(layers[core:], int(weights[0].size)),
         preprocessing=mean_preprocessing(_means(net, path)))
 

@@ -25,7 +25,6 @@ from abc import ABC
 from abc import abstractmethod
 from dataclasses import dataclass
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +39,6 @@ from vpr_compressed.offline.network.backbones import Trunk
 
 FloatArray = NDArray[np.float32]
 
-#: RGB means of the Caffe VGG networks, in grey levels (0 to 255).
-CAFFE_MEANS = (123.68, 116.779, 103.939)
-
-
-class FlattenOrder(Enum):
-    """Where value c of cluster k stands in a flat VLAD vector of K clusters and C channels."""
-
-    CLUSTER_MAJOR = 'k * C + c'
-    FEATURE_MAJOR = 'c * K + k'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +98,8 @@ class ForeignNetwork:
     :param assignment: float32 ``(K, C)``
     :param assignment_bias: float32 ``(K,)``
     :param centers: float32 ``(K, C)``
-    :param order: how this family flattens ``(K, C)``, which its projection or PCA relies on
+    :param feature_major: whether value c of cluster k stands at ``c * K + k`` in the VLAD vectors
+        of this family, which its projection or PCA relies on, and not at ``k * C + c``
     :param projection: in that order; None if the checkpoint has none
     """
 
@@ -117,7 +108,7 @@ class ForeignNetwork:
     assignment: FloatArray
     assignment_bias: FloatArray
     centers: FloatArray
-    order: FlattenOrder
+    feature_major: bool
     projection: Projection | None
     preprocessing: PreprocessingSpec
 
@@ -173,7 +164,7 @@ class ForeignNetwork:
             'netvlad.assignment.weight': self.assignment,
             'netvlad.assignment.bias': self.assignment_bias,
             'netvlad.centers': self.centers,
-            'projection.weight': cluster_major(projection.weight, self.clusters, self.order),
+            'projection.weight': self._cluster_major(projection.weight),
             'projection.bias': projection.bias}
         for name, shape in spec.tensor_shapes().items():
             if tensors[name].shape != shape:
@@ -182,24 +173,13 @@ class ForeignNetwork:
                     f'this is no {self.trunk_name}')
         return Model(spec=spec, preprocessing=self.preprocessing, tensors=tensors)
 
-
-def cluster_major(weight: FloatArray, clusters: int, order: FlattenOrder) -> FloatArray:
-    """
-    Return the columns of a projection in the order of our VLAD vector.
-
-    :param weight: float32 ``(P, K * C)`` for vectors flattened in ``order``
-    :returns: float32 ``(P, K * C)``, contiguous, for cluster-major vectors
-    """
-    if order is FlattenOrder.FEATURE_MAJOR:
-        rows, size = weight.shape
-        weight = weight.reshape(rows, size // clusters, clusters).transpose(0, 2, 1).reshape(
-            rows, size)
-    return np.ascontiguousarray(weight, np.float32)
-
-
-def imagenet_preprocessing() -> PreprocessingSpec:
-    """Return what torchvision's networks are fed; 640x480 as all families were trained."""
-    return PreprocessingSpec(width=640, height=480)
+    def _cluster_major(self, weight: FloatArray) -> FloatArray:
+        """Return the columns of a projection ``(P, K * C)`` in the order of our VLAD vector."""
+        if self.feature_major:
+            rows, size = weight.shape
+            weight = weight.reshape(rows, size // self.clusters, self.clusters).transpose(
+                0, 2, 1).reshape(rows, size)
+        return np.ascontiguousarray(weight, np.float32)
 
 
 def mean_preprocessing(means: tuple[float, ...]) -> PreprocessingSpec:
@@ -213,6 +193,12 @@ def mean_preprocessing(means: tuple[float, ...]) -> PreprocessingSpec:
         width=640, height=480, mean=(red, green, blue), std=(1 / 255.0, 1 / 255.0, 1 / 255.0))
 
 
+#: What torchvision's networks are fed; 640x480 as all families were trained.
+IMAGENET_PREPROCESSING = PreprocessingSpec(width=640, height=480)
+#: What the Caffe VGG networks are fed.
+CAFFE_PREPROCESSING = mean_preprocessing((123.68, 116.779, 103.939))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family(ABC):
     """
@@ -221,7 +207,7 @@ class Family(ABC):
     :param name: what ``--family`` takes
     :param title: its repositories
     :param needs: what its files hold, for people whose file is not recognised
-    :param kind: ``torch`` for a :class:`~.state_dict.StateDict`, ``mat`` for a MATLAB network
+    :param kind: ``torch`` for named tensors, ``mat`` for a MATLAB network
     """
 
     name: str

@@ -31,27 +31,29 @@ from torch import Tensor
 from vpr_compressed import __version__
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.calibrate import fit_calibration
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.accuracy.validation import walks_set
+from vpr_compressed.offline.importers.checkpoint_files import HOW_TO_SAVE
+from vpr_compressed.offline.importers.checkpoint_files import read_pca
 from vpr_compressed.offline.importers.families import import_network
 from vpr_compressed.offline.importers.parts import Family
 from vpr_compressed.offline.importers.parts import ForeignNetwork
 from vpr_compressed.offline.importers.parts import Projection
-from vpr_compressed.offline.importers.pca import HOW_TO_SAVE
-from vpr_compressed.offline.importers.pca import read_pca
 from vpr_compressed.offline.network.engines import ALL_ENGINES
 from vpr_compressed.offline.network.engines import TORCH
+from vpr_compressed.offline.network.network import network_of
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.describe import describe_batches
-from vpr_compressed.offline.training.initial_network import fit_whitening
 from vpr_compressed.offline.training.labels import list_images
+from vpr_compressed.offline.training.labels import THRESHOLD_PRECISION
+from vpr_compressed.offline.training.session import fit_whitening
 from vpr_compressed.offline.training.train_config import TrainConfig
-from vpr_compressed.offline.training.validation_sets import THRESHOLD_PRECISION
+from vpr_compressed.offline.training.views import evenly
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.system.terminal import progress
@@ -172,9 +174,7 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
     """Return the model with a projection learned from images, and what it was learned from."""
     config = TrainConfig()
     images = list_images(folder)
-    chosen = np.unique(np.linspace(
-        0, len(images) - 1, min(len(images), config.init_images)).round().astype(int))
-    paths = [images[index] for index in chosen]
+    paths = [images[index] for index in evenly(len(images), config.init_images)]
     if 2 * len(paths) <= dimension:
         raise ModelFileError(
             f'{folder} has {len(paths)} images; a {dimension}-D PCA needs more than '
@@ -186,13 +186,15 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
     size = model.preprocessing
     model.spec.output_sizes(size.width, size.height)  # before the long part
     torch_network = _torch_network(model)
+    device = torch_network.projection.weight.device
     loader = ImageLoader(model.preprocessing)
     try:
         with progress(2 * len(paths), 'whitening') as bar:
             def batches() -> Iterator[Tensor]:
                 for change in ('', 'augment'):
                     for batch in loader.batches(paths, _BATCH, change=change, seed=config.seed):
-                        yield torch.from_numpy(batch).to(memory_format=torch.channels_last)
+                        yield torch.from_numpy(batch).to(
+                            device, memory_format=torch.channels_last)
                         bar.update(len(batch))
             fit_whitening(torch_network, batches(), power=config.whitening_power)
     finally:
@@ -228,8 +230,8 @@ def _calibration(
                 bar.update(len(batch))
 
         def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
-            found = describe_batches(network, batches(paths, change), exact=True).numpy()
-            return np.asarray(found, np.float32)
+            found = describe_batches(network, batches(paths, change), exact=True)
+            return np.asarray(found.cpu().numpy(), np.float32)
         try:
             found = measure([walks], describe)
         finally:
@@ -241,9 +243,7 @@ def _calibration(
 
 def _torch_network(model: Model) -> VprNetwork:
     """Return a model as a torch network."""
-    network = VprNetwork(model.spec)
-    network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
-    return network.eval().to(memory_format=torch.channels_last)
+    return network_of(model.spec, {name: model.float_tensor(name) for name in model.tensors})
 
 
 def _sha256(path: Path) -> str:

@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 from vpr_compressed.errors import ModelFileError
-from vpr_compressed.offline.importers.state_dict import StateDict
+from vpr_compressed.offline.importers.checkpoint_files import StateDict
 from vpr_compressed.offline.network.backbones import Trunk
 from vpr_compressed.offline.network.backbones import TRUNKS
 

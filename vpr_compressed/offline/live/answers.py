@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from vpr_compressed.errors import SourceError
+from vpr_compressed.offline.accuracy import metrics
 from vpr_compressed.sources.answer_log import ACCEPTED
 from vpr_compressed.sources.answer_log import PlayedImage
 from vpr_compressed.sources.answer_log import read_report
@@ -135,8 +136,7 @@ class JoinedAnswers:
     def latency_ms(self) -> dict[str, float]:
         """Return percentiles from publishing to answer, in milliseconds; empty without any."""
         times = [image.latency_ms for image in self.images if image.latency_ms is not None]
-        return {f'p{rank}': float(np.percentile(times, rank))
-                for rank in PERCENTILES if times}
+        return metrics.percentiles(np.array(times), PERCENTILES) if times else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers as plain data."""
@@ -166,16 +166,21 @@ def keys_of(stamps_ns: Iterable[int]) -> list[Key]:
     return keys
 
 
-def answer_of(image: PlayedImage) -> PlaceAnswer | None:
-    """
-    Return what the node answered to an image, None when there was no answer.
+def answered(images: Sequence[PlayedImage]) -> dict[Key, PlayedImage]:
+    """Return the images that were answered, in the order given."""
+    keys = keys_of(image.stamp_ns for image in images)
+    return {key: image for key, image in zip(keys, images) if image.rows is not None}
 
+
+def answer_of(image: PlayedImage) -> PlaceAnswer:
+    """
+    Return what the node answered to an image.
+
+    :param image: one that was answered
     :raises SourceError: the recording is damaged there
     """
-    if image.rows is None:
-        return None
     try:
-        first = max(image.rows, key=lambda row: float(row['similarity']), default=None)
+        first = max(image.rows or (), key=lambda row: float(row['similarity']), default=None)
         return PlaceAnswer(
             best=None if first is None else int(first['keyframe_id']),
             similarity=0.0 if first is None else float(first['similarity']),
@@ -194,7 +199,17 @@ def read_node_counts(recording: Path) -> NodeCounts | None:
     """
     values = read_report(recording)
     try:
-        return _counts(values) if values and values['diagnostics'] else None
+        if not values or not values['diagnostics']:
+            return None
+        given, inference, places = (
+            values['diagnostics'][name] for name in ('input', 'inference', 'map'))
+        # Diagnostics hold text.
+        return NodeCounts(
+            received=int(given['received']), dropped=int(given['dropped']), bad=int(given['bad']),
+            processed=int(inference['processed']), places=int(places['places']),
+            descriptor_id=inference['descriptor_id'], transport=values['image_transport'],
+            unmatched=int(values['unmatched_answers']),
+            times_ms={name: float(text) for name, text in inference.items() if '_ms_p' in name})
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f'{report_path(recording)} is no report of the node ({error!r}); play the source '
@@ -214,21 +229,19 @@ def join(
     :raises SourceError: not one answer belongs to the recording
     """
     known, stamps = set(frames), Counter(image.stamp_ns for image in images)
-    answered = [
-        (key, image, answer) for key, image in zip(keys_of(i.stamp_ns for i in images), images)
-        if (answer := answer_of(image)) is not None]
-    own = [entry for entry in answered if entry[0] in known]
-    if answered and not own:
+    live = {key: (image, answer_of(image)) for key, image in answered(images).items()}
+    own = [key for key in live if key in known]
+    if live and not own:
         raise SourceError(
-            f'none of the {len(answered)} recorded answers has a stamp of the recording that is '
+            f'none of the {len(live)} recorded answers has a stamp of the recording that is '
             'given as --query; name the source that was played, with the same --query-topic and '
             '--rate-hz')
     pairs = tuple(
-        AnswerPair(image=image, live=answer, offline=offline[key]) for key, image, answer in own
-        if stamps[image.stamp_ns] == 1)
+        AnswerPair(image=live[key][0], live=live[key][1], offline=offline[key]) for key in own
+        if stamps[key[0]] == 1)
     return JoinedAnswers(
         images=tuple(images), pairs=pairs, node=node, same_stamp=len(own) - len(pairs),
-        no_frame=len(answered) - len(own), fates=fates_of(len(images), len(answered), node))
+        no_frame=len(live) - len(own), fates=fates_of(len(images), len(live), node))
 
 
 def fates_of(published: int, answered: int, node: NodeCounts | None) -> dict[str, int | None]:
@@ -251,15 +264,3 @@ def fates_of(published: int, answered: int, node: NodeCounts | None) -> dict[str
             fates |= {'dropped_by_mailbox': node.dropped, 'refused': node.bad,
                       'lost_before_node': published - node.received, 'unheard': unheard}
     return fates
-
-
-def _counts(values: Mapping[str, Any]) -> NodeCounts:
-    """Return the node report; diagnostics hold text."""
-    parts = values['diagnostics']
-    inference = parts['inference']
-    return NodeCounts(
-        received=int(parts['input']['received']), dropped=int(parts['input']['dropped']),
-        bad=int(parts['input']['bad']), processed=int(inference['processed']),
-        places=int(parts['map']['places']), descriptor_id=inference['descriptor_id'],
-        transport=values['image_transport'], unmatched=int(values['unmatched_answers']),
-        times_ms={name: float(text) for name, text in inference.items() if '_ms_p' in name})

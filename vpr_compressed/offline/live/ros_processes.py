@@ -23,9 +23,8 @@ a file, and what they found out is read from files they wrote.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import closing
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -34,9 +33,13 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 import vpr_compressed
 from vpr_compressed.errors import VprError
+from vpr_compressed.sources import ImageSource
 from vpr_compressed.system import processes
+from vpr_compressed.system import terminal
 
 PROFILE_NAME = 'fastdds_large_images.xml'
 NODE_MODULE = 'vpr_compressed.ros.place_recognition.node'
@@ -172,18 +175,41 @@ class RosProcess:
         """Return whether it runs no more."""
         return self._process.poll() is not None
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End it, first politely; does nothing when it has ended."""
         processes.stop(self._process, STOP_LIMIT_S)
 
 
-@contextmanager
-def running(process: RosProcess) -> Iterator[RosProcess]:
-    """End a process when the block is left, however it is left."""
-    try:
-        yield process
-    finally:
-        process.stop()
+def play(
+    source: ImageSource, *, node: Mapping[str, object], player: Mapping[str, object],
+    domain: int | None, out: Path, name: str, label: str
+) -> int:
+    """
+    Run node and player until a whole recording is played.
+
+    :param node: parameters of the place_recognition node, ``mode`` among them
+    :param player: parameters of the player besides its source
+    :param domain: ROS domain, None for one of its own
+    :param out: folder for the logs, whose names begin with ``name``
+    :param label: of the bar
+    :returns: resident memory of the node in bytes, at the end
+    :raises VprError: one of them failed; the text holds the end of its log
+    """
+    environment = node_environment(
+        domain_of_this_run() if domain is None else domain, (out / f'{name}_ros_log').resolve())
+    recogniser = RosProcess(
+        'the place_recognition node', NODE_MODULE, {'image_timeout_s': 60.0, **node},
+        environment=environment, log=out / f'{name}_node.log')
+    with closing(recogniser):
+        recogniser.wait_for(f'active in mode {node["mode"]}')
+        playing = RosProcess(
+            'the player', PLAYER_MODULE,
+            {'source': source.path.resolve(), 'wait_for_subscriber_s': 30.0, **player},
+            environment=environment, log=out / f'{name}_player.log')
+        with closing(playing), terminal.progress(len(source), label) as bar:
+            playing.wait_beside(recogniser, lambda done: bar.update(done - bar.n))
+            bar.update(len(source) - bar.n)
+        return int(psutil.Process(recogniser.pid).memory_info().rss)
 
 
 def _yaml(value: object) -> str:

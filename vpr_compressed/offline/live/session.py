@@ -34,11 +34,9 @@ from vpr_compressed.offline.live import answers
 from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.answers import Key
 from vpr_compressed.offline.live.answers import PlaceAnswer
-from vpr_compressed.offline.live.ros_processes import RosProcess
-from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.offline.mapping import map_recording
 from vpr_compressed.offline.reports import live_page
-from vpr_compressed.offline.reports.evaluation_report import write_files
+from vpr_compressed.offline.reports.page import write_files
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import Recognition
@@ -192,31 +190,20 @@ def play(wanted: LiveEvaluation, extractor: Extractor, map_path: Path, record: P
 
     :raises VprError: one of them failed; the text holds the end of its log
     """
-    domain = ros_processes.domain_of_this_run() if wanted.domain_id is None else wanted.domain_id
-    environment = ros_processes.node_environment(domain, (wanted.out / 'live_ros_log').resolve())
-    transport = wanted.transport()
     # As on the robot a camera's images may get lost; in lock-step each one counts.
-    quality = 'reliable' if wanted.wait_for_answer else 'sensor_data'
-    node = RosProcess(
-        'the place_recognition node', ros_processes.NODE_MODULE, {
+    sent = {'image_qos': 'reliable' if wanted.wait_for_answer else 'sensor_data',
+            'image_transport': wanted.transport()}
+    ros_processes.play(
+        wanted.query, domain=wanted.domain_id, out=wanted.out, name=_PREFIX, label='playing',
+        node={
             'mode': 'localization', 'map_path': map_path.resolve(),
             'model_path': extractor.model_path.resolve(), 'engine': extractor.engine_name,
-            'threads': wanted.threads, 'image_qos': quality, 'image_transport': transport,
-            'image_timeout_s': 60.0}, environment=environment, log=wanted.out / 'live_node.log')
-    with running(node):
-        node.wait_for('active in mode localization')
-        player = RosProcess(
-            'the player', ros_processes.PLAYER_MODULE, {
-                'source': wanted.query.path.resolve(), 'source_topic': wanted.query_topic,
-                'source_rate_hz': wanted.rate_hz, 'image_transport': transport,
-                'image_qos': quality, 'rate': 0.0 if wanted.wait_for_answer else wanted.rate,
-                'hz': wanted.hz, 'wait_for_answer': wanted.wait_for_answer,
-                'publish_poses': False, 'wait_for_subscriber_s': 30.0,
-                'record_path': record.resolve()},
-            environment=environment, log=wanted.out / 'live_player.log')
-        with running(player), terminal.progress(len(wanted.query), 'playing') as bar:
-            player.wait_beside(node, lambda done: bar.update(done - bar.n))
-            bar.update(len(wanted.query) - bar.n)
+            'threads': wanted.threads, **sent},
+        player={
+            'source_topic': wanted.query_topic, 'source_rate_hz': wanted.rate_hz,
+            'rate': 0.0 if wanted.wait_for_answer else wanted.rate, 'hz': wanted.hz,
+            'wait_for_answer': wanted.wait_for_answer, 'publish_poses': False,
+            'record_path': record.resolve(), **sent})
 
 
 def compare_offline(
@@ -237,9 +224,7 @@ def compare_offline(
                 f'{map_path} and the model here are {extractor.descriptor_id} with '
                 f'{len(place_map)}; name the map and the --model it was played with')
         keys = answers.keys_of(frame.stamp_ns for frame in wanted.query)
-        answered = {
-            key for key, image in zip(answers.keys_of(i.stamp_ns for i in images), images)
-            if image.rows is not None}
+        answered = answers.answered(images)
         with terminal.progress(len(answered), 'offline') as bar:
             replayed = _replay(wanted.query, keys, answered, extractor, place_map,
                                transport=transport, progress=bar.update)

@@ -12,12 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-# flake8: noqa: A005
-
 """What is in a model or map file, and whether a model computes here what it should."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 import time
 from typing import Any
@@ -107,8 +106,8 @@ def _model_facts(path: Path) -> dict[str, Any]:
         'descriptor_id': model.descriptor_id,
         'trunk': spec.trunk, 'layers': len(spec.layers), 'clusters': spec.clusters,
         'dimension': spec.dimension, 'parameters': spec.parameters(),
-        'preprocessing': model.preprocessing.to_json(),
-        'calibration': model.calibration.to_json(), 'provenance': dict(model.provenance),
+        'preprocessing': asdict(model.preprocessing),
+        'calibration': asdict(model.calibration), 'provenance': dict(model.provenance),
         'tensors': [_tensor(row) for row in report.tensors]}
 
 

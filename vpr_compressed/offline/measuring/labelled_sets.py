@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy import metrics
 from vpr_compressed.offline.accuracy.validation import measure
@@ -37,6 +35,7 @@ from vpr_compressed.offline.measuring.model_process import ImageFiles
 from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.offline.measuring.model_process import ModelProcess
 from vpr_compressed.records import DescriptorArray
+from vpr_compressed.runtime.engines import DEFAULT
 from vpr_compressed.system.processes import never
 from vpr_compressed.system.processes import Progress
 from vpr_compressed.system.processes import silent
@@ -64,15 +63,6 @@ class ModelFacts:
     engine: str
     threads: int
     images: int
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> ModelFacts:
-        """
-        Read back what ``dataclasses.asdict`` gave.
-
-        :raises ConfigError: for unknown or missing keys and wrong types
-        """
-        return config_from_mapping(cls, values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,26 +98,23 @@ class ModelMeasurement:
 
 def describe_in_child(
     model_path: Path, jobs: Sequence[ImageFiles | ImageRows], *, threads: int = 0,
-    engine: str = 'onnxruntime', cancelled: Callable[[], bool] = never,
-    progress: Progress = silent
+    cancelled: Callable[[], bool] = never, progress: Progress = silent
 ) -> Described:
     """
     Describe lists of images in a child process and measure what the model costs there.
 
     :param jobs: lists of image files or of rows of an array file; at least one image in all
     :param threads: CPU threads of the engine, 0 for all cores
-    :param engine: one of :data:`.engines.ALL_ENGINES`
     :param cancelled: asked several times a second; the child ends when it says so
     :raises MeasurementCancelledError: if it was cancelled
     :raises VprError: the text of the child, or how it ended
     """
     if not sum(map(len, jobs)):
         raise VprError(f'there are no images to measure {model_path} on; give at least one')
-    process = ModelProcess(model_path, engine=engine, threads=threads, cancelled=cancelled)
+    process = ModelProcess(model_path, engine=DEFAULT, threads=threads, cancelled=cancelled)
     with closing(process):
         found, arrays = process.ask_arrays(
-            'describe', lists=[item.to_values() for item in jobs], cancelled=cancelled,
-            progress=progress)
+            'describe', lists=jobs, cancelled=cancelled, progress=progress)
     cost, times = process.cost, metrics.percentiles(np.array(found['times_ms'], np.float64))
     return Described(descriptors=tuple(arrays.values()), facts=ModelFacts(
         model_bytes=cost.model_bytes, load_s=cost.load_s, resident_bytes=cost.resident_bytes,
@@ -138,8 +125,7 @@ def describe_in_child(
 
 def measure_model(
     path: Path, sets: Sequence[ValidationSet], *, threads: int = 0,
-    engine: str = 'onnxruntime', cancelled: Callable[[], bool] = never,
-    progress: Progress = silent
+    cancelled: Callable[[], bool] = never, progress: Progress = silent
 ) -> ModelMeasurement:
     """
     Measure a model file on labelled sets; an image that several sets share is described once.
@@ -158,7 +144,7 @@ def measure_model(
     described = describe_in_child(
         path, [ImageFiles(paths=images), *(
             ImageFiles(paths=paths, change='dark') for paths in dark)],
-        threads=threads, engine=engine, cancelled=cancelled, progress=progress)
+        threads=threads, cancelled=cancelled, progress=progress)
     row_of = {image: row for row, image in enumerate(images)}
 
     def describe(paths: Sequence[Path], change: str) -> DescriptorArray:

@@ -50,7 +50,7 @@ def measure_memory(model: Path, engine: str, places: int) -> list[dict[str, Any]
     :raises VprError: if the model cannot be run
     """
     found: list[dict[str, Any]] = run_worker(
-        MODULE, {'model': str(model), 'engine': engine, 'places': places},
+        MODULE, {'model': model, 'engine': engine, 'places': places},
         name=f'the process that measured the memory of {model}')
     return found
 

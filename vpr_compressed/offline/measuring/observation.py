@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Observe one model on two recordings in a process of its own, and keep what was seen.
+Observe models on two recordings, each in a process of its own, and keep what was seen.
 
 What is seen is kept as a whole (:class:`Observation`: every ranking, accepted match, millisecond
 and byte), under a name made of everything it depends on: the model file, engine and threads, the
@@ -26,6 +26,7 @@ on those that are missing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,22 +39,108 @@ from typing import Any
 import cv2
 
 import vpr_compressed
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.model import find_model
+from vpr_compressed.model_file.model import read_model
+from vpr_compressed.model_file.spec import multiply_adds
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.content_cache import Entry
 from vpr_compressed.offline.measuring.model_process import ModelProcess
-from vpr_compressed.offline.measuring.models import EvaluatedModel
-from vpr_compressed.offline.measuring.source_values import source_to_values
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
+from vpr_compressed.offline.measuring.two_recordings import source_to_values
+from vpr_compressed.offline.network.engines import resolve_engine
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system import machine
 from vpr_compressed.system.processes import Progress
 from vpr_compressed.system.processes import silent
 
-#: Changes when the content of the files does.
-_VERSION = 2
 #: Folders of modules that no observation comes from.
-_NO_PART = ('cli/', 'offline/compression/', 'offline/training/', 'offline/demo/', 'ros/')
+_NO_PART = ('cli/', 'offline/compression/', 'offline/training/', 'offline/reports/',
+            'offline/live/', 'offline/importers/', 'offline/demo/', 'ros/')
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedModel:
+    """
+    A model file and what is known of it without running it.
+
+    :param label: short name that no other model of the evaluation has
+    :param engine: the engine it runs on; ``auto`` is resolved
+    :param threads: CPU threads of the engine, 0 for its own choice
+    :param dimension: values of a descriptor, 4 bytes each as the network gives it
+    :param parameters: number of weights, zeros included
+    :param multiply_adds: multiplications of one image, each with an addition; says what the
+        network costs on any machine, while milliseconds are of this one
+    """
+
+    label: str
+    name: str
+    path: Path
+    sha256: str
+    file_bytes: int
+    descriptor_id: str
+    dimension: int
+    precision: str
+    parameters: int
+    multiply_adds: int
+    engine: str
+    threads: int
+
+
+def find_models(
+    given: Sequence[Path | None], *, engine: str, threads: int
+) -> tuple[EvaluatedModel, ...]:
+    """
+    Read every model and choose its engine.
+
+    :param given: model files or names of packaged models, None for the default one
+    :param engine: one of :data:`.engines.ALL_ENGINES`, or ``auto``
+    :raises ModelFileError: a file is missing or damaged
+    :raises EngineError: the engine is not installed, or none can run a model
+    :raises ConfigError: a model is given twice
+    """
+    paths = [find_model(model) for model in given]
+    for path in paths:
+        # All of them before the first engine is tried, which may take seconds.
+        read_model(path)
+    found = tuple(
+        _find(path, label, engine, threads) for path, label in zip(paths, labels(paths)))
+    first: dict[str, EvaluatedModel] = {}
+    for model in found:
+        if (same := first.setdefault(model.sha256, model)) is not model:
+            raise ConfigError(
+                f'{model.path} is the same model as {same.path}; give each --model once')
+    return found
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """
+    Return a short name for each path: that of the file, with the folders that tell it apart.
+
+    Three files ``a/model.vpr``, ``b/model.vpr`` and ``small.vpr`` are called ``a/model``,
+    ``b/model`` and ``small``.
+    """
+    parts = [path.absolute().with_suffix('').parts for path in paths]
+    lengths = [next(
+        (length for length in range(1, len(mine))
+         if [other[-length:] for other in parts].count(mine[-length:]) == 1), len(mine))
+        for mine in parts]
+    return ['/'.join(mine[-length:]) for mine, length in zip(parts, lengths)]
+
+
+def _find(path: Path, label: str, engine: str, threads: int) -> EvaluatedModel:
+    """Return the facts of one model."""
+    model = read_model(path)
+    size = model.preprocessing
+    return EvaluatedModel(
+        label=label, name=path.stem, path=path, sha256=machine.sha256_of(path),
+        file_bytes=path.stat().st_size, descriptor_id=model.descriptor_id,
+        dimension=model.spec.dimension, precision=model.precision,
+        parameters=model.spec.parameters(),
+        multiply_adds=sum(multiply_adds(model.spec, size.width, size.height).values()),
+        engine=resolve_engine(path, model, engine, threads).engine, threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +224,13 @@ def observe(
     described_key = _digest_of(_facts(model))
     key = f'observation-{_digest_of([described_key, recordings.digest])}'
     for entry in cache.find(key):
-        if found := _parse(entry, cached=True):
-            return found
+        try:
+            return _parse(entry, cached=True)
+        except (KeyError, TypeError, VprError):
+            continue  # a file of another version of this package
     entry = _measure(model, recordings, cache, described_key, progress)
     cache.keep(key, entry)
-    made = _parse(entry, cached=False)
-    assert made is not None  # noqa: S101  (it was made by this very code)
-    return made
+    return _parse(entry, cached=False)
 
 
 def _measure(
@@ -158,25 +245,21 @@ def _measure(
     with closing(process):
         _check_model(model)
         values, arrays = process.ask_arrays(
-            'recognise', **sources, cache=str(cache.folder), key=key, progress=progress)
+            'recognise', **sources, cache=cache.folder, key=key, progress=progress)
     if read_recordings(reference, query).digest != recordings.digest:
         raise VprError(
             f'images of {reference.describe()} or {query.describe()} were changed while they '
             'were measured; start again')
     return Entry(arrays, {
-        'run': values['run'], 'load_s': process.cost.load_s,
-        'model_resident_bytes': process.cost.resident_bytes,
-        'others_cores': values['others_cores'], 'measured': machine.now()})
+        **values, 'load_s': process.cost.load_s,
+        'model_resident_bytes': process.cost.resident_bytes, 'measured': machine.now()})
 
 
-def _parse(entry: Entry, *, cached: bool) -> Observation | None:
-    """Return a kept observation, None if it is of another version of this package."""
-    try:
-        values = dict(entry.values)
-        run = RecognitionRun.from_entry(Entry(entry.arrays, values.pop('run')))
-        return Observation(measurement=run, **values, cached=cached)
-    except (KeyError, TypeError, ValueError, VprError):
-        return None
+def _parse(entry: Entry, *, cached: bool) -> Observation:
+    """Return a kept observation; raises what the fields of another version may raise."""
+    values = entry.values
+    return config_from_mapping(Observation, {
+        **values, 'measurement': {**values['measurement'], **entry.arrays}, 'cached': cached})
 
 
 def _check_model(model: EvaluatedModel) -> None:
@@ -188,7 +271,7 @@ def _check_model(model: EvaluatedModel) -> None:
 def _facts(model: EvaluatedModel) -> list[Any]:
     """Return all that decides a descriptor, its time and its matches, besides the images."""
     found = machine.machine()
-    return [_VERSION, code_digest(), model.sha256, model.engine, model.threads,
+    return [code_digest(), model.sha256, model.engine, model.threads,
             machine.versions(), cv2.__version__, found['processor'], found['cores'],
             len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0]
 
@@ -200,7 +283,7 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob('*.py')):
         name = path.relative_to(root).as_posix()
-        if not name.startswith(_NO_PART) and 'page' not in name and 'plot' not in name:
+        if not name.startswith(_NO_PART):
             digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 

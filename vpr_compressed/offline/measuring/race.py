@@ -23,8 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import closing
 from contextlib import ExitStack
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 import time
 from typing import Any
@@ -34,6 +36,7 @@ import numpy as np
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.measuring.model_process import ModelProcess
 from vpr_compressed.offline.network.engines import ALL_ENGINES
+from vpr_compressed.system import terminal
 
 #: Seconds between two turns, so that threads of the last one have gone to sleep.
 _REST_S = 0.005
@@ -110,7 +113,7 @@ def race(
     """
     Let all entrants describe the same image in turns.
 
-    :param rounds: images each of them describes
+    :param rounds: images each of them describes, at least 1
     :param progress: called with what is done, done and in all
     :returns: in the order of the entrants
     """
@@ -118,18 +121,17 @@ def race(
         started = []
         for number, entrant in enumerate(entrants):
             # One after the other: two that load at once would disturb each other's seconds.
-            started.append(_Runner(entrant))
-            stack.callback(started[-1].close)
+            started.append(_start(entrant, stack))
             progress('loading', number + 1, len(entrants))
-        runners = [runner for runner in started if runner.process is not None]
+        runners = [runner for runner in started if isinstance(runner, _Runner)]
         for number in range(rounds + _WARM_UP):
             # Whoever comes after a slow one has cold caches; so each time another is first.
             start = number % max(1, len(runners))
             for runner in runners[start:] + runners[:start]:
-                runner.run(keep=number >= _WARM_UP)
+                runner.times.append(runner.process.ask('time'))
                 time.sleep(_REST_S)
             progress('racing', number + 1, rounds + _WARM_UP)
-        return [runner.finish() for runner in started]
+    return [runner.finish() if isinstance(runner, _Runner) else runner for runner in started]
 
 
 def table(results: Sequence[Finisher]) -> str:
@@ -152,61 +154,37 @@ def table(results: Sequence[Finisher]) -> str:
             f'{first.p50_ms / result.p50_ms:.2f}x', f'{result.file_bytes / 1e6:.1f}',
             f'{result.resident_bytes / 1e6:.0f}', f'{result.peak_bytes / 1e6:.0f}',
             f'{result.load_s:.2f}', '-' if cosine is None else f'{cosine:.4f}'))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ['  '.join(
-        cell.ljust(width) if number < 2 else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows]
-    return '\n'.join([*lines, *notes])
+    return '\n'.join([*terminal.columns(rows, left=2), *notes])
 
 
+@dataclass(frozen=True)
 class _Runner:
-    """An entrant in its process, if it can run, with the times of its images."""
+    """An entrant in its process, its descriptors, and the times of its images so far."""
 
-    def __init__(self, entrant: Entrant) -> None:
-        self._entrant, self._error = entrant, ''
-        self._wall: list[float] = []
-        self._cpu: list[float] = []
-        self._descriptors: list[list[float]] = []
-        self.process: ModelProcess | None = None
-        try:
-            self.process = ModelProcess(
-                entrant.model, engine=entrant.engine, threads=entrant.threads,
-                name=entrant.engine)
-            self._descriptors = self.process.ask('describe made-up')
-        except VprError as error:
-            self.close()
-            self.process, self._error = None, str(error)
-
-    def run(self, *, keep: bool) -> None:
-        """
-        Describe one image.
-
-        :raises VprError: if the process has died
-        """
-        assert self.process is not None  # noqa: S101  (only those that can run are asked to)
-        found = self.process.ask('time')
-        if keep:
-            self._wall.append(found['wall_ms'])
-            self._cpu.append(found['cpu_ms'])
+    entrant: Entrant
+    process: ModelProcess
+    descriptors: list[list[float]]
+    times: list[dict[str, float]] = field(default_factory=list)
 
     def finish(self) -> Finisher:
         """Return what was measured."""
-        entrant = self._entrant
-        if self.process is None:
-            return Finisher(entrant=entrant, error=self._error)
         cost = self.process.cost
-        p50, p95 = np.percentile(self._wall, [50, 95]) if self._wall else (0.0, 0.0)
+        wall, cpu = ([each[name] for each in self.times[_WARM_UP:]] for name in (
+            'wall_ms', 'cpu_ms'))
         return Finisher(
-            entrant=entrant, engine=cost.engine, precision=cost.precision,
+            entrant=self.entrant, engine=cost.engine, precision=cost.precision,
             integers=cost.rounds_activations and ALL_ENGINES.kind(cost.engine).integers,
-            p50_ms=float(p50), p95_ms=float(p95),
-            cpu_ms=float(np.median(self._cpu)) if self._cpu else 0.0,
-            file_bytes=entrant.model.stat().st_size, resident_bytes=cost.resident_bytes,
-            peak_bytes=cost.peak_bytes, load_s=cost.load_s,
-            descriptors=tuple(tuple(row) for row in self._descriptors))
+            p50_ms=float(np.median(wall)), p95_ms=float(np.percentile(wall, 95)),
+            cpu_ms=float(np.median(cpu)), file_bytes=self.entrant.model.stat().st_size,
+            resident_bytes=cost.resident_bytes, peak_bytes=cost.peak_bytes, load_s=cost.load_s,
+            descriptors=tuple(map(tuple, self.descriptors)))
 
-    def close(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.close()
+
+def _start(entrant: Entrant, stack: ExitStack) -> _Runner | Finisher:
+    """Load an entrant until the stack is closed; one that cannot run has finished with why."""
+    try:
+        process = stack.enter_context(closing(ModelProcess(
+            entrant.model, engine=entrant.engine, threads=entrant.threads, name=entrant.engine)))
+        return _Runner(entrant, process, process.ask('describe made-up'))
+    except VprError as error:
+        return Finisher(entrant=entrant, error=str(error))

@@ -16,28 +16,29 @@
 Measure a model on two recordings: map the first, recognise the second.
 
 Both go through :meth:`Recognizer.process`, the method the ROS node calls for each image, so
-what is measured here is what runs on the robot.
+what is measured here is what runs on the robot. A process of its own does it, so sources and
+results can be made plain data and back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vpr_compressed.config import config_from_mapping
-from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import SourceError
+from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.offline.measuring.content_cache import DescribedImages
-from vpr_compressed.offline.measuring.content_cache import Entry
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import Recognizer
@@ -46,16 +47,21 @@ from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
+from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import Frame
+from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.sources import ListedImage
+from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.system import memory
+from vpr_compressed.system.processes import Progress
+from vpr_compressed.system.processes import silent
 
 #: Rankings are complete up to this many similarities in all, so that memory stays bounded.
 MAX_SIMILARITIES = 4_000_000
 MIN_DEPTH = 100
-_ARRAYS = ('rows', 'similarities')
-#: Called after each image with the phase (``map`` or ``query``).
-Progress = Callable[[str], None]
+#: The fields of a :class:`RecognitionRun` that are arrays; the others are plain data.
+ARRAYS = ('rows', 'similarities')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,37 +111,15 @@ class RecognitionRun:
     resident_bytes: int
     recalled: int = 0
 
-    def to_entry(self) -> Entry:
-        """Return all of it as arrays and plain data."""
-        values = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
-        return Entry({name: getattr(self, name) for name in _ARRAYS},
-                     {**values, 'queries': [asdict(query) for query in self.queries]})
-
-    @classmethod
-    def from_entry(cls, entry: Entry) -> RecognitionRun:
-        """
-        Read back what :meth:`to_entry` gave.
-
-        :raises VprError: for unknown or missing fields of a query, likewise KeyError and
-            TypeError for those of the run
-        """
-        fields: Any = {**entry.values, **{name: entry.arrays[name] for name in _ARRAYS}}
-        fields['queries'] = tuple(
-            config_from_mapping(QueryResult, query) for query in fields['queries'])
-        fields['reference_names'] = tuple(fields['reference_names'])
-        return cls(**fields)
-
 
 def measure(
     reference: ImageSource, query: ImageSource, extractor: Extractor, *,
-    consistency: ConsistencyConfig | None = None, progress: Progress | None = None,
-    known: DescribedImages | None = None,
+    progress: Progress = silent, known: DescribedImages | None = None,
 ) -> RecognitionRun:
     """
     Map the reference in memory, every image one place, then recognise every query image.
 
-    :param consistency: agreement over time, the node's defaults when None
-    :param progress: called after each image
+    :param progress: called after each image with those done and in all
     :param known: descriptors of an earlier run, used instead of the network, and kept for the
         next; the recogniser runs on all images in any case
     :raises SourceError: a source ends early
@@ -145,23 +129,41 @@ def measure(
         None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name)
     recalling: Any = _RecallingExtractor(extractor)
-    recognizer = Recognizer(
-        recalling, place_map, every_image(), consistency or ConsistencyConfig())
+    # The node's configuration, except that mapping leaves no image out.
+    recognizer = Recognizer(recalling, place_map, RecognizerConfig(
+        keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0))
+    walk = _Walk(recognizer, recalling, known, progress, total=len(reference) + len(query))
+    row_of: dict[int, int] = {}
+    names, queries, rows, similarities = [], [], [], []
     try:
-        builder = _Builder(
-            recognizer, place_map, progress or (lambda _phase: None), recalling, known)
-        builder.map_reference(reference)
-        builder.run_queries(query)
-        return builder.finish()
+        recognizer.mapping, recognizer.localization = True, False
+        for frame, recognition in walk.through(reference):
+            if recognition.added is not None:
+                row_of[recognition.added.keyframe_id] = frame.index
+            names.append(frame.name)
+        # As a robot that was just switched on.
+        recognizer.reset()
+        recognizer.mapping, recognizer.localization = False, True
+        depth = min(len(place_map), max(MIN_DEPTH, MAX_SIMILARITIES // max(1, len(query))))
+        for frame, recognition in walk.through(query):
+            # The map's own ranking of its places, as deep as allowed.
+            found = place_map.search(recognition.descriptor, depth)
+            missing = depth - len(found)
+            rows.append(np.array(
+                [row_of[each.keyframe.keyframe_id] for each in found] + [-1] * missing, np.int64))
+            similarities.append(np.array(
+                [each.similarity for each in found] + [np.nan] * missing, np.float64))
+            queries.append(_result(frame, recognition, row_of))
+        return RecognitionRun(
+            queries=tuple(queries), rows=np.stack(rows), similarities=np.stack(similarities),
+            reference_names=tuple(names),
+            reference_sha256=walk.digests[0], query_sha256=walk.digests[1],
+            bytes_per_place=float(place_map.bytes_per_place),
+            resident_bytes=memory.resident_bytes(), recalled=walk.recalled)
     finally:
         place_map.close()
         if known is not None:
             known.save()
-
-
-def every_image() -> RecognizerConfig:
-    """Return the node's configuration, except that mapping leaves no image out."""
-    return RecognizerConfig(keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0)
 
 
 class _RecallingExtractor:
@@ -184,106 +186,99 @@ class _RecallingExtractor:
         return self._extractor.describe(image) if self.known is None else self.known
 
 
-class _Builder:
-    """State of one measurement: which keyframe is which reference image, and the results."""
+class _Walk:
+    """Sends the images of both recordings through a recogniser, and counts them."""
 
     def __init__(
-        self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress,
-        extractor: _RecallingExtractor, known: DescribedImages | None
+        self, recognizer: Recognizer, extractor: _RecallingExtractor,
+        known: DescribedImages | None, progress: Progress, *, total: int
     ) -> None:
-        self._recognizer, self._map, self._progress = recognizer, place_map, progress
-        self._extractor, self._known, self._recalled = extractor, known, 0
-        self._row_of: dict[int, int] = {}
-        self._names: list[str] = []
-        self._queries: list[QueryResult] = []
-        self._rows: list[IntArray] = []
-        self._similarities: list[FloatArray] = []
-        self._digests = {'map': hashlib.sha256(), 'query': hashlib.sha256()}
+        self._recognizer, self._extractor, self._known = recognizer, extractor, known
+        self._progress, self._done, self._total = progress, 0, total
+        self.recalled = 0
+        #: SHA-256 of all pixels, for each recording that was walked through.
+        self.digests: list[str] = []
 
-    def map_reference(self, source: ImageSource) -> None:
-        """Add every reference image to the map."""
-        self._recognizer.mapping, self._recognizer.localization = True, False
+    def through(self, source: ImageSource) -> Iterator[tuple[Frame, Recognition]]:
+        """
+        Yield each frame with what came out.
+
+        :raises SourceError: fewer frames than announced, so all numbers would be wrong
+        """
+        start, pixels = self._done, hashlib.sha256()
         for frame in source:
-            added = self._process(frame, 'map').added
-            if added is not None:
-                self._row_of[added.keyframe_id] = frame.index
-            self._names.append(frame.name)
-        _check_complete(source, len(self._names))
+            image = frame.load(at_least=self._recognizer.input_size)
+            data = f'{image.shape}'.encode() + image.tobytes()
+            pixels.update(data)
+            yield frame, self._recognise(frame, image, hashlib.sha256(data).digest())
+            self._done += 1
+            self._progress(self._done, self._total)
+        if self._done - start != len(source):
+            raise SourceError(
+                f'{source.describe()} gave only {self._done - start} images; it is damaged or was '
+                'changed while it was read')
+        self.digests.append(pixels.hexdigest())
 
-    def run_queries(self, source: ImageSource) -> None:
-        """Recognise every query image, as a robot that was just switched on."""
-        self._recognizer.reset()
-        self._recognizer.mapping, self._recognizer.localization = False, True
-        depth = self._depth(len(source))
-        for frame in source:
-            recognition = self._process(frame, 'query')
-            self._rank(recognition, depth)
-            self._queries.append(self._result(frame, recognition))
-        _check_complete(source, len(self._queries))
-
-    def finish(self) -> RecognitionRun:
-        """Return what was observed."""
-        return RecognitionRun(
-            queries=tuple(self._queries), rows=np.stack(self._rows),
-            similarities=np.stack(self._similarities), reference_names=tuple(self._names),
-            reference_sha256=self._digests['map'].hexdigest(),
-            query_sha256=self._digests['query'].hexdigest(),
-            bytes_per_place=float(self._map.bytes_per_place),
-            resident_bytes=memory.resident_bytes(), recalled=self._recalled)
-
-    def _process(self, frame: Frame, phase: str) -> Recognition:
-        """Send one frame through the recogniser."""
-        image = frame.load(at_least=self._recognizer.input_size)
-        data = f'{image.shape}'.encode() + image.tobytes()
-        self._digests[phase].update(data)
-        digest = hashlib.sha256(data).digest()
+    def _recognise(self, frame: Frame, image: ImageArray, digest: bytes) -> Recognition:
+        """Recognise one image; an earlier run may have described it."""
         found = None if self._known is None else self._known.get(digest)
         self._extractor.known = None if found is None else found[0]
         recognition = self._recognizer.process(
             image, stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
         if found is not None:
-            self._recalled += 1
-            recognition = replace(recognition, inference_ms=found[1])
-        elif self._known is not None:
+            self.recalled += 1
+            return replace(recognition, inference_ms=found[1])
+        if self._known is not None:
             self._known.put(digest, recognition.descriptor, recognition.inference_ms)
-        self._progress(phase)
         return recognition
 
-    def _depth(self, queries: int) -> int:
-        """Return how many places are ranked per query."""
-        places = len(self._map)
-        return min(places, max(MIN_DEPTH, MAX_SIMILARITIES // max(1, queries)))
 
-    def _rank(self, recognition: Recognition, depth: int) -> None:
-        """Keep the map's own ranking of its places, as deep as allowed."""
-        found = self._map.search(recognition.descriptor, depth)
-        rows = np.full(depth, -1, np.int64)
-        similarities = np.full(depth, np.nan)
-        rows[:len(found)] = [self._row_of[entry.keyframe.keyframe_id] for entry in found]
-        similarities[:len(found)] = [entry.similarity for entry in found]
-        self._rows.append(rows)
-        self._similarities.append(similarities)
-
-    def _result(self, frame: Frame, recognition: Recognition) -> QueryResult:
-        """Return the record of one query."""
-        match = recognition.match
-        return QueryResult(
-            index=frame.index, name=frame.name, stamp_ns=frame.stamp_ns,
-            match_row=None if match is None else self._row_of[match.keyframe.keyframe_id],
-            match_similarity=0.0 if match is None else match.similarity,
-            confidence=0.0 if match is None else match.confidence,
-            votes=0 if match is None else match.votes,
-            inference_ms=recognition.inference_ms, search_ms=recognition.search_ms)
-
-
-def _check_complete(source: ImageSource, seen: int) -> None:
-    """Refuse a source that ended before its announced length: the numbers would be wrong."""
-    if seen != len(source):
-        raise SourceError(
-            f'{source.describe()} gave only {seen} images; it is damaged or was changed while '
-            'it was read')
+def _result(
+    frame: Frame, recognition: Recognition, row_of: Mapping[int, int]
+) -> QueryResult:
+    """Return the record of one query."""
+    match = recognition.match
+    return QueryResult(
+        index=frame.index, name=frame.name, stamp_ns=frame.stamp_ns,
+        match_row=None if match is None else row_of[match.keyframe.keyframe_id],
+        match_similarity=0.0 if match is None else match.similarity,
+        confidence=0.0 if match is None else match.confidence,
+        votes=0 if match is None else match.votes,
+        inference_ms=recognition.inference_ms, search_ms=recognition.search_ms)
 
 
 def latencies_ms(queries: Sequence[QueryResult]) -> FloatArray:
     """Return the time of each query from decoded image to answer, in milliseconds, ``(Q,)``."""
     return np.array([query.inference_ms + query.search_ms for query in queries], np.float64)
+
+
+def source_to_values(source: ImageSource) -> dict[str, Any]:
+    """
+    Return all that :func:`source_from_values` needs to open a source in another process.
+
+    :raises VprError: if the source is of a kind that only this process knows
+    """
+    if type(source) is BagSource:
+        names: tuple[str, ...] = ('path', 'topic', 'pose_topic', 'utm_zone')
+    elif type(source) in (FolderSource, ImageList):
+        names = ('path', 'kind', 'rate_hz', 'note', 'images')
+    else:
+        raise VprError(f'cannot hand {source.describe()} to a process of its own')
+    return {name: getattr(source, name) for name in names}
+
+
+def source_from_values(values: Mapping[str, Any]) -> ImageSource:
+    """
+    Return a source that gives the same frames as the one the values were made from.
+
+    :param values: as JSON has them
+    :raises VprError: if it cannot be opened any more
+    """
+    fields = {**values, 'path': Path(values['path'])}
+    if 'topic' in fields:
+        return BagSource(**fields)
+    kind = fields.pop('kind')
+    fields['images'] = [config_from_mapping(ListedImage, image) for image in fields['images']]
+    found = ImageList(**fields)
+    found.kind = kind
+    return found

@@ -20,31 +20,15 @@ torch alone takes about 220 MB of memory, so nothing that a robot runs knows of 
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.runtime import extractor
-from vpr_compressed.runtime.engines import AUTO
 from vpr_compressed.runtime.engines import Engine
 from vpr_compressed.runtime.engines import EngineKind
 from vpr_compressed.runtime.engines import ENGINES
-from vpr_compressed.runtime.extractor import Extractor
-from vpr_compressed.runtime.selection import EngineChoice
 
 TORCH = 'torch'
-
-
-def load_extractor(
-    model: Path | None = None, *, engine: str = AUTO, threads: int = 0, stays: bool = False
-) -> Extractor:
-    """Load a model file as :func:`.extractor.load_extractor` does, on torch if asked for."""
-    return extractor.load_extractor(
-        model, engine=engine, threads=threads, stays=stays, engines=ALL_ENGINES)
-
-
-def resolve_engine(path: Path, model: Model, engine: str, threads: int) -> EngineChoice:
-    """Return the engine a name stands for; ``auto`` never stands for torch."""
-    return extractor.resolve_engine(path, model, engine, threads, engines=ALL_ENGINES)
 
 
 def _torch(model: Model, threads: int) -> Engine:
@@ -57,3 +41,6 @@ def _torch(model: Model, threads: int) -> Engine:
 
 ALL_ENGINES = ENGINES.joined_by(
     EngineKind(name=TORCH, load=_torch, packages=('torch',), graph='none'))
+#: As those of :mod:`.extractor`, on torch if asked for; ``auto`` never stands for it.
+load_extractor = partial(extractor.load_extractor, engines=ALL_ENGINES)
+resolve_engine = partial(extractor.resolve_engine, engines=ALL_ENGINES)

@@ -57,18 +57,17 @@ def _write(model: Model, path: Path, form: str, threads: int) -> float:
     """Write a file and return its lowest cosine, if that is good enough."""
     engine: Engine
     if form == 'torch':
-        from vpr_compressed.offline.network.torch_export import read_torch
-        from vpr_compressed.offline.network.torch_export import write_torch
+        from vpr_compressed.offline.network.torch_engine import read_torch
+        from vpr_compressed.offline.network.torch_engine import write_torch
 
         write_torch(model, path)
         engine = read_torch(path)
     else:
-        from vpr_compressed.offline.network.onnx_export import model_in_form
         from vpr_compressed.offline.network.onnx_export import write_onnx
         from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
         precision = 'int8' if form == 'onnx-int8' else 'fp32'
-        write_onnx(model_in_form(model, precision), path, precision)
+        write_onnx(model, path, precision)
         engine = OnnxRuntimeEngine(path, threads)
     cosine = _lowest_cosine(engine, model, rounded=form == 'onnx-int8', threads=threads)
     least = _ROUNDED if form == 'onnx-int8' else _EXACT

@@ -34,7 +34,6 @@ from vpr_compressed import __version__
 from vpr_compressed.errors import EngineError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
-from vpr_compressed.model_file.tensors import QuantizedTensor
 from vpr_compressed.runtime.onnx_graph import build_graph
 from vpr_compressed.runtime.onnx_graph import OUTPUT
 from vpr_compressed.system.terminal import human_bytes
@@ -45,28 +44,18 @@ FORMS = {
     'int8': 'projection in int8; convolutions in int8 where the model has activation ranges'}
 
 
-def model_in_form(model: Model, form: str) -> Model:
-    """
-    Return the model whose graph is exported.
-
-    :param form: key of :data:`FORMS`
-    """
-    if form == 'fp32':
-        return dataclasses.replace(
-            model.with_precision('fp32'), activations={}, reference=model.reference)
-    if isinstance(model.tensors['projection.weight'], QuantizedTensor):
-        return model
-    return dataclasses.replace(model.with_precision('int8'), reference=model.reference)
-
-
 def write_onnx(model: Model, path: Path, form: str) -> None:
     """
     Write the graph of a model.
 
-    :param model: in its form, see :func:`model_in_form`
     :param path: overwritten
+    :param form: key of :data:`FORMS`
     :raises EngineError: larger than ONNX files may be, or not to be written
     """
+    if form == 'fp32':
+        model = dataclasses.replace(model.with_precision('fp32'), activations={})
+    elif model.precision != 'int8':
+        model = model.with_precision('int8')
     proto = build_graph(model)
     size = model.preprocessing
     proto.doc_string = (

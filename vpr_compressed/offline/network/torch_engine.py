@@ -12,9 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The reference engine: the torch network, for comparison only."""
+"""The reference engine: the torch network, for comparison, and its weights as a file."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +28,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vpr_compressed.config import config_from_mapping
+from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import Layer
+from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.runtime.integers import integer_conv
 from vpr_compressed.runtime.integers import IntegerConv
 from vpr_compressed.runtime.integers import ranges_of
 from vpr_compressed.runtime.integers import replaces_activation
+
+FORMAT = 'vpr_compressed state dict'
+VERSION = 1
 
 
 class TorchEngine:
@@ -61,6 +73,50 @@ def network_of(model: Model) -> VprNetwork:
     network = VprNetwork(model.spec)
     network.load_tensors({name: model.float_tensor(name) for name in model.tensors})
     return network
+
+
+def write_torch(model: Model, path: Path) -> None:
+    """
+    Write a model as a file of PyTorch tensors for other software.
+
+    ``torch.load(path, weights_only=True)`` gives a dictionary of plain data: ``format``,
+    ``version``, ``spec`` (the fields of :class:`.spec.NetworkSpec`: every layer of the trunk with
+    its inputs, stride, padding and activation), ``preprocessing`` (width, height, and mean and
+    std of ``(pixel / 255 - mean) / std`` on RGB), ``calibration``, ``descriptor_id``,
+    ``provenance``, and ``state_dict``: name -> float32 tensor as the spec names and shapes them,
+    int8 and shared weights expanded, ranges of activations left out. :mod:`.network` says how
+    they are used.
+
+    :param path: overwritten
+    :raises ModelFileError: if it cannot be written
+    """
+    content = {
+        'format': FORMAT, 'version': VERSION, 'spec': asdict(model.spec),
+        'preprocessing': asdict(model.preprocessing), 'calibration': asdict(model.calibration),
+        # Without rounded activations it is another network, and has another id.
+        'descriptor_id': replace(model, activations={}).descriptor_id,
+        'provenance': dict(model.provenance),
+        # A copy: the arrays of a model file are read-only views, which torch cannot have.
+        'state_dict': {name: torch.from_numpy(np.array(model.float_tensor(name)))
+                       for name in model.spec.tensor_shapes()}}
+    try:
+        torch.save(content, path)
+    except (OSError, RuntimeError) as error:
+        raise ModelFileError(f'cannot write {path}: {error}') from error
+
+
+def read_torch(path: Path) -> TorchEngine:
+    """
+    Return an engine that runs an exported file.
+
+    :raises ModelFileError: it is no such file
+    """
+    content: Any = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    if not isinstance(content, Mapping) or content.get('format') != FORMAT:
+        raise ModelFileError(f'{path} is no {FORMAT}; write one with "export --format torch"')
+    network = VprNetwork(config_from_mapping(NetworkSpec, content['spec']))
+    network.load_tensors({name: tensor.numpy() for name, tensor in content['state_dict'].items()})
+    return TorchEngine(network)
 
 
 class IntegerNetwork(VprNetwork):

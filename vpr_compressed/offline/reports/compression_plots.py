@@ -26,19 +26,17 @@ import numpy as np
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.reports import figures
+from vpr_compressed.offline.reports.compression_rows import PAPER
 from vpr_compressed.offline.reports.compression_rows import PARTS
 from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.reports.compression_rows import TensorRow
+from vpr_compressed.offline.reports.page import described
 from vpr_compressed.offline.reports.page import Plot
-from vpr_compressed.offline.reports.paper import PAPER
-from vpr_compressed.offline.reports.paper import PAPER_SOURCE
 from vpr_compressed.system.terminal import human_bytes
 
-CURVE_NAME, PARTS_NAME = 'size_accuracy.png', 'parts.png'
-LAYERS_NAME, SENSITIVITY_NAME = 'layers.png', 'sensitivity.png'
-NAMES = frozenset({CURVE_NAME, LAYERS_NAME, SENSITIVITY_NAME, PARTS_NAME})
+NAMES = frozenset({'size_accuracy.png', 'parts.png', 'layers.png', 'sensitivity.png'})
 #: Layers, and rows of the sensitivity, that fit into a picture that can be read.
 MAX_LAYERS = 90
 #: Cells of the heat map get their number where there are at most so many columns.
@@ -88,21 +86,12 @@ def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
     axes.set(xlabel='file: times smaller than the original float weights',
              ylabel=f'{words[2]}  [points]')
     _legend(axes, figure, rows)
-    title = 'Size and accuracy: the parent alone' if len(rows) == 1 else (
-        f'Size and accuracy: {ratios[-1]:.1f} times smaller' + (
-            '' if main is None else f', {_change(words[0], main[-1])}'))
-    figures.set_title(axes, title)
+    title, caption = described(
+        'size_accuracy', rows=rows, drop=None if main is None else main[-1])
+    figures.set_title(axes, title)  # the tags go where it leaves room
     if main is not None:
         _tag(axes, figure, ratios, [line for line in (main, second) if line is not None])
-    note = '' if rows[0].scores else (
-        'There were no labels: our line counts changed answers, not lost accuracy, and is not to '
-        'be compared with the paper point by point. ')
-    return figures.finish(CURVE_NAME, title, (
-        'To the right is smaller, further down is better; the axis of losses is linear between '
-        f'-1 and 1 and logarithmic beyond. The numbers are the steps, 0 is the parent. {note}'
-        'Points of the paper are the mean of its losses of mean average precision on Oxford 5k '
-        f'and Paris 6k ({PAPER_SOURCE}); its networks are larger, and whether its MB are those '
-        'of a file that loads by itself is not said.'), figure)
+    return figures.finish('size_accuracy.png', title, caption, axes)
 
 
 def losses(
@@ -128,8 +117,10 @@ def losses(
 
 def parts_plot(rows: Sequence[StepRow]) -> Plot:
     """Draw the bytes of every part of the network before and after."""
-    before, after = _float_bytes(rows[0]), rows[-1].part_bytes()
-    figure, axes = figures.new_axes(3.0)
+    after = rows[-1].part_bytes()
+    before = {part: sum(4 * tensor.parameters for tensor in rows[0].tensors if tensor.part == part)
+              for part in PARTS}
+    _, axes = figures.new_axes(3.0)
     for place, part in enumerate(PARTS):
         ends = [size for size in (before[part], after[part]) if size]
         axes.plot(ends, [place] * len(ends), color='#c9d3dd', linewidth=3)
@@ -149,22 +140,8 @@ def parts_plot(rows: Sequence[StepRow]) -> Plot:
     axes.set_yticks(range(len(PARTS)), PARTS)
     axes.set(xlim=(min(known) / 2, max(known) * 40), ylim=(len(PARTS) - 0.5, -0.5))
     figures.legend_below(axes, 0.22, ncol=2, fontsize=9)
-    total = sum(before.values())
-    title = f'Bytes by part: {human_bytes(total)} became {human_bytes(rows[-1].file_bytes)}'
-    figures.set_title(axes, title)
-    return figures.finish(PARTS_NAME, title, (
-        'What the weights of each part take as 4-byte floats, and what is left of them in the '
-        'file. The part that is furthest to the right among the blue points is where the next '
-        'bytes are to be won. "rest" is all that is no weight: header, activation ranges, '
-        'reference descriptors, check sum.'), figure)
-
-
-def _float_bytes(row: StepRow) -> dict[str, int]:
-    """Return the bytes of the parts of a network in float32."""
-    parts = dict.fromkeys(PARTS, 0)
-    for tensor in row.tensors:
-        parts[tensor.part] += 4 * tensor.parameters
-    return parts
+    return figures.finish('parts.png', *described(
+        'parts', before=sum(before.values()), after=rows[-1].file_bytes), axes)
 
 
 def _ends(before: int, after: int) -> str:
@@ -247,21 +224,13 @@ def _short(row: StepRow) -> str:
     return text if len(text) <= 42 else f'{text[:40]}...'
 
 
-def _change(what: str, drop: float) -> str:
-    """Return a loss in words."""
-    if what == 'answers changed':
-        return f'{drop:.1f} % of the answers changed'
-    return f'{what} {"fell" if drop > 0 else "rose"} by {abs(drop):.2f} points'
-
-
 def layers_plot(row: StepRow) -> Plot:
     """Draw zeros and bits of every weight tensor."""
     layers = [tensor for tensor in row.tensors if len(tensor.shape) > 1]
     shown = _largest(layers)
     height = max(2.6, 0.125 * len(shown) + 1.3)
     figure = Figure(figsize=(figures.WIDTH_IN, height))
-    left = figure.add_subplot(1, 2, 1)
-    right = figure.add_subplot(1, 2, 2, sharey=left)
+    left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(shown))
     left.barh(places, [layer.zeros for layer in shown], color=figures.RIGHT, height=0.75)
     right.barh(places, [layer.bits for layer in shown], color=figures.PALE, height=0.75)
@@ -277,25 +246,15 @@ def layers_plot(row: StepRow) -> Plot:
     left.set(xlabel='zeros  [%]', xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6))
     right.set(xlabel='bits per stored value', xlim=(
         0, 1.3 * max([8.0, *(layer.bits for layer in shown)])))
-    right.tick_params(labelleft=False)
-    title = f'Layers: {row.zeros:.0f} % zeros, {row.bits:.1f} bits per weight'
-    figures.set_title(figure, title)
-    left_out = '' if len(shown) == len(layers) else (
-        f'The {len(shown)} largest of {len(layers)} are shown. ')
-    return figures.finish(LAYERS_NAME, title, (
-        f'After the last step ({row.step}), from the first layer at the top to the last. Left: '
-        'share of weights that are zero. Right: bits of one stored value before entropy coding; '
-        'the number at the bar is how many distinct values there are. Short bars on the right '
-        f'and long ones on the left are what makes the file small. {left_out}'), figure,
-        head_in=0.2)
+    return figures.finish('layers.png', *described(
+        'layers', row=row, shown=len(shown), total=len(layers)), figure, head_in=0.2)
 
 
 def sensitivity_plot(context: ReportContext) -> Plot:
     """Draw what compressing one layer alone does, as a heat map."""
     matrix, names, levels = sensitivity_matrix(context.sensitivity)
-    left_out = '' if len(names) <= MAX_LAYERS else (
-        f'The {MAX_LAYERS} most different of {len(names)} are shown. ')
-    if left_out:
+    total = len(names)
+    if total > MAX_LAYERS:
         spread = np.nanmax(matrix, axis=1) - np.nanmin(matrix, axis=1)
         chosen = np.sort(np.argsort(-spread, kind='stable')[:MAX_LAYERS])
         matrix, names = matrix[chosen], [names[row] for row in chosen]
@@ -318,14 +277,8 @@ def sensitivity_plot(context: ReportContext) -> Plot:
                       color='white' if value > low + 0.55 * (high - low) else figures.INK)
     figure.colorbar(shown, ax=axes, label=textwrap.fill(
         context.score_label, max(20, int(10 * height))), fraction=0.04, pad=0.02)
-    title = f'Sensitivity of {len(names)} layers'
-    what = f'columns: {context.level_label}; darkness: {context.score_label}'.replace('  ', ' ')
-    figures.set_title(axes, title)
-    return figures.finish(SENSITIVITY_NAME, title, (
-        'Each row is one layer, or a group that has to be changed together, compressed alone; '
-        f'{what}. Rows that change early are the ones to be careful with, rows that stay as '
-        'they are can give most. '
-        f'Coloured cells were not measured. {left_out}'), figure)
+    return figures.finish('sensitivity.png', *described(
+        'sensitivity', context=context, shown=len(names), total=total), axes)
 
 
 def sensitivity_matrix(

@@ -12,22 +12,32 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One model or several on the same two recordings: what ``report.json`` and the table hold."""
+"""The numbers of one model or several on the same two recordings, and ``report.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vpr_compressed.offline.accuracy.metrics import IntArray
-from vpr_compressed.offline.accuracy.uncertainty import compare
-from vpr_compressed.offline.accuracy.uncertainty import Comparison
-from vpr_compressed.offline.reports.model_report import Report
+from vpr_compressed.offline.accuracy import metrics
+from vpr_compressed.offline.accuracy import uncertainty
+from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import Observation
+from vpr_compressed.offline.measuring.two_recordings import latencies_ms
+from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
+from vpr_compressed.sources import ImageSource
+from vpr_compressed.system.machine import machine
+from vpr_compressed.system.machine import now
+from vpr_compressed.system.machine import versions
 
 FORMAT = 'vpr_compressed report'
 #: 2: several models, intervals, Oxford mAP, EP, recall over all queries; the keys of 1 mean the
@@ -37,19 +47,161 @@ VERSION = 2
 _SHARED = (
     'command', 'created', 'versions', 'machine', 'queries', 'answerable_queries', 'places',
     'ground_truth', 'junk')
+CUTOFFS = (1, 5, 10)
+#: Cut-offs of the recall curve.
+CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25)
+#: Percentiles of all times.
+LEVELS = (50, 95, 99)
+#: Candidates per query that the report file lists.
+LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report:
+    """
+    One model on two recordings: what was run, what came out, and on what.
+
+    :param measurement: its rankings are without junk
+    :param recall: N -> recall@N over the answerable queries
+    :param recall_of_all: N -> recall@N over all queries
+    :param oxford_map: mean average precision by the Oxford protocol
+    :param intervals: ``recall@1``, ... -> 95 % bootstrap interval
+    :param latency_ms: p50, p95 and p99 from decoded image to answer
+    :param recall_curve: N -> recall@N for the plot
+    :param setting: sources, command, time, versions, machine: what is needed to repeat it
+    """
+
+    measurement: RecognitionRun
+    truth: GroundTruth
+    model: EvaluatedModel
+    observation: Observation
+    recall: Mapping[int, float]
+    recall_of_all: Mapping[int, float]
+    precision_at: Mapping[int, float]
+    mean_average_precision: float
+    oxford_map: float
+    intervals: Mapping[str, uncertainty.Interval]
+    recall_curve: Mapping[int, float]
+    curve: metrics.PrecisionRecallCurve
+    accepted: metrics.AcceptedMatches
+    latency_ms: Mapping[str, float]
+    inference_ms: Mapping[str, float]
+    search_ms: Mapping[str, float]
+    setting: Mapping[str, Any]
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every place is ranked for every query."""
+        return bool(self.measurement.rows.shape[1] >= len(self.measurement.reference_names))
+
+    @property
+    def best_rows(self) -> metrics.IntArray:
+        """Return the most similar place of each query, ``(Q,)``, -1 for none."""
+        return self.measurement.rows[:, 0]
+
+    @property
+    def best_similarities(self) -> metrics.FloatArray:
+        """Return the similarity to the most similar place, ``(Q,)``."""
+        return self.measurement.similarities[:, 0]
+
+    @cached_property
+    def best_right(self) -> NDArray[np.bool_]:
+        """Return whether the most similar place is right, bool ``(Q,)``."""
+        return metrics.hits(self.measurement.rows[:, :1], self.truth.positives)[:, 0]
+
+    def verdict(self, number: int) -> str | None:
+        """Return what the accepted match of a query is: right, wrong or junk; None without."""
+        row = self.measurement.queries[number].match_row
+        if row is None:
+            return None
+        if self.truth.junk and row in self.truth.junk[number]:
+            return 'junk'
+        return 'right' if row in self.truth.positives[number] else 'wrong'
+
+    @property
+    def origin(self) -> str:
+        """Return which run the figures are from."""
+        seen = self.observation
+        if seen.cached:
+            return f'earlier, {seen.measured}'
+        recalled = seen.measurement.recalled
+        if not recalled:
+            return 'now'
+        total = len(seen.measurement.queries) + len(seen.measurement.reference_names)
+        return f'now; {recalled} of {total} images in an earlier run'
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers, without what happened to single queries."""
+        measured, seen, model = self.measurement, self.observation, self.model
+        return {
+            'label': model.label, 'recall': self.recall, 'precision_at': self.precision_at,
+            'recall_of_all_queries': self.recall_of_all,
+            'map': self.mean_average_precision, 'map_oxford': self.oxford_map,
+            'auc_pr': self.curve.area,
+            'max_recall_at_100_precision': self.curve.max_recall_at_full_precision,
+            'extended_precision': self.curve.extended_precision,
+            'intervals': {
+                'kind': f'percentile bootstrap over queries, {uncertainty.RESAMPLES} resamples',
+                'level': uncertainty.LEVEL,
+                **{name: [each.low, each.high] for name, each in self.intervals.items()}},
+            'accepted_matches': asdict(self.accepted),
+            'queries': len(measured.queries), 'answerable_queries': self.truth.answerable,
+            'places': len(measured.reference_names), 'ranking_depth': measured.rows.shape[1],
+            'ranking_complete': self.complete, 'junk': sum(map(len, self.truth.junk)),
+            'ground_truth': self.truth.description,
+            'latency_ms': self.latency_ms, 'inference_ms': self.inference_ms,
+            'search_ms': self.search_ms, 'load_s': seen.load_s,
+            'model_bytes': model.file_bytes, 'resident_bytes': measured.resident_bytes,
+            'model_resident_bytes': seen.model_resident_bytes,
+            'bytes_per_place': measured.bytes_per_place,
+            'parameters': model.parameters, 'multiply_adds': model.multiply_adds,
+            'descriptor_bytes': 4 * model.dimension,
+            'cores_busy_with_other_programs': (
+                None if seen.others_cores is None else round(seen.others_cores, 2)),
+            'measured': seen.measured, 'from_cache': seen.cached,
+            'images_described_earlier': measured.recalled, 'engine': model.engine,
+            'threads': model.threads, 'precision': model.precision, 'dimension': model.dimension,
+            'descriptor_id': model.descriptor_id,
+            'model': {'name': model.name, 'path': str(model.path), 'sha256': model.sha256},
+            **self.setting, 'recall_curve': self.recall_curve,
+            'pr_curve': {
+                name: np.round(values, 6).tolist() for name, values in (
+                    ('threshold', self.curve.thresholds), ('precision', self.curve.precision),
+                    ('recall', self.curve.recall))}}
+
+    def per_query(self) -> list[dict[str, Any]]:
+        """Return what happened to each query, as ``report.json`` has it."""
+        measured = self.measurement
+        entries = []
+        for number, query in enumerate(measured.queries):
+            candidates = [
+                {'reference': int(row), 'similarity': round(float(similarity), 6)}
+                for row, similarity in zip(
+                    measured.rows[number, :LISTED], measured.similarities[number, :LISTED])
+                if row >= 0]
+            verdict = self.verdict(number)
+            match: dict[str, Any] | None = None if verdict is None else {
+                'reference': query.match_row, 'similarity': query.match_similarity,
+                'confidence': query.confidence, 'votes': query.votes,
+                'correct': verdict == 'right'}
+            if match is not None and self.truth.junk:
+                match['junk'] = verdict == 'junk'
+            entries.append({
+                'index': query.index, 'name': query.name, 'stamp_ns': query.stamp_ns,
+                'answerable': bool(self.truth.positives[number]), 'candidates': candidates,
+                'match': match})
+        return entries
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """
     The reports of all models, in the order they were named.
 
     :param reports: at least one; the same queries, places and ground truth
-    :param comparisons: of every further model with the first one
     """
 
-    reports: tuple[Report, ...]
-    comparisons: tuple[Comparison, ...]
+    reports: Sequence[Report]
 
     @property
     def first(self) -> Report:
@@ -57,10 +209,16 @@ class Evaluation:
         return self.reports[0]
 
     @cached_property
-    def wrong_counts(self) -> IntArray:
+    def comparisons(self) -> tuple[uncertainty.Comparison, ...]:
+        """Return how every further model compares with the first one."""
+        known = metrics.answerable(self.first.truth.positives)
+        first, *others = ((each.model.label, each.best_right[known]) for each in self.reports)
+        return tuple(uncertainty.compare(first, other) for other in others)
+
+    @cached_property
+    def wrong_counts(self) -> metrics.IntArray:
         """Return how many models have no right place first, ``(Q,)``; answerable or not."""
-        wrong = np.stack([~report.best_right for report in self.reports])
-        return np.asarray(wrong.sum(axis=0), np.int64)
+        return np.asarray(np.sum([~each.best_right for each in self.reports], axis=0), np.int64)
 
     def to_json(self) -> dict[str, Any]:
         """
@@ -85,102 +243,54 @@ class Evaluation:
             'per_query': queries}
 
 
-def evaluation_of(reports: Sequence[Report]) -> Evaluation:
-    """Compare every model with the first."""
-    first = (reports[0].model.label, reports[0].answerable_right)
-    return Evaluation(
-        reports=tuple(reports),
-        comparisons=tuple(
-            compare(first, (report.model.label, report.answerable_right))
-            for report in reports[1:]))
-
-
-def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
+def summarise(
+    seen: Observation, truth: GroundTruth, model: EvaluatedModel, reference: ImageSource,
+    query: ImageSource, *, command: str
+) -> Report:
     """
-    Return the numbers of all models: what it is with its unit, then one text per model.
+    Compute all numbers of one model.
 
-    Rows that say nothing on these recordings are left out.
+    :param reference: what was mapped; it and ``query`` are described, not read
+    :param command: command line that somebody needs to repeat it
+    :raises GroundTruthError: if the ground truth has another number of queries
     """
-    return [*_accuracy(reports), *_costs(reports)]
+    rows, similarities = metrics.without_junk(
+        seen.measurement.rows, seen.measurement.similarities, truth.junk)
+    measurement = replace(seen.measurement, rows=rows, similarities=similarities)
+    queries, positives = measurement.queries, truth.positives
+    known, found = metrics.answerable(positives), rows[:, 0] >= 0
+    right = metrics.hits(rows[:, :max(CUTOFFS)], positives)
+    # Means over answerable queries are drawn from these; the area under the curve from all.
+    intervals = uncertainty.bootstrap_means({
+        **{f'recall@{n}': np.asarray(right[known, :n].any(axis=1), np.float64) for n in CUTOFFS},
+        'map': metrics.average_precisions(rows, positives),
+        'map_oxford': metrics.average_precisions(rows, positives, oxford=True)})
+    intervals['auc_pr'] = uncertainty.bootstrap_area(similarities[:, 0], right[:, 0], known)
+    return Report(
+        measurement=measurement, truth=truth, model=model, observation=seen,
+        recall=metrics.recall_at(rows, positives, CUTOFFS),
+        recall_of_all=metrics.recall_of_all_at(rows, positives, CUTOFFS),
+        precision_at=metrics.precision_at(rows, positives, CUTOFFS),
+        mean_average_precision=metrics.mean_average_precision(rows, positives),
+        oxford_map=metrics.mean_average_precision(rows, positives, oxford=True),
+        intervals=intervals,
+        recall_curve=metrics.recall_at(rows, positives, CURVE),
+        curve=metrics.precision_recall_curve(
+            similarities[found, 0], right[found, 0], truth.answerable),
+        accepted=metrics.accepted_matches(
+            [each.match_row for each in queries], positives, truth.junk),
+        latency_ms=metrics.percentiles(latencies_ms(queries), LEVELS),
+        inference_ms=metrics.percentiles(
+            np.array([each.inference_ms for each in queries]), LEVELS),
+        search_ms=metrics.percentiles(np.array([each.search_ms for each in queries]), LEVELS),
+        setting={
+            'reference': _source(reference, measurement.reference_sha256),
+            'query': _source(query, measurement.query_sha256), 'command': command,
+            'created': now(), 'versions': versions(), 'machine': machine()})
 
 
-def _accuracy(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
-    """Return how good the answers are."""
-    first, queries = reports[0], len(reports[0].measurement.queries)
-    some = first.truth.answerable < queries
-    accepted = [each.accepted for each in reports]
-    return [
-        ('queries with a right answer', [f'{first.truth.answerable} of {queries}'] * len(reports)),
-        *(row for n in first.recall for row in (
-            _shares(f'recall@{n}', [each.recall[n] for each in reports]),
-            _intervals(f'recall@{n}', reports))),
-        *(_shares(f'recall@{n} of all queries', [each.recall_of_all[n] for each in reports])
-          for n in first.recall_of_all if some),
-        *(_shares(f'precision@{n}', [each.precision_at[n] for each in reports])
-          for n in first.precision_at),
-        _shares('mean average precision', [each.mean_average_precision for each in reports]),
-        _intervals('map', reports),
-        _shares('the same, Oxford protocol', [each.oxford_map for each in reports]),
-        _intervals('map_oxford', reports),
-        _shares('area under precision-recall', [each.curve.area for each in reports]),
-        _intervals('auc_pr', reports),
-        _shares('recall at 100 % precision',
-                [each.curve.max_recall_at_full_precision for each in reports]),
-        _shares('extended precision EP', [each.curve.extended_precision for each in reports]),
-        ('accepted matches', [
-            f'{each.accepted}, {each.correct} right' if each.accepted else 'none'
-            for each in accepted]),
-        _shares('  their precision', [each.precision for each in accepted]),
-        _shares('  their recall', [each.recall for each in accepted])]
-
-
-def _costs(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
-    """Return what the answers cost."""
-    first = reports[0].model.file_bytes
-    smaller = [] if len(reports) == 1 else [
-        ('file, times smaller than the first',
-         [f'{first / each.model.file_bytes:.1f}' for each in reports])]
-    levels = ', '.join(reports[0].inference_ms)
-    return [
-        *((f'image to answer {name}, ms', [f'{each.latency_ms[name]:.1f}' for each in reports])
-          for name in reports[0].latency_ms),
-        (f'network alone {levels}, ms', [_times(each.inference_ms) for each in reports]),
-        (f'search and agreement {levels}, ms', [_times(each.search_ms) for each in reports]),
-        ('cores busy with other programs meanwhile',
-         [each.observation.others_text for each in reports]),
-        ('multiply-adds an image, millions',
-         [_millions(each.model.multiply_adds) for each in reports]),
-        ('model file, MB', [_millions(each.model.file_bytes) for each in reports]), *smaller,
-        ('weights, millions', [_millions(each.model.parameters) for each in reports]),
-        ('memory of model and engine, MB',
-         [_millions(each.observation.model_resident_bytes) for each in reports]),
-        ('memory of the process, MB',
-         [_millions(each.measurement.resident_bytes) for each in reports]),
-        ('load to first answer, s', [f'{each.observation.load_s:.2f}' for each in reports]),
-        ('descriptor, bytes', [f'{4 * each.model.dimension}' for each in reports]),
-        ('place in the map, bytes',
-         [f'{each.measurement.bytes_per_place:.0f}' for each in reports]),
-        ('engine', [each.model.engine for each in reports]),
-        ('largest weights stored as', [each.model.precision for each in reports]),
-        ('measured', [each.origin for each in reports])]
-
-
-def _shares(name: str, values: Sequence[float | None]) -> tuple[str, list[str]]:
-    """Return a row of numbers in [0, 1], a dash for one that is not defined."""
-    return name, ['-' if value is None else f'{value:.3f}' for value in values]
-
-
-def _intervals(name: str, reports: Sequence[Report]) -> tuple[str, list[str]]:
-    """Return a row of intervals."""
-    return '  95 % interval', [str(each.intervals[name]) for each in reports]
-
-
-def _times(levels: Mapping[str, float]) -> str:
-    """Return percentiles in one text."""
-    return ', '.join(f'{value:.1f}' for value in levels.values())
-
-
-def _millions(count: int) -> str:
-    """Return a count in millions, with three digits or all those before the point."""
-    value = count / 1e6
-    return f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'
+def _source(source: ImageSource, digest: str) -> dict[str, Any]:
+    """Return what a source is and a digest of its pixels."""
+    return {
+        'description': source.describe(), 'path': str(source.path), 'kind': source.kind,
+        'images': len(source), 'pixels_sha256': digest}

@@ -23,14 +23,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
+from numpy.typing import NDArray
 
+from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.measuring.two_recordings import latencies_ms
 from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports.evaluation import Evaluation
+from vpr_compressed.offline.reports.evaluation import Report
 from vpr_compressed.offline.reports.image_pairs import Gallery
 from vpr_compressed.offline.reports.image_pairs import QueryGroup
-from vpr_compressed.offline.reports.model_report import Report
+from vpr_compressed.offline.reports.page import described
 from vpr_compressed.offline.reports.page import Plot
-from vpr_compressed.offline.reports.similarity_plot import similarity_plot
 
 # They differ for every common kind of colour vision, and in lightness on paper.
 _COLOURS = ('#0b66c3', '#e2570e', '#1a936f', '#7b3fa0', '#b8860b', '#44546a')
@@ -40,6 +43,9 @@ _MARKERS = 'osD^vP'
 _LEGEND_IN = 0.2
 #: Letters of a name above an image.
 _LETTERS = 28
+#: Rows and columns of a similarity matrix that are drawn at most; a picture has about so many
+#: pixels.
+LIMIT = 1000
 _FRAMES = {'right': figures.RIGHT, 'wrong': figures.WRONG, 'solution': figures.ANSWER}
 
 
@@ -63,7 +69,7 @@ def draw(evaluation: Evaluation, gallery: Gallery) -> list[Plot]:
 
 def recall_plot(reports: Sequence[Report]) -> Plot:
     """Draw recall@N of all models."""
-    figure, axes = figures.new_axes(3.8 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(3.8 + _LEGEND_IN * len(reports))
     curves = [100 * np.array(list(report.recall_curve.values())) for report in reports]
     for number, (report, curve) in enumerate(zip(reports, curves)):
         axes.plot(
@@ -75,25 +81,15 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
         xlim=(0.5, max(reports[0].recall_curve) + 0.5), xticks=[1, 5, 10, 15, 20, 25],
         ylim=(min(50.0, 10 * np.floor(np.min(curves) / 10)), 102))
     figures.legend_below(axes, 0.18, fontsize=9.5)
-    best, several = max(reports, key=lambda report: report.recall[1]), len(reports) > 1
-    title = f'Recall@N: {best.model.label} is first with {best.recall[1]:.1%} at N = 1' if (
-        several) else f'Recall@N: {best.recall[1]:.1%} of the queries have a right place first'
-    figures.set_title(axes, title)
-    intervals = [report.intervals['recall@1'] for report in reports]
-    width = 100 * max(interval.high - interval.low for interval in intervals)
-    return figures.finish('recall.png', title, (
-        f'Share of the {reports[0].truth.answerable} queries with a right answer '
-        f'({reports[0].truth.description}) that have one among the N most similar of '
-        f'{len(reports[0].measurement.reference_names)} places. A line that starts high needs no '
-        'second look; one that climbs late would gain from re-ranking. At N = 1 the 95 % '
-        + (f'intervals are up to {width:.0f} points wide: whether two lines really differ is '
-           'said by the paired comparison, not by their distance here.' if several else
-           f'interval is {width:.0f} points wide.')), figure)
+    width = 100 * max(
+        each.intervals['recall@1'].high - each.intervals['recall@1'].low for each in reports)
+    return figures.finish(
+        'recall.png', *described('recall', reports=reports, width=width), axes)
 
 
 def precision_recall_plot(reports: Sequence[Report]) -> Plot:
     """Draw precision over recall of all models, with the points where they work."""
-    figure, axes = figures.new_axes(4.4 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(4.4 + _LEGEND_IN * len(reports))
     for number, report in enumerate(reports):
         curve, accepted, line = report.curve, report.accepted, _line(number)
         full = curve.max_recall_at_full_precision
@@ -113,17 +109,8 @@ def precision_recall_plot(reports: Sequence[Report]) -> Plot:
         xlabel='recall: right answers / answerable queries  [%]',
         ylabel='precision: right / accepted  [%]', xlim=(0, 102), ylim=(0, 104))
     figures.legend_below(axes, 0.15, fontsize=8.5)
-    best = max(reports, key=lambda report: report.curve.area)
-    title = 'Precision and recall: ' + (
-        f'{best.model.label} has the largest area, {best.curve.area:.3f}' if len(reports) > 1 else
-        f'area {best.curve.area:.3f}')
-    figures.set_title(axes, title)
-    return figures.finish('precision_recall.png', title, (
-        'Lowering the threshold on the similarity accepts more answers (to the right) and more '
-        'wrong ones (down). A dotted line is the largest recall without an error. A diamond is '
-        'where the recogniser works with its own threshold and with agreement of several frames; '
-        'above the line, agreement over time is worth more than any threshold on one image. '
-        'A model without a diamond accepted nothing.'), figure)
+    return figures.finish(
+        'precision_recall.png', *described('precision_recall', reports=reports), axes)
 
 
 def cost_plot(reports: Sequence[Report]) -> Plot:
@@ -133,9 +120,8 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
         ('model file  [MB]', lambda report: report.model.file_bytes / 1e6),
         ('time, p50  [ms]', lambda report: report.latency_ms['p50']),
         ('memory  [MB]', lambda report: report.observation.model_resident_bytes / 1e6)]
-    first = figure.add_subplot(1, 3, 1)
-    for place, (name, cost) in enumerate(panels, start=1):
-        axes = first if place == 1 else figure.add_subplot(1, 3, place, sharey=first)
+    every = figure.subplots(1, len(panels), sharey=True)
+    for axes, (name, cost) in zip(every, panels):
         figures.style_axes(axes)
         for number, report in enumerate(reports):
             interval, recall = report.intervals['recall@1'], 100 * report.recall[1]
@@ -148,27 +134,20 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
                 '{:.2f} MB, {:.1f} ms, {:.0f} MB of memory'.format(
                     *(each(report) for _, each in panels)))
         axes.set_xlabel(name, fontsize=8.5)
-        axes.tick_params(labelsize=8.5, labelleft=place == 1)
+        axes.tick_params(labelsize=8.5)
         _widen(axes, [cost(report) for report in reports])
-    first.set_ylabel('recall@1  [%]')
+    every[0].set_ylabel('recall@1  [%]')
     # The legend is wider than its panel.
-    figures.legend_below(first, 0.24, left=-0.25, fontsize=9).set_in_layout(False)
-    title = 'Accuracy and its cost: up and to the left is better'
-    figures.set_title(figure, title)
-    return figures.finish('costs.png', title, (
-        'A point is a model, its bar the 95 % bootstrap interval of recall@1, over the size of '
-        'the file, the time from image to answer, and the memory that model and engine add. Each '
-        'ran in a process of its own, one after the other: what else the computer did meanwhile '
-        'is in the milliseconds ("vpr_compressed benchmark" times models in turns).'),
-        figure, head_in=0.3, foot_in=0.1 + _LEGEND_IN * len(reports))
+    figures.legend_below(every[0], 0.24, left=-0.25, fontsize=9).set_in_layout(False)
+    return figures.finish('costs.png', *described('costs'), figure, head_in=0.3,
+                          foot_in=0.1 + _LEGEND_IN * len(reports))
 
 
 def latency_plot(reports: Sequence[Report]) -> Plot:
     """Draw the share of queries answered within a time, for several models."""
-    figure, axes = figures.new_axes(3.4 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(3.4 + _LEGEND_IN * len(reports))
     for number, report in enumerate(reports):
-        times = np.sort([query.inference_ms + query.search_ms
-                         for query in report.measurement.queries])
+        times = np.sort(latencies_ms(report.measurement.queries))
         axes.step(
             times, 100 * np.arange(1, len(times) + 1) / len(times), where='post', **_line(number),
             label=f'{report.model.label} ({report.model.engine}): ' + ', '.join(
@@ -177,32 +156,17 @@ def latency_plot(reports: Sequence[Report]) -> Plot:
         xlabel='time from decoded image to answer  [ms]', ylabel='queries answered  [%]',
         xlim=(0, 1.6 * max(report.latency_ms['p95'] for report in reports)), ylim=(0, 102))
     figures.legend_below(axes, 0.2, fontsize=9)
-    fastest = min(reports, key=lambda report: report.latency_ms['p50'])
-    title = (f'Time from image to answer: {fastest.model.label} is fastest, half within '
-             f'{fastest.latency_ms["p50"]:.1f} ms')
-    figures.set_title(axes, title)
-    machine, busy = reports[0].setting['machine'], [
-        report.observation.others_cores for report in reports
-        if report.observation.others_cores is not None]
-    return figures.finish('latency.png', title, (
-        f'Share of the queries answered within a time, on {machine["processor"]}. A steep line is '
-        'a steady model; a tail to the right is mostly other programs, which kept '
-        + (f'{min(busy):.1f} to {max(busy):.1f}' if busy else 'an unknown number')
-        + f' of the {machine["cores"]} cores busy meanwhile. The axis ends at 1.6 times the '
-        'largest p95.'), figure)
+    return figures.finish('latency.png', *described('latency', reports=reports), axes)
 
 
 def timeline_plot(report: Report) -> Plot:
     """Draw how long each query took, for one model."""
-    figure, axes = figures.new_axes(3.2)
+    _, axes = figures.new_axes(3.2)
     queries = report.measurement.queries
-    places, bottom = np.arange(len(queries)), np.zeros(len(queries))
-    for name, colour, times in (
-            ('network', figures.PALE, [query.inference_ms for query in queries]),
-            ('search and agreement', figures.WRONG, [query.search_ms for query in queries])):
-        axes.fill_between(places, bottom, bottom + times, color=colour, label=name, step='mid',
-                          linewidth=0)
-        bottom = bottom + times
+    axes.stackplot(
+        np.arange(len(queries)), [each.inference_ms for each in queries],
+        [each.search_ms for each in queries], labels=('network', 'search and agreement'),
+        colors=(figures.PALE, figures.WRONG), step='mid', linewidth=0)
     for name in ('p50', 'p95'):
         value = report.latency_ms[name]
         axes.axhline(value, color=figures.INK, linewidth=1, linestyle=':')
@@ -213,12 +177,7 @@ def timeline_plot(report: Report) -> Plot:
     axes.set(xlabel='query: index', ylabel='time  [ms]', ylim=(0, 1.6 * report.latency_ms['p95']))
     axes.legend(
         loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none', borderpad=0.2)
-    title = f'Time from decoded image to answer: half within {report.latency_ms["p50"]:.1f} ms'
-    figures.set_title(axes, title)
-    return figures.finish('latency.png', title, (
-        f'Wall time of each query on {report.setting["machine"]["processor"]} '
-        f'({report.setting["engine"]}). The axis ends at 1.6 times the 95th percentile; spikes '
-        'beyond it are mostly other programs on this computer.'), figure)
+    return figures.finish('latency.png', *described('timeline', report=report), axes)
 
 
 def pairs_plot(group: QueryGroup, gallery: Gallery) -> Plot:
@@ -228,7 +187,6 @@ def pairs_plot(group: QueryGroup, gallery: Gallery) -> Plot:
     cell, shape = figures.WIDTH_IN / columns, gallery.image(rows[0][0]).shape if rows else (3, 4)
     height = max(1, len(rows)) * (0.95 * cell * shape[0] / shape[1] + 0.26) + 0.45
     figure = Figure(figsize=(figures.WIDTH_IN, height))
-    figures.set_title(figure, group.title)
     if not rows:
         figure.text(0.5, 0.4, 'none', ha='center', fontsize=12, color=figures.WITHHELD)
     for number, tiles in enumerate(rows):
@@ -247,6 +205,82 @@ def short(text: str) -> str:
     """Return the text of a tile with the end of a long name, which tells files apart."""
     head, _, name = text.partition(': ')
     return text if len(name) <= _LETTERS else f'{head}: ...{name[3 - _LETTERS:]}'
+
+
+def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str = '') -> Plot:
+    """
+    Draw all similarities with the right answers and the accepted matches.
+
+    :param name: of the file
+    :param label: which model it is, where there are several
+    """
+    matrix, truth = similarity_matrix(report), truth_matrix(report)
+    _, rows, columns = _blocks(report, LIMIT, 0.0)
+    queries, places = matrix.shape[0] * rows, matrix.shape[1] * columns
+    height = float(np.clip(figures.WIDTH_IN * 0.82 * queries / max(places, 1), 3.2, 7.5)) + 0.9
+    figure, axes = figures.new_axes(height)
+    low, high = np.nanpercentile(matrix, [2, 99.8])
+    shown = axes.imshow(
+        matrix, cmap=figures.HEAT, vmin=low, vmax=max(high, low + 1e-6), aspect='auto',
+        interpolation='nearest', extent=(-0.5, places - 0.5, queries - 0.5, -0.5))
+    if min(truth.shape) > 1:  # one query or place alone has no outline
+        axes.contour(
+            np.arange(truth.shape[1]) * columns + (columns - 1) / 2,
+            np.arange(truth.shape[0]) * rows + (rows - 1) / 2, truth.astype(float), levels=[0.5],
+            colors=[figures.ANSWER], linewidths=0.9)
+    _scatter_matches(axes, report)
+    axes.set(xlabel='place: index in the reference', ylabel='query: index')
+    axes.grid(False)
+    figure.colorbar(shown, ax=axes, label='cosine similarity', fraction=0.04, pad=0.02)
+    axes.plot([], [], 's', color='none', markeredgecolor=figures.ANSWER, label='right answers')
+    figures.legend_below(axes, 0.14 * 5 / height, ncol=3, fontsize=9)
+    return figures.finish(name, *described(
+        'similarity', label=label, accepted=report.accepted, rows=rows, columns=columns), axes)
+
+
+def similarity_matrix(report: Report, limit: int = LIMIT) -> FloatArray:
+    """
+    Return the similarity of every query to every place, NaN where none was ranked.
+
+    :param limit: with more queries or places, an entry is the largest similarity of a block
+    :returns: ``(Q, R)`` or smaller
+    """
+    measured = report.measurement
+    matrix, rows, columns = _blocks(report, limit, -np.inf)
+    for query, places in enumerate(measured.rows):
+        known = places >= 0
+        np.maximum.at(
+            matrix[query // rows], places[known] // columns, measured.similarities[query, known])
+    return np.where(np.isfinite(matrix), matrix, np.nan)
+
+
+def truth_matrix(report: Report, limit: int = LIMIT) -> NDArray[np.bool_]:
+    """Return where right answers are, in the entries of :func:`similarity_matrix`."""
+    truth, rows, columns = _blocks(report, limit, 0.0)
+    for query, places in enumerate(report.truth.positives):
+        truth[query // rows, [place // columns for place in places]] = 1.0
+    return truth > 0
+
+
+def _blocks(report: Report, limit: int, value: float) -> tuple[FloatArray, int, int]:
+    """Return a matrix of one value, and how many queries and places an entry stands for."""
+    measured = report.measurement
+    counts = len(measured.queries), len(measured.reference_names)
+    rows, columns = (-(-count // limit) for count in counts)
+    return np.full((-(-counts[0] // rows), -(-counts[1] // columns)), value), rows, columns
+
+
+def _scatter_matches(axes: Axes, report: Report) -> None:
+    """Mark the accepted matches that are right or wrong, and name the marks."""
+    for verdict, colour, size in (('right', figures.RIGHT, 9), ('wrong', figures.WRONG, 22)):
+        axes.plot([], [], 'o', color=colour, markersize=5, label=f'accepted, {verdict}')
+        points = [
+            (query.match_row, number) for number, query in enumerate(report.measurement.queries)
+            if report.verdict(number) == verdict]
+        if points:
+            x, y = zip(*points)
+            area = max(2.0, size * min(1.0, 300 / len(points)))
+            axes.scatter(x, y, s=area, color=colour, linewidths=0, zorder=3)
 
 
 def _line(number: int) -> dict[str, Any]:

@@ -16,12 +16,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 from pathlib import Path
-import re
-import shutil
 import tempfile
 
 from vpr_compressed.errors import VprError
@@ -29,23 +26,17 @@ from vpr_compressed.offline.accuracy.uncertainty import RESAMPLES
 from vpr_compressed.offline.reports import page
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import FORMAT
-from vpr_compressed.offline.reports.evaluation import table_of
+from vpr_compressed.offline.reports.evaluation import Report
 from vpr_compressed.offline.reports.image_pairs import fetch
 from vpr_compressed.offline.reports.image_pairs import Gallery
-from vpr_compressed.offline.reports.model_report import Report
 from vpr_compressed.sources import ImageSource
 
-JSON_NAME = 'report.json'
-HTML_NAME = 'report.html'
-#: Prefix of the folder in which a report grows; a killed process may leave one behind.
-PART = '.part-'
 #: Folder of what was measured, inside that of the report unless the user names another.
 CACHE_NAME = '.vpr_cache'
-#: Rows of the table of queries; the rest is in report.json.
-MAX_ROWS = 500
 #: Pictures that a report may have; those of an earlier one are removed.
-_PICTURES = re.compile(
-    r'(recall|precision_recall|similarity(_\d+)?|latency|costs|(best|worst)_matches)\.png')
+_PICTURES = (
+    'recall.png', 'precision_recall.png', 'similarity.png', 'similarity_[0-9]*.png',
+    'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png')
 
 
 def check_folder(folder: Path) -> None:
@@ -61,12 +52,12 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
         names = {entry.name for entry in folder.iterdir()
-                 if not entry.name.startswith(PART) and entry.name != CACHE_NAME}
+                 if not entry.name.startswith(page.PART) and entry.name != CACHE_NAME}
     except OSError as error:
         raise VprError(
             f'cannot write a report into {folder}: {error.strerror}; choose another folder '
             'with --out') from error
-    if names and not _is_report(folder / JSON_NAME):
+    if names and not _is_report(folder / page.JSON_NAME):
         raise VprError(
             f'{folder} is not empty and holds no earlier report (e.g. {min(names)}); choose '
             'another folder with --out, nothing was changed')
@@ -88,16 +79,9 @@ def write_report(
     check_folder(folder)
     gallery = fetch(evaluation, reference, query)
     plots = draw(evaluation, gallery)
-    content = {plot.name: plot.png(caption=True) for plot in plots}
-    content[HTML_NAME] = render(evaluation, plots, gallery).encode()
-    # Last, because it marks the folder as a report.
-    text = json.dumps(evaluation.to_json(), indent=1, allow_nan=False)
-    content[JSON_NAME] = f'{text}\n'.encode()
-    write_files(folder, content)
-    for entry in folder.iterdir():
-        if _PICTURES.fullmatch(entry.name) and entry.name not in content:
-            entry.unlink(missing_ok=True)
-    return folder / HTML_NAME
+    return page.write_report_files(
+        folder, page.as_json(evaluation.to_json()), render(evaluation, plots, gallery), plots,
+        _PICTURES)
 
 
 def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery) -> str:
@@ -109,46 +93,21 @@ def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery)
     """
     return page.render(
         'evaluation.html.j2', reports=evaluation.reports, comparisons=evaluation.comparisons,
-        values=evaluation.to_json(), plots=plots, gallery=gallery, resamples=RESAMPLES,
+        values=evaluation.first.to_json(), plots=plots, gallery=gallery, resamples=RESAMPLES,
         # The last row is too wide for a column, and said below.
-        numbers=table_of(evaluation.reports)[:-1], found=_found, max_rows=MAX_ROWS,
-        differences=[(
-            f'{each.second} minus {each.first}', f'{100 * each.difference:+.1f}',
-            f'{100 * each.interval.low:+.1f} to {100 * each.interval.high:+.1f}',
-            each.only_first, each.only_second, f'{each.p_value:.3g}')
-            for each in evaluation.comparisons])
+        numbers=table_of(evaluation.reports)[:-1], max_rows=page.MAX_ROWS)
 
 
-def _found(report: Report, number: int) -> list[tuple[str, str]]:
-    """Return what one model found for a query, and what it accepted, each with its CSS class."""
-    query, row = report.measurement.queries[number], int(report.best_rows[number])
-    verdict = 'right' if report.best_right[number] else 'wrong'
-    best = ('soft', 'none') if row < 0 else (
-        verdict, f'{row} {verdict}, {report.best_similarities[number]:.3f}')
-    if query.match_row is None:
-        return [best, ('soft', 'withheld')]
-    place = f'accepted place {query.match_row}'
-    if report.truth.junk and query.match_row in report.truth.junk[number]:
-        return [best, ('soft', f'{place}, junk')]
-    verdict = 'right' if query.match_row in report.truth.positives[number] else 'wrong'
-    return [best, (verdict, f'{place}, {verdict}, confidence {query.confidence:.2f}')]
-
-
-def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
+def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
     """
-    Write files into a folder; earlier ones are replaced only when all new ones are complete.
+    Return the numbers of all models: what it is with its unit, then one text per model.
 
-    :param content: file name -> bytes, in the order in which they appear
-    :raises VprError: if the disk is full
+    Rows that say nothing on these recordings are left out.
     """
-    try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as part:
-            for name, data in content.items():
-                (Path(part) / name).write_bytes(data)
-            for name in content:
-                shutil.move(Path(part) / name, folder / name)
-    except OSError as error:
-        raise VprError(f'cannot write the report into {folder}: {error.strerror}') from error
+    columns = [
+        page.table('numbers.txt.j2', report=each, first=reports[0], several=len(reports) > 1)
+        for each in reports]
+    return [(cells[0][0], [text for _, text in cells]) for cells in zip(*columns)]
 
 
 def _is_report(path: Path) -> bool:

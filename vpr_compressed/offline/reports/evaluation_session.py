@@ -21,17 +21,15 @@ from pathlib import Path
 
 from vpr_compressed.offline.datasets.dataset import Dataset
 from vpr_compressed.offline.measuring.content_cache import ContentCache
-from vpr_compressed.offline.measuring.models import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
 from vpr_compressed.offline.reports.evaluation import Evaluation
-from vpr_compressed.offline.reports.evaluation import evaluation_of
-from vpr_compressed.offline.reports.evaluation import table_of
+from vpr_compressed.offline.reports.evaluation import summarise
+from vpr_compressed.offline.reports.evaluation_report import table_of
 from vpr_compressed.offline.reports.evaluation_report import write_report
-from vpr_compressed.offline.reports.model_report import describe_setting
-from vpr_compressed.offline.reports.model_report import summarise
 from vpr_compressed.system import terminal
 from vpr_compressed.system.processes import MeasurementCancelledError
 
@@ -59,9 +57,8 @@ def evaluate(
     except KeyboardInterrupt:
         terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
         raise
-    evaluation = evaluation_of([
-        summarise(one, pair.truth, model, describe_setting(
-            model, one.measurement, reference, query, command=command))
+    evaluation = Evaluation([
+        summarise(one, pair.truth, model, reference, query, command=command)
         for model, one in zip(models, seen)])
     return headline(evaluation), write_report(evaluation, out, reference, query)
 
@@ -97,14 +94,8 @@ def observe_all(
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    labels = [report.model.label for report in evaluation.reports]
-    rows = table_of(evaluation.reports)
-    if len(labels) > 1:
-        rows = [('', labels), *rows]
-    name_width = max(len(name) for name, _ in rows)
-    widths = [max(len(values[column]) for _, values in rows) for column in range(len(labels))]
-    lines = [
-        f'{name:<{name_width}}' + ''.join(
-            f'  {value:>{width}}' for value, width in zip(values, widths))
-        for name, values in rows]
+    rows = [[name, *values] for name, values in table_of(evaluation.reports)]
+    if len(evaluation.reports) > 1:
+        rows.insert(0, ['', *(report.model.label for report in evaluation.reports)])
+    lines = terminal.columns(rows, left=1)
     return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])

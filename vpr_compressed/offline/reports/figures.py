@@ -20,6 +20,8 @@ Figures are made without pyplot: no window, no global state, safe in any thread.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 import textwrap
 from typing import Any
 
@@ -41,15 +43,18 @@ WIDTH_IN = 6.2
 
 
 def finish(
-    name: str, title: str, caption: str, figure: Figure, dpi: int = 160, head_in: float = 0.0,
-    foot_in: float = 0.0
+    name: str, title: str, caption: str, place: Axes | Figure, dpi: int = 160,
+    head_in: float = 0.0, foot_in: float = 0.0
 ) -> Plot:
     """
-    Lay out a figure, write its caption below it, and draw it.
+    Give a figure its title, lay it out, write its caption below it, and draw it.
 
+    :param place: the axes that the title stands above, or a figure of several
     :param head_in: inches to leave free at the top
     :param foot_in: inches to leave free above the caption
     """
+    set_title(place, title)
+    figure: Any = place if isinstance(place, Figure) else place.figure
     lines = textwrap.wrap(caption, 88)
     width, height = figure.get_size_inches()
     caption_in = 0.16 * len(lines) + 0.12
@@ -103,3 +108,26 @@ def legend_below(axes: Axes, drop: float, *, left: float = 0.0, **look: Any) -> 
     :param left: from the left end of the axes, as a share of their width
     """
     return axes.legend(loc='upper left', bbox_to_anchor=(left, -drop), frameon=False, **look)
+
+
+def plot_training(log: Path, picture: Path) -> None:
+    """
+    Draw the log of a training run: validation recall over the steps.
+
+    :param log: ``log.jsonl`` of the ``train`` verb
+    :param picture: PNG to write
+    """
+    records = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
+    _, axes = new_axes(3.8)
+    for name in records[0]['recalls']:
+        points = [(item['step'], item['recalls'][name]) for item in records if item['recalls']]
+        axes.plot(*zip(*points), marker='o', markersize=3, label=name)
+    best = [item['step'] for item in records if item['is_best']]
+    if best:
+        axes.axvline(best[-1], color='0.7', linestyle='--', label=f'kept (step {best[-1]})')
+    axes.set(xlabel='optimiser step', ylabel='recall@1 on validation images', ylim=(0.0, 1.0))
+    axes.legend(loc='lower right')
+    plot = finish(
+        picture.name, 'Training: recall@1 on validation images',
+        'The kept weights are those with the highest mean recall over all sets.', axes)
+    picture.write_bytes(plot.png(caption=True))

@@ -21,20 +21,20 @@ most of them get wrong, and those on which they differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from dataclasses import field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.offline.accuracy.metrics import answerable
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.reports.evaluation import Evaluation
-from vpr_compressed.offline.reports.model_report import Report
+from vpr_compressed.offline.reports.evaluation import Report
+from vpr_compressed.offline.reports.page import described
 from vpr_compressed.offline.reports.page import encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.sources import ImageSource
@@ -131,13 +131,9 @@ def _surest(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
         _pick(evaluation, np.where(found & kind, report.best_similarities, -np.inf), COUNT)
         for kind in (right, ~right))
     return (
-        QueryGroup('best_matches.png', 'Surest right answers', (
-            'A query on the left, the place that was found for it beside it, with their cosine '
-            'similarity: the surest right answers, each from another stretch of the walk.'), best),
-        QueryGroup('worst_matches.png', 'Surest wrong answers', (
-            f'The surest of the {int((~right).sum())} queries whose most similar place is wrong: '
-            'query, what was found, and the most similar place that would have been right, if '
-            'there is one. Look for what the two places share.'), worst))
+        QueryGroup('best_matches.png', *described('best_matches'), best),
+        QueryGroup('worst_matches.png', *described(
+            'worst_matches', count=int((~right).sum())), worst))
 
 
 def _contested(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
@@ -151,17 +147,11 @@ def _contested(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
     # Where they differ, an even split says most.
     even = np.minimum(counts, models - counts) + np.abs(margins) / 4
     split = _pick(evaluation, np.where(divided, even, -np.inf), COUNT_OF_SEVERAL)
-    most = 'both models' if models == 2 else f'more than half of the {models} models'
     return (
-        QueryGroup('hardest.png', 'Hardest queries', (
-            f'{most.capitalize()} are wrong on {_queries(mostly)}. Shown are those most models '
-            'get wrong, by the largest margins first. The query comes first, then each different '
-            'place that was found (blue frame: right, orange: wrong), then, if nobody found one, '
-            'a right place (green).' if wrong else
-            f'There is no query on which {most} are wrong.'), wrong),
-        QueryGroup('split.png', 'Where the models differ', (
-            f'On {_queries(divided)} some models are right and others wrong.' if split else
-            'The models are right and wrong on the same queries.'), split))
+        QueryGroup('hardest.png', *described(
+            'hardest', models=models, count=int(mostly.sum()), shown=bool(wrong)), wrong),
+        QueryGroup('split.png', *described(
+            'split', count=int(divided.sum()), shown=bool(split)), split))
 
 
 def margin(report: Report) -> FloatArray:
@@ -196,17 +186,22 @@ def spread(scores: FloatArray, count: int, gap: int) -> list[int]:
     return chosen
 
 
-def load_images(source: ImageSource, wanted: Iterable[int]) -> dict[int, ImageArray]:
-    """Return the wanted images of a source, scaled down; it is read no further than needed."""
-    missing = set(wanted)
+def load_images(source: ImageSource, wanted: AbstractSet[int]) -> dict[int, ImageArray]:
+    """
+    Return the wanted images of a source; it is read no further than needed.
+
+    :returns: index -> RGB, at most :data:`WIDTH` pixels wide, in its proportions
+    """
     images: dict[int, ImageArray] = {}
-    if missing:
-        for frame in source:
-            if frame.index in missing:
-                images[frame.index] = _small(frame.load())
-                missing.remove(frame.index)
-            if not missing:
-                break
+    for frame in source if wanted else ():
+        if frame.index in wanted:
+            image = frame.load()
+            height, width = image.shape[:2]
+            if width > WIDTH:
+                image = resize(image, WIDTH, max(1, round(height * WIDTH / width)))
+            images[frame.index] = image
+        if len(images) == len(wanted):
+            break
     return images
 
 
@@ -243,17 +238,3 @@ def _shown(evaluation: Evaluation, query: int) -> ShownQuery:
         solution = next((row for row in ranked if row in positives), min(positives))
         tiles.append(Tile('solution', solution, f'right would be {solution}'))
     return ShownQuery(tuple(tiles), len(rows) - len(shown))
-
-
-def _queries(chosen: NDArray[np.bool_]) -> str:
-    """Return in words how many queries a mask chooses."""
-    count = int(chosen.sum())
-    return f'{count} {"query" if count == 1 else "queries"}'
-
-
-def _small(image: ImageArray) -> ImageArray:
-    """Return an image at most WIDTH pixels wide, same proportions."""
-    height, width = image.shape[:2]
-    if width <= WIDTH:
-        return image
-    return resize(image, WIDTH, max(1, round(height * WIDTH / width)))

@@ -11,9 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-
 """
-HTML pages from the templates beside this module, without script and network.
+HTML pages from the templates beside this module, without script and network, and their folder.
 
 Jinja2 is part of the extra ``offline``, so it is looked for when a page is wanted.
 """
@@ -21,11 +20,16 @@ Jinja2 is part of the extra ``offline``, so it is looked for when a page is want
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+import json
 from pathlib import Path
+import shutil
+import tempfile
 from typing import Any
 
 import cv2
@@ -33,6 +37,12 @@ import cv2
 from vpr_compressed.errors import VprError
 from vpr_compressed.records import ImageArray
 from vpr_compressed.system.terminal import human_bytes
+
+JSON_NAME, HTML_NAME = 'report.json', 'report.html'
+#: Prefix of the folder in which a report grows; a killed process may leave one behind.
+PART = '.part-'
+#: Rows of a table of queries; the rest is in the JSON file.
+MAX_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -93,41 +103,108 @@ def render(template: str, **values: Any) -> str:
     :param values: what it shows; all text is escaped, and a name it lacks is an error
     :raises VprError: Jinja2 is not installed
     """
-    check_jinja2()
     return str(_environment().get_template(template).render(values))
 
 
-def number(value: float | None, layout: str) -> str:
-    """Return a number in a layout of :meth:`str.format`, or a dash where there is none."""
-    return '-' if value is None else layout.format(value)
-
-
-def computer(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def table(template: str, **values: Any) -> list[tuple[str, str]]:
     """
-    Return what decides milliseconds, as rows of a table.
+    Return the rows of a table, for a page or a terminal.
 
-    :param values: with ``machine`` and ``versions``, as :mod:`vpr_compressed.system.machine`
-        gives them
+    :param template: name of a file in ``templates/`` with a line ``name | text`` for each row
+    :param values: what it shows, see :func:`render`
     """
-    machine = values['machine']
-    return [
-        ('machine', f'{machine["processor"]}, {machine["cores"]} cores, '
-         f'{machine["memory_bytes"] / 1e9:.1f} GB, {machine["system"]}'),
-        ('versions', ', '.join(f'{name} {text}' for name, text in values['versions'].items()))]
+    rows = (line.partition(' | ') for line in render(template, **values).splitlines())
+    return [(name, text) for name, found, text in rows if found]
+
+
+def described(picture: str, **values: Any) -> tuple[str, str]:
+    """
+    Return title and caption of a picture.
+
+    :param picture: name of a macro in ``templates/captions.txt.j2``
+    :param values: what the texts say; nothing is escaped, for they are also drawn
+    :raises VprError: Jinja2 is not installed
+    """
+    texts = _environment().get_template('captions.txt.j2').make_module(values)
+    title, _, caption = getattr(texts, picture)().strip().partition('\n\n')
+    return ' '.join(title.split()), ' '.join(caption.split())
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    minutes = round(seconds / 60)
+    return f'{minutes} min' if minutes < 90 else f'{minutes // 60} h {minutes % 60:02d} min'
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """
+    Return the text of ``report.json``.
+
+    :raises VprError: a number is not finite; other programs refuse NaN
+    """
+    try:
+        return json.dumps(values, indent=1, allow_nan=False) + '\n'
+    except ValueError as error:
+        raise VprError(
+            'the report holds a number that is NaN or infinite; measure again') from error
+
+
+def write_report_files(
+    folder: Path, text: str, html: str, plots: Sequence[Plot], pictures: Iterable[str]
+) -> Path:
+    """
+    Write the pictures, ``report.html`` and, last, ``report.json``, which marks the folder.
+
+    :param text: of ``report.json``
+    :param pictures: patterns of file names; those of an earlier report are removed
+    :returns: path of ``report.html``
+    :raises VprError: the folder cannot be written
+    """
+    content = {plot.name: plot.png(caption=True) for plot in plots}
+    write_files(folder, {**content, HTML_NAME: html.encode(), JSON_NAME: text.encode()})
+    for pattern in pictures:
+        for path in folder.glob(pattern):
+            if path.name not in content:
+                path.unlink(missing_ok=True)
+    return folder / HTML_NAME
+
+
+def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
+    """
+    Write files into a folder; earlier ones are replaced only when all new ones are complete.
+
+    :param folder: made if missing
+    :param content: file name -> bytes, in the order in which they appear
+    :raises VprError: if the disk is full, or the folder cannot be made
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as part:
+            for name, data in content.items():
+                (Path(part) / name).write_bytes(data)
+            for name in content:
+                shutil.move(Path(part) / name, folder / name)
+    except OSError as error:
+        raise VprError(f'cannot write the report into {folder}: {error.strerror}') from error
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Any:
     """Return the templates with the words they use."""
+    check_jinja2()
     from jinja2 import Environment
     from jinja2 import FileSystemLoader
+    from jinja2 import select_autoescape
     from jinja2 import StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name('templates')), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        loader=FileSystemLoader(Path(__file__).with_name('templates')),
+        autoescape=select_autoescape(['html.j2']), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True)
     environment.filters.update(
-        base64=lambda data: base64.b64encode(data).decode(), bytes=human_bytes,
-        number=number)
-    environment.globals['computer'] = computer
+        base64=lambda data: base64.b64encode(data).decode(), bytes=human_bytes, duration=duration,
+        json=json.dumps,
+        number=lambda value, layout: '-' if value is None else layout.format(value))
     return environment

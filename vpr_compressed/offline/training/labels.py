@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Training images and which of them show the same place.
+Labelled images: those that are trained on, and those that judge a network.
 
 Three kinds of label source become one form, :class:`LabelledImages`: every image has a group
 and a coordinate; images of one group within ``positive_radius`` show the same place, and
@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import csv
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 import re
 
@@ -34,10 +34,19 @@ from numpy.typing import NDArray
 
 from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
-from vpr_compressed.config import suggest
 from vpr_compressed.errors import SourceError
 from vpr_compressed.errors import TrainingError
+from vpr_compressed.model_file.spec import SimilarityCalibration
+from vpr_compressed.offline.accuracy.calibrate import fit_calibration
+from vpr_compressed.offline.accuracy.validation import Measurement
+from vpr_compressed.offline.accuracy.validation import positions_set
+from vpr_compressed.offline.accuracy.validation import ValidationSet
+from vpr_compressed.offline.accuracy.validation import walks_set
+from vpr_compressed.sources.csv_table import read_table
 from vpr_compressed.sources.image_files import image_files
+
+#: Share of right answers above the stored similarity threshold, for one image alone.
+THRESHOLD_PRECISION = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +173,7 @@ def list_images(folder: Path) -> list[Path]:
 
 def _load_positions(root: Path, config: SourceConfig) -> LabelledImages:
     """Read ``{pano}_{heading}`` images placed by a table with columns pano, x_m, y_m, split."""
-    rows = _read_table(root / config.table, ('pano', 'x_m', 'y_m'))
+    rows = read_table(root / config.table, ('pano', 'x_m', 'y_m'), TrainingError)
     if config.split:
         rows = [row for row in rows if row.get('split') == config.split]
     where = {row['pano']: (float(row['x_m']), float(row['y_m'])) for row in rows}
@@ -214,19 +223,52 @@ def _load_aligned(root: Path, config: SourceConfig) -> LabelledImages:
         coordinates=np.stack([frames, np.zeros(len(frames))], axis=1), config=config)
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV and check its columns."""
-    try:
-        with path.open(newline='', encoding='utf-8') as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise TrainingError(f'cannot read the table {path}: {error.strerror}') from error
-    for column in columns:
-        if not rows or column not in rows[0]:
-            found = rows[0] if rows else {}
-            raise TrainingError(f'{path} has no column {column!r}{suggest(column, found)}')
-    return rows
-
-
 _LOADERS: dict[str, Callable[[Path, SourceConfig], LabelledImages]] = {
     'positions': _load_positions, 'clips': _load_clips, 'aligned': _load_aligned}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig(Bounded):
+    """One set of images on which checkpoints are compared; disjoint from the training data."""
+
+    name: str = option('', 'name in the log')
+    kind: str = option('positions', 'positions: every image against all others by metres; '
+                       'walks: query folder against reference folder by a JSON ground truth',
+                       choices=('positions', 'walks'))
+    folder: str = option('', 'image folder (kind positions)')
+    table: str = option('', 'CSV with pano, x_m, y_m, split (kind positions)')
+    split: str = option('', 'rows of the table to use (kind positions)')
+    radius_m: float = option(12.0, 'right within this many metres (kind positions)', minimum=0.0)
+    query: str = option('', 'query folder (kind walks)')
+    reference: str = option('', 'reference folder (kind walks)')
+    ground_truth: str = option('', 'JSON: query index -> reference indices (kind walks)')
+    dark: bool = option(False, 'make the queries dark, as by night')
+    near: float = option(50.0, 'metres, or frames, within which a wrong answer is too near to '
+                         'count against a threshold', minimum=0.0)
+    calibrate: bool = option(True, 'fit the similarity thresholds on this set')
+
+
+def validation_set(root: Path, item: ValidationConfig) -> ValidationSet:
+    """
+    Read one set of validation images.
+
+    :param root: folder the paths of the recipe are relative to
+    :raises VprError: if images, table or ground truth are missing or do not fit
+    """
+    if item.kind == 'positions':
+        found = positions_set(
+            list_images(root / item.folder), root / item.table, name=item.name, split=item.split,
+            radius_m=item.radius_m, near_m=item.near)
+    else:
+        found = walks_set(
+            list_images(root / item.query), list_images(root / item.reference),
+            root / item.ground_truth, name=item.name, near_frames=item.near)
+    return replace(found, dark=item.dark, calibrate=item.calibrate)
+
+
+def fitted_calibration(measured: Measurement | None) -> SimilarityCalibration | None:
+    """Return the thresholds that decisions on labelled images give, None if they tell nothing."""
+    if measured is None or not measured.correct.any() or measured.correct.all():
+        return None
+    return fit_calibration(
+        measured.similarities, measured.correct, precision=THRESHOLD_PRECISION)

@@ -13,13 +13,13 @@
 # limitations under the License.
 
 """
-The one loop of all training: rates, losses that must stay finite, stopping, and when to save.
+The one loop of all training: rates, finite losses, stopping, checkpoints and when to save them.
 
 It knows no data and no metric. A subclass says what a batch is and what its loss is, and may act
 around each optimiser step: keep zeros zero, average weights, search hard negatives. Under
 ``torchrun`` all processes run the loop in step. Everything random depends on the seed and the
 number of the step alone, so a run that was killed and resumed ends with the same weights as one
-that was not.
+that was not. Nothing in a checkpoint is ever run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 import math
+from pathlib import Path
 from typing import Any
+import zipfile
 
 import torch
 from torch import nn
@@ -44,6 +46,7 @@ from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.describe import Describer
+from vpr_compressed.system.files import whole_file
 
 _REMEDY = 'the last good checkpoint is kept: resume with smaller learning rates'
 
@@ -200,3 +203,41 @@ def _rate_of(name: str, rates: Mapping[str, float]) -> str:
     if name.startswith(('netvlad.', 'projection.')):
         return 'head'
     return 'bias' if name.endswith('.bias') and 'bias' in rates else 'trunk'
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """
+    Write tensors and plain data whole, or leave the checkpoint before.
+
+    :raises TrainingError: if the disk is full
+    """
+    try:
+        with whole_file(path) as part:
+            torch.save(dict(state), part)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        raise TrainingError(
+            f'cannot write the checkpoint to {path.parent} ({error}); free space there, then '
+            'give the same command again') from error
+
+
+def read_checkpoint(path: Path, keys: frozenset[str]) -> dict[str, Any] | None:
+    """
+    Return the content of a checkpoint, on the CPU, or None if there is none.
+
+    :param keys: what it must have
+    :raises TrainingError: if it is damaged; torch itself does not look at the checksums it wrote
+    """
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f'checksum of {damaged} differs')  # noqa: TRY301
+        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+        if missing := keys - set(state):
+            raise KeyError(f'no {", ".join(sorted(missing))}')  # noqa: TRY301
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        raise TrainingError(
+            f'cannot read {path} ({error}); remove it to start again') from error
+    return state

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-One training on several processes, as ``torchrun`` starts them; in a single process, nothing.
+A long work with torch: how it is ended, and how processes share it, as ``torchrun`` starts them.
 
 Every process holds the whole network and runs a share of each batch. The descriptors are then
 gathered, so that every process computes the loss of the whole batch, and the gradients are those
@@ -21,7 +21,8 @@ of one process: :func:`gather` hands back the gradient of the own share times th
 processes, and ``DistributedDataParallel``, which averages, takes that factor out again. Terms
 of the loss on the weights themselves need no factor for the same reason.
 
-Functions marked *collective* must be called by all processes, in the same order.
+Functions marked *collective* must be called by all processes, in the same order; in a single
+process they do nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 import os
+import signal
 from typing import Any
 from typing import TypeVar
 
@@ -50,14 +52,30 @@ Made = TypeVar('Made')
 _PATIENCE = timedelta(hours=24)
 
 
-def start() -> None:
+@contextmanager
+def joined() -> Iterator[None]:
     """
     Join the other processes if ``torchrun`` started this one among several; collective.
 
-    :raises TrainingError: if there are fewer GPUs than processes, or the others are not there
+    The context ends when all processes are done.
+
+    :raises TrainingError: if there are fewer GPUs than processes, the others are not there, or
+        one of them ends in the middle
     """
-    if int(os.environ.get('WORLD_SIZE', '1')) < 2 or distributed.is_initialized():
-        return
+    if int(os.environ.get('WORLD_SIZE', '1')) > 1 and not distributed.is_initialized():
+        _join()
+    try:
+        yield
+        barrier()  # who hangs up while another still talks can make it fail
+    except RuntimeError as error:
+        if world_size() > 1 and 'peer' in str(error):  # gloo: "Connection closed by peer"
+            raise TrainingError(
+                'another process of this training ended; see its message') from error
+        raise
+
+
+def _join() -> None:
+    """Meet the other processes, each on a GPU of its own if there are any."""
     backend = 'gloo'
     if torch.cuda.is_available():
         local, gpus = int(os.environ.get('LOCAL_RANK', '0')), torch.cuda.device_count()
@@ -73,24 +91,6 @@ def start() -> None:
         raise TrainingError(
             f'cannot join the other processes ({error}); start them with torchrun, or unset '
             'WORLD_SIZE to train in one process') from error
-
-
-@contextmanager
-def joined() -> Iterator[None]:
-    """
-    Return a context that begins with :func:`start` and ends when all processes are done.
-
-    :raises TrainingError: if another process ends in the middle
-    """
-    start()
-    try:
-        yield
-        barrier()  # who hangs up while another still talks can make it fail
-    except RuntimeError as error:
-        if world_size() > 1 and 'peer' in str(error):  # gloo: "Connection closed by peer"
-            raise TrainingError(
-                'another process of this training ended; see its message') from error
-        raise
 
 
 def world_size() -> int:
@@ -231,3 +231,36 @@ def _device() -> torch.device:
     if distributed.get_backend() == 'nccl':
         return torch.device('cuda', torch.cuda.current_device())
     return torch.device('cpu')
+
+
+class StoppedError(TrainingError):
+    """The user asked to stop; everything needed to go on is saved."""
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """
+    Yield a function that tells whether ctrl-C or SIGTERM has asked to stop.
+
+    A second ctrl-C interrupts at once. Where SIGINT was ignored at the start, as in a background
+    job or under nohup, it stays ignored.
+    """
+    asked = False
+    hears_ctrl_c = signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+
+    def handle(_number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+        hint = ''
+        if hears_ctrl_c:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            hint = '; once more to stop at once'
+        tell(f'finishing this step{hint}')
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if hears_ctrl_c else (signal.SIGTERM,)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -17,6 +17,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,32 +29,41 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from vpr_compressed import __version__
-from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
+from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.validation import check_disjoint
 from vpr_compressed.offline.accuracy.validation import measure
 from vpr_compressed.offline.accuracy.validation import Measurement
+from vpr_compressed.offline.network.backbones import build_trunk
+from vpr_compressed.offline.network.initialise import fit_projection
+from vpr_compressed.offline.network.initialise import kmeans
+from vpr_compressed.offline.network.initialise import sample_features
+from vpr_compressed.offline.network.initialise import set_clusters
+from vpr_compressed.offline.network.network import fast_convolutions
+from vpr_compressed.offline.network.network import network_of
 from vpr_compressed.offline.network.network import VprNetwork
-from vpr_compressed.offline.reports.training_plot import plot_training
+from vpr_compressed.offline.reports.figures import plot_training
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.describe import describe_images
-from vpr_compressed.offline.training.initial_network import initial_network
+from vpr_compressed.offline.training.labels import fitted_calibration
 from vpr_compressed.offline.training.labels import load_training_set
+from vpr_compressed.offline.training.labels import THRESHOLD_PRECISION
+from vpr_compressed.offline.training.labels import TrainingSet
+from vpr_compressed.offline.training.labels import validation_set
 from vpr_compressed.offline.training.loop import TrainRecord
-from vpr_compressed.offline.training.stopping import stop_signals
+from vpr_compressed.offline.training.parallel import stop_signals
 from vpr_compressed.offline.training.train_config import run_configs
 from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.offline.training.trainer import Trainer
-from vpr_compressed.offline.training.validation_sets import fitted_calibration
-from vpr_compressed.offline.training.validation_sets import THRESHOLD_PRECISION
-from vpr_compressed.offline.training.validation_sets import validation_set
 from vpr_compressed.system.terminal import bar
 from vpr_compressed.system.terminal import say
 
@@ -85,7 +96,7 @@ def train(job: TrainJob) -> bool:
     :raises VprError: if data are missing, training and validation share images, or a checkpoint
         belongs to another recipe
     """
-    with parallel.joined(), stop_signals(parallel.tell) as stopped:
+    with parallel.joined(), stop_signals() as stopped:
         session = _Session(job)
         try:
             for number, config in enumerate(run_configs(job.config), start=1):
@@ -177,10 +188,7 @@ class _Session:
             model = read_model(path)
             return model.spec, {name: model.float_tensor(name) for name in model.tensors}
 
-        spec, tensors = parallel.from_main(stored)
-        network = VprNetwork(spec)
-        network.load_tensors(tensors)
-        return network
+        return network_of(*parallel.from_main(stored))
 
     def _make_initial(self, path: Path) -> None:
         """Fit centres and projection and write them; a crash leaves no file."""
@@ -252,3 +260,62 @@ def _show(shown: Any, record: TrainRecord) -> None:
 def _in_words(recalls: Mapping[str, float]) -> str:
     """Return recalls as text."""
     return ', '.join(f'{name} {value:.3f}' for name, value in recalls.items())
+
+
+def initial_network(
+    config: TrainConfig, data: TrainingSet, loader: ImageLoader, weights: Path | None,
+    progress: Callable[[str, int, int], None]
+) -> VprNetwork:
+    """
+    Build the network of a recipe and fit its centres and projection.
+
+    :param data: images to fit on; each is used as it is and once augmented
+    :param weights: ImageNet weights of the trunk (safetensors), or None for random ones
+    :param progress: called with a stage name, images done and images in all
+    :returns: a network that already recognises places, before any training
+    :raises TrainingError: if images or weights cannot be used
+    """
+    torch.manual_seed(config.seed)
+    trunk = build_trunk(config.trunk, weights=weights, cut=config.cut)
+    network = network_of(NetworkSpec(
+        trunk=config.trunk, layers=tuple(trunk.layers), clusters=config.clusters,
+        dimension=config.dimension), trunk.tensors)
+    device = network.projection.weight.device
+    order = np.random.default_rng(config.seed).permutation(len(data))[:config.init_images]
+    paths = [data.paths[index] for index in np.sort(order)]
+
+    def images(stage: str) -> Iterator[Tensor]:
+        done, total = 0, 2 * len(paths)
+        for change in ('', 'augment'):
+            for batch in loader.batches(paths, change=change, seed=config.seed):
+                done += len(batch)
+                progress(stage, done, total)
+                yield torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+
+    with fast_convolutions(device):
+        features = sample_features(network, images('cluster centres'), seed=config.seed)
+    set_clusters(network, kmeans(features, config.clusters, seed=config.seed),
+                 sharpness=config.sharpness)
+    fit_whitening(network, images('whitening'), power=config.whitening_power)
+    return network
+
+
+def fit_whitening(network: VprNetwork, batches: Iterable[Tensor], *, power: float) -> None:
+    """
+    Replace the projection of a network by a PCA of its VLAD vectors.
+
+    :param batches: normalised images, each ``(B, 3, h, w)``, on the device of the network
+    :param power: 0 keeps the variances, 1 makes them all equal
+    :raises TrainingError: if there are fewer images than dimensions
+    """
+    device = network.projection.weight.device
+    vectors = []
+    with torch.inference_mode():
+        for batch in batches:
+            with fast_convolutions(device):
+                local = network.features(batch)
+            vectors.append(network.netvlad(local.float()).cpu())
+    weight, bias = fit_projection(torch.cat(vectors), network.spec.dimension, power=power)
+    with torch.no_grad():
+        network.projection.weight.copy_(weight)
+        network.projection.bias.copy_(bias)

@@ -29,8 +29,8 @@ from vpr_compressed.config import option
 from vpr_compressed.config import read_yaml
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.offline.training.labels import SourceConfig
+from vpr_compressed.offline.training.labels import ValidationConfig
 from vpr_compressed.offline.training.losses import LOSSES
-from vpr_compressed.offline.training.validation_sets import ValidationConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,27 +103,22 @@ def load_train_config(path: Path, overrides: Mapping[str, object] | None = None)
     :param overrides: values that replace those of the file
     :raises ConfigError: unknown key, wrong type, or no training data
     """
-    values = recipe_values(path, ('data', 'validation', 'more_runs'))
+    values = recipe_values(path)
     config = config_from_mapping(TrainConfig, {**values, **(overrides or {})})
     if not config.data:
         raise ConfigError(f'{path} names no training images; add a list "data"')
     return config
 
 
-def recipe_values(path: Path, sections: Sequence[str]) -> dict[str, Any]:
+def recipe_values(path: Path) -> dict[str, Any]:
     """
     Return the options in a YAML file.
 
-    :param sections: options that hold lists of mappings
     :raises ConfigError: if the file cannot be read, or has another form
     """
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f'{path} must hold a mapping of options, got {type(values).__name__}')
-    for key in sections:
-        entries = values.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-            raise ConfigError(f'{path}: {key!r} must be a list of mappings')
     return values
 
 

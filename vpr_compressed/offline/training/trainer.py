@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+import copy
 from dataclasses import asdict
 import json
 import math
@@ -46,12 +47,12 @@ from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import Batch
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.batches import ImageLoader
-from vpr_compressed.offline.training.checkpoint import read_checkpoint
-from vpr_compressed.offline.training.checkpoint import write_checkpoint
 from vpr_compressed.offline.training.describe import describe_images
 from vpr_compressed.offline.training.labels import TrainingSet
+from vpr_compressed.offline.training.loop import read_checkpoint
 from vpr_compressed.offline.training.loop import TrainingLoop
 from vpr_compressed.offline.training.loop import TrainRecord
+from vpr_compressed.offline.training.loop import write_checkpoint
 from vpr_compressed.offline.training.losses import LOSSES
 from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.records import DescriptorArray
@@ -79,8 +80,6 @@ class Trainer(TrainingLoop):
         self, network: VprNetwork, data: TrainingSet, loader: ImageLoader, config: TrainConfig,
         folder: Path, validate: Validate
     ) -> None:
-        network.to('cuda' if torch.cuda.is_available() else 'cpu').to(
-            memory_format=torch.channels_last)
         self._rows = parallel.pair_rows(config.pairs)
         super().__init__(
             network, first=config.freeze_until, rates={
@@ -91,7 +90,7 @@ class Trainer(TrainingLoop):
         self._folder, self._validate = folder, validate
         self._sampler = BatchSampler(
             data, pairs=config.pairs, hard_share=config.hard_share, seed=config.seed)
-        self._average = {name: value.detach().clone() for name, value in _state(network).items()}
+        self._average = copy.deepcopy(network.state_dict())
         self.best_score = -math.inf
         self.best: dict[str, NDArray[np.float32]] = network.tensors()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='next-batch')
@@ -127,7 +126,7 @@ class Trainer(TrainingLoop):
         if state['recipe'] != _fingerprint(self._config):
             raise TrainingError(
                 f'{path} was made with another recipe; use another --out or remove it')
-        _set_state(self.network, state['network'])
+        self.network.load_state_dict(state['network'])
         self._optimizer.load_state_dict(state['adam'])
         self._average = {name: value.to(self._device) for name, value in state['average'].items()}
         self._sampler.hard = state['hard'].cpu().numpy()
@@ -149,7 +148,7 @@ class Trainer(TrainingLoop):
         # A short run must not remember its random start: the decay grows with the steps.
         decay = min(self._config.average, self.step / (9 + self.step))
         with torch.no_grad():
-            for name, weight in _state(self.network).items():
+            for name, weight in self.network.state_dict().items():
                 self._average[name].lerp_(weight, 1.0 - decay)
         if self.step % self._config.mine_every == 0:
             self._mine()
@@ -202,7 +201,7 @@ class Trainer(TrainingLoop):
         if parallel.is_main():
             write_checkpoint(self._folder / _CHECKPOINT, {
                 'recipe': _fingerprint(self._config), 'step': self.step,
-                'best_score': self.best_score, 'network': _state(self.network),
+                'best_score': self.best_score, 'network': self.network.state_dict(),
                 'average': self._average, 'adam': self._optimizer.state_dict(),
                 'hard': torch.from_numpy(self._sampler.hard),
                 'best': {name: torch.from_numpy(value) for name, value in self.best.items()}})
@@ -211,24 +210,12 @@ class Trainer(TrainingLoop):
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Give the network its averaged weights while the context lasts."""
-        trained = {name: value.detach().clone() for name, value in _state(self.network).items()}
-        _set_state(self.network, self._average)
+        trained = copy.deepcopy(self.network.state_dict())
+        self.network.load_state_dict(self._average)
         try:
             yield
         finally:
-            _set_state(self.network, trained)
-
-
-def _state(network: VprNetwork) -> dict[str, Tensor]:
-    """Return the network's parameters by module name."""
-    return dict(network.named_parameters())
-
-
-def _set_state(network: VprNetwork, values: Mapping[str, Tensor]) -> None:
-    """Copy parameters into the network."""
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.copy_(values[name])
+            self.network.load_state_dict(trained)
 
 
 def _fingerprint(config: TrainConfig) -> str:

@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,13 @@ from vpr_compressed.images.pixels import normalise
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.offline.training.augment import augment
-from vpr_compressed.offline.training.stopping import StoppedError
+from vpr_compressed.offline.training.batches import augment
+from vpr_compressed.offline.training.batches import BatchSampler
+from vpr_compressed.offline.training.parallel import StoppedError
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.system.files import cache_key
 from vpr_compressed.system.files import whole_file
 
 #: Stage, images done, images in all.
@@ -84,6 +85,8 @@ class Views:
         self._preprocessing = preprocessing
         #: The parent's descriptors of all rows, float32 ``(M, D)``; empty until they are known.
         self.parent: DescriptorArray = np.zeros((0, 0), np.float32)
+        #: Pairs of row numbers of the unchanged images; None without labels.
+        self.sampler: BatchSampler | None = None
 
     @classmethod
     def of_file(cls, path: Path, count: int, preprocessing: PreprocessingSpec) -> Views:
@@ -128,6 +131,12 @@ def load_array(path: Path, *, mmap: bool = False) -> NDArray[Any]:
     return found
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most so many of the numbers below ``count``, evenly spread, ends included."""
+    return [int(index) for index in np.unique(
+        np.linspace(0, count - 1, min(most, count)).round())] if count > 0 else []
+
+
 def files(paths: Sequence[Path]) -> ImageStream:
     """
     Return image files as a list to read.
@@ -151,8 +160,7 @@ def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageStrea
     :param first: index of the first frame, inclusive
     :param last: index behind the last frame
     """
-    chosen = {int(index) for index in np.unique(np.linspace(
-        first, last - 1, min(limit, last - first)).round())} if last > first else set()
+    chosen = {first + index for index in evenly(last - first, limit)}
 
     def read() -> Iterator[ImageArray]:
         for frame in source:
@@ -181,9 +189,8 @@ def build_views(
     """
     if images.count == 0:
         raise TrainingError(f'no images to train on in {images.name}; give a longer recording')
-    key = hashlib.sha256(json.dumps(
-        [images.name, images.count, preprocessing.width, preprocessing.height, changed, seed]
-    ).encode()).hexdigest()[:20]
+    key = cache_key([images.name, images.count, preprocessing.width, preprocessing.height, changed,
+                     seed])[:20]
     path = folder / f'{key}.npy'
     if not path.exists():
         _remove_left_over(path)
@@ -224,9 +231,6 @@ def _fill(
         if done != count:
             raise TrainingError(
                 f'{images.name} gave {done} images instead of {count}; is it being written?')
-        stream.seek(0, 2)
-        if stream.tell() != start + shape[0] * size:
-            raise TrainingError(f'{path} is incomplete')
 
 
 def _digest(paths: Sequence[Path]) -> str:

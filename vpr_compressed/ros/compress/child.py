@@ -21,6 +21,7 @@ robot, be stopped, and be killed for want of memory without taking the node alon
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
@@ -30,6 +31,7 @@ import json
 import os
 from pathlib import Path
 import queue
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,12 +39,65 @@ import threading
 from typing import Any
 from typing import IO
 
-from vpr_compressed.ros.compress.config import CompressConfig
+from vpr_compressed.config import option
+from vpr_compressed.errors import ConfigError
 from vpr_compressed.system import processes
 
 #: Exit codes of the verb, and of the node, besides those of ``system.processes``.
 WRITTEN, NOT_ACCEPTED = 0, 3
 _KEPT_LINES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressConfig:
+    """Parameters of the ``compress`` node: the options of the verb of that name."""
+
+    autostart: bool = option(True, 'start at once; false waits for ~/start')
+    recipe: str = option('', 'compression recipe (YAML), e.g. config/recipes/default.yaml')
+    images: str = option(
+        '', "image folder or ROS bag to compress for, without labels: the robot's own")
+    topic: str = option('', 'image topic inside a bag; empty when there is only one')
+    data: str = option('', 'folder the paths of a recipe with labels are relative to')
+    model: str = option('', 'float model (.vpr) to start from; empty takes what the recipe or '
+                        'the verb names')
+    out: str = option('', 'folder for the model, the report and the checkpoints')
+    seed: int = option(-1, 'seed of everything random; -1 takes that of the recipe', minimum=-1,
+                       maximum=2 ** 31 - 1)
+    threads: int = option(0, 'CPU threads, 0 for all cores', minimum=0, maximum=256)
+    overrides: str = option(
+        '', 'values that replace those of the recipe: KEY=VALUE, separated by blanks')
+    nice: int = option(10, 'how far the compression stands back behind the other processes of '
+                       'the robot', minimum=0, maximum=19)
+
+    def __post_init__(self) -> None:
+        """Refuse what the verb could not start with."""
+        for name, meaning in (('recipe', 'the steps'), ('out', 'a folder for the results')):
+            if not getattr(self, name):
+                raise ConfigError(f'parameter {name} is empty; give {meaning}, '
+                                  f'e.g. --ros-args -p {name}:=/path')
+        if bool(self.images) == bool(self.data):
+            raise ConfigError(
+                'give either parameter images (folder or bag without labels) or parameter data '
+                f'(folder of a recipe with labels); {"both are" if self.data else "neither is"} '
+                'given')
+        if self.topic and not self.images:
+            raise ConfigError('parameter topic names a topic of a bag, but images is empty')
+        self.override_list()
+
+    def override_list(self) -> list[str]:
+        """
+        Return the overrides one by one; quotes keep blanks together, as in a shell.
+
+        :raises ConfigError: one is not KEY=VALUE
+        """
+        try:
+            items = shlex.split(self.overrides)
+        except ValueError as error:
+            raise ConfigError(f'parameter overrides: {error}; close the quotes') from error
+        for item in items:
+            if not item.partition('=')[0] or '=' not in item:
+                raise ConfigError(f'parameter overrides needs KEY=VALUE, got {item!r}')
+        return items
 
 
 def compress_command(config: CompressConfig) -> list[str]:
@@ -51,12 +106,9 @@ def compress_command(config: CompressConfig) -> list[str]:
     for name in ('recipe', 'data', 'images', 'model', 'out'):
         if path := getattr(config, name):
             command += [f'--{name}', str(Path(path).expanduser())]
-    if config.topic:
-        command += ['--topic', config.topic]
-    if config.seed >= 0:
-        command += ['--seed', str(config.seed)]
-    if config.threads:
-        command += ['--threads', str(config.threads)]
+    for name, without in (('topic', ''), ('seed', -1), ('threads', 0)):
+        if (value := getattr(config, name)) != without:
+            command += [f'--{name}', str(value)]
     for override in config.override_list():
         command += ['--set', override]
     return command
@@ -74,6 +126,7 @@ class CompressProcess:
         self._process = processes.start(
             command, env=processes.environment(PYTHONUNBUFFERED='1'), nice=nice, text=True,
             encoding='utf-8', errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.pid = self._process.pid
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)
@@ -82,18 +135,10 @@ class CompressProcess:
         for reader in self._readers:
             reader.start()
 
-    @property
-    def pid(self) -> int:
-        """Number of the child."""
-        return self._process.pid
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Return what came since the last call: ``('stdout' or 'stderr', line)``."""
-        found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self._lines.get_nowait())
-        return found
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield what came since the last call: ``('stdout' or 'stderr', line)``."""
+        while not self._lines.empty():
+            yield self._lines.get()
 
     def exit_code(self) -> int | None:
         """Return how the child ended, or None while it runs or is still being read."""
@@ -110,16 +155,11 @@ class CompressProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def wait(self, limit_s: float | None = None) -> int:
-        """
-        Wait for the end and return the exit code.
-
-        :raises subprocess.TimeoutExpired: it runs on
-        """
-        code = self._process.wait(limit_s)
+    def wait(self) -> None:
+        """Wait for the end, and for what was still to be read."""
+        self._process.wait()
         for reader in self._readers:
             reader.join(5.0)
-        return code
 
     def _read(self, name: str, stream: IO[str]) -> None:
         with stream:

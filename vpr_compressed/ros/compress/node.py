@@ -25,26 +25,27 @@ from collections.abc import Callable
 import sys
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from vpr_compressed.errors import VprError
 from vpr_compressed.ros.compress.child import compress_command
+from vpr_compressed.ros.compress.child import CompressConfig
 from vpr_compressed.ros.compress.child import CompressProcess
 from vpr_compressed.ros.compress.child import NOT_ACCEPTED
 from vpr_compressed.ros.compress.child import Progress
 from vpr_compressed.ros.compress.child import WRITTEN
-from vpr_compressed.ros.compress.config import CompressConfig
-from vpr_compressed.ros.diagnostics import diagnostic_status
-from vpr_compressed.ros.diagnostics import Diagnostics
-from vpr_compressed.ros.diagnostics import ERROR
-from vpr_compressed.ros.diagnostics import OK
-from vpr_compressed.ros.diagnostics import steady_clock
-from vpr_compressed.ros.diagnostics import WARN
 from vpr_compressed.ros.parameters import read_config
+from vpr_compressed.ros.program import Diagnostics
+from vpr_compressed.ros.program import Entry
+from vpr_compressed.ros.program import ERROR
+from vpr_compressed.ros.program import OK
 from vpr_compressed.ros.program import run_node
+from vpr_compressed.ros.program import serve
 from vpr_compressed.ros.program import spin_until
+from vpr_compressed.ros.program import steady_clock
+from vpr_compressed.ros.program import WARN
 from vpr_compressed.system.processes import FAILED
 from vpr_compressed.system.processes import INTERRUPTED
 
@@ -75,10 +76,11 @@ class CompressNode(Node):
         self.progress = Progress()
         self.config = read_config(self, CompressConfig)
         self._command = command
+        self._go_on = f'the same parameters go on from the checkpoint in {self.config.out}'
         self._level, self._message = OK, 'waiting for ~/start'
-        self._diagnostics = Diagnostics(self, self._report)
-        self.create_service(Trigger, '~/cancel', self._on_cancel)
-        self.create_service(Trigger, '~/start', self._on_start)
+        self._diagnostics = Diagnostics(self, lambda: {'compression': self._entry()})
+        serve(self, Trigger, '~/cancel', self._on_cancel)
+        serve(self, Trigger, '~/start', self._on_start)
         self.create_timer(_POLL_S, self._poll, clock=steady_clock())
         if self.config.autostart:
             self._start()
@@ -131,46 +133,46 @@ class CompressNode(Node):
 
     def _ended(self, code: int) -> None:
         """Say how it went and set the exit code."""
-        progress, log = self.progress, self.get_logger()
-        if code == WRITTEN and progress.accepted:
-            self.exit_status, self._level = WRITTEN, OK
-            self._message = f'wrote {progress.model}, report {progress.report}'
+        self.exit_status, self._level, self._message = self._outcome(code)
+        log = self.get_logger()
+        if self._level == OK:
             log.info(self._message)
-        elif code == NOT_ACCEPTED:
-            self.exit_status, self._level = NOT_ACCEPTED, WARN
-            reasons = '; '.join(progress.reasons) or 'see the report'
-            self._message = f'not accepted: {reasons}; no model written, report {progress.report}'
-            log.warning(self._message)
-        elif code == INTERRUPTED or self._cancelled:
-            self.exit_status, self._level = INTERRUPTED, WARN
-            self._message = (f'cancelled at {progress.in_words()}; the same parameters go on '
-                             f'from the checkpoint in {self.config.out}')
+        elif self._level == WARN:
             log.warning(self._message)
         else:
-            self.exit_status, self._level = FAILED, ERROR
-            self._message = f'failed: {self._reason(code)}'
-            for line in progress.complaints:
+            for line in self.progress.complaints:
                 log.warning(line)
             log.error(self._message)
+
+    def _outcome(self, code: int) -> tuple[int, bytes, str]:
+        """Return exit code of the node, level, and message, from the exit code of the child."""
+        progress = self.progress
+        if code == WRITTEN and progress.accepted:
+            return WRITTEN, OK, f'wrote {progress.model}, report {progress.report}'
+        if code == NOT_ACCEPTED:
+            reasons = '; '.join(progress.reasons) or 'see the report'
+            return NOT_ACCEPTED, WARN, (
+                f'not accepted: {reasons}; no model written, report {progress.report}')
+        if code == INTERRUPTED or self._cancelled:
+            return INTERRUPTED, WARN, f'cancelled at {progress.in_words()}; {self._go_on}'
+        return FAILED, ERROR, f'failed: {self._reason(code)}'
 
     def _reason(self, code: int) -> str:
         """Return why the child failed, in words."""
         said = self.progress.failure()
         if code < 0:
             return (f'the compression was killed by signal {-code} at {self.progress.in_words()}; '
-                    'if memory ran out, lower the batch of the recipe; the same parameters go on '
-                    f'from the checkpoint in {self.config.out}')
+                    f'if memory ran out, lower the batch of the recipe; {self._go_on}')
         if code == WRITTEN:
             return 'the compression ended without saying that it finished' + (said and f': {said}')
         return said or f'the compression ended with exit code {code} and no message'
 
-    def _report(self) -> list[DiagnosticStatus]:
+    def _entry(self) -> Entry:
         """Return the state for ``/diagnostics``."""
         values = {**self.progress.values(), 'out': self.config.out}
         if self._child is not None:
             values['pid'] = self._child.pid
-        return [diagnostic_status(
-            f'{self.get_name()}: compression', self._level, self._message, values)]
+        return self._level, self._message, values
 
     def _log(self, level: str, text: str) -> None:
         """Write one line; progress only now and then."""
@@ -184,31 +186,23 @@ class CompressNode(Node):
         else:
             logger.debug(text)
 
-    def _on_start(self, _request: Any, response: Any) -> Any:
-        response.success = self._child is None
-        if self._child is None:
-            self._start()
-            response.message = f'started, writing to {self.config.out}'
-        else:
-            response.message = f'started already: {self._message}'
-        return response
+    def _on_start(self, _request: Any) -> str:
+        if self._child is not None:
+            raise VprError(f'started already: {self._message}')
+        self._start()
+        return f'started, writing to {self.config.out}'
 
-    def _on_cancel(self, _request: Any, response: Any) -> Any:
-        response.success = self._child is not None and self.exit_status is None
+    def _on_cancel(self, _request: Any) -> str:
         if self._child is None or self.exit_status is not None:
-            response.message = f'nothing runs: {self._message}'
-        elif self._cancelled:
+            raise VprError(f'nothing runs: {self._message}')
+        if self._cancelled:
             self._child.kill()
-            response.message = ('ended at once; the same parameters go on from the last '
-                                f'checkpoint in {self.config.out}')
-        else:
-            self._cancelled = True
-            self._child.terminate()
-            response.message = (
-                f'stopping after the present optimiser step; the checkpoint stays in '
+            return f'ended at once; {self._go_on}'
+        self._cancelled = True
+        self._child.terminate()
+        return ('stopping after the present optimiser step; the checkpoint stays in '
                 f'{self.config.out} and the same parameters go on from it; cancel again to end '
                 'at once')
-        return response
 
 
 def main(args: list[str] | None = None) -> int:

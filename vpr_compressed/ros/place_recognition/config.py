@@ -12,21 +12,34 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
-"""Parameters of the ``place_recognition`` node."""
+"""Parameters of the node, and the model and the map that they name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+import time
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 from vpr_compressed.config import option
+from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.place_map.place_map import PlaceMap
+from vpr_compressed.recognizer import ImageDescriber
+from vpr_compressed.recognizer import RecognizerConfig
+from vpr_compressed.ros import qos
+from vpr_compressed.system import memory
 
-MODES = ('mapping', 'localization', 'slam')
-TRANSPORTS = ('raw', 'compressed')
-IMAGE_QOS = ('sensor_data', 'reliable', 'system_default')
-POSE_SOURCES = ('none', 'topic_pose', 'tf')
-POSE_TYPES = ('pose_with_covariance', 'pose', 'odometry')
+#: Fact on ``/diagnostics`` -> attribute of the extractor.
+_FACTS = {
+    'engine': 'engine_name', 'model': 'model_name', 'precision': 'precision',
+    'model_bytes': 'model_bytes', 'descriptor_id': 'descriptor_id', 'dimension': 'dimension',
+    'engine_choice': 'engine_choice'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +50,7 @@ class PlaceRecognitionConfig:
         True, 'configure and activate at once; false leaves that to a lifecycle manager')
     mode: str = option(
         'localization', 'mapping: add places; localization: recognise them in a read-only map; '
-        'slam: both', choices=MODES)
+        'slam: both', choices=('mapping', 'localization', 'slam'))
     model_path: str = option(
         '', 'model file (.vpr), or small: the smaller one in the package; empty takes its default')
     engine: str = option(
@@ -50,19 +63,20 @@ class PlaceRecognitionConfig:
         '', 'map file; empty is allowed in mode slam only and keeps the map in memory')
     image_transport: str = option(
         'raw', 'raw: sensor_msgs/Image on "image"; compressed: CompressedImage on '
-        '"image/compressed", resolved after remapping "image"', choices=TRANSPORTS)
+        '"image/compressed", resolved after remapping "image"', choices=qos.TRANSPORTS)
     image_qos: str = option(
         'sensor_data', 'sensor_data is best effort; all keep only the newest image',
-        choices=IMAGE_QOS)
+        choices=qos.IMAGE_QOS)
     image_timeout_s: float = option(
         2.0, 'seconds without an image before diagnostics complain',
         minimum=0.1, maximum=3600.0, runtime=True)
     pose_source: str = option(
         'none', 'where keyframes get their pose from while mapping: none, topic_pose (topic '
-        '"pose") or tf (needs tf2_ros)', choices=POSE_SOURCES)
+        '"pose") or tf (needs tf2_ros)', choices=('none', 'topic_pose', 'tf'))
     pose_type: str = option(
         'pose_with_covariance', 'message type of topic "pose": PoseWithCovarianceStamped, '
-        'PoseStamped or nav_msgs/Odometry', choices=POSE_TYPES)
+        'PoseStamped or nav_msgs/Odometry',
+        choices=('pose_with_covariance', 'pose', 'odometry'))
     pose_tolerance_s: float = option(
         0.1, 'largest difference between the stamps of an image and its pose, in seconds',
         minimum=0.0, maximum=60.0)
@@ -93,3 +107,64 @@ class PlaceRecognitionConfig:
             raise ConfigError(
                 f'mode {self.mode} needs parameter map_path, the map file to '
                 f'{"write" if self.mode == "mapping" else "search"}; it is empty')
+
+
+class Settings(NamedTuple):
+    """The parameters of the node, group by group."""
+
+    node: PlaceRecognitionConfig
+    recognizer: RecognizerConfig
+    consistency: ConsistencyConfig
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run, what diagnostics say about it, and its first run in milliseconds."""
+
+    extractor: ImageDescriber
+    facts: Mapping[str, Any]
+    first_ms: float
+
+    def describe(self) -> str:
+        """Return model and engine in words."""
+        facts = self.facts
+        return (f'model {facts["model"]} ({facts["precision"]}, {facts["dimension"]}-D, id '
+                f'{facts["descriptor_id"]}) on {facts["engine_choice"] or facts["engine"]}')
+
+
+def load_model(
+    loader: Callable[..., ImageDescriber], config: PlaceRecognitionConfig
+) -> LoadedModel:
+    """
+    Load the model and describe one grey image, so that the first real one is not the slow one.
+
+    :param loader: called with model path, ``engine``, ``threads`` and ``stays``
+    :raises VprError: why it cannot be loaded or run
+    """
+    path = Path(config.model_path).expanduser() if config.model_path else None
+    before = memory.resident_bytes()
+    extractor = loader(path, engine=config.engine, threads=config.threads, stays=True)
+    start_s = time.perf_counter()
+    extractor.describe(np.full((48, 64, 3), 128, np.uint8))
+    first_ms = (time.perf_counter() - start_s) * 1e3
+    facts = {name: getattr(extractor, attribute, '') for name, attribute in _FACTS.items()}
+    facts['model_resident_bytes'] = max(0, memory.resident_bytes() - before)
+    return LoadedModel(extractor, facts, first_ms)
+
+
+def open_map(config: PlaceRecognitionConfig, model: LoadedModel) -> PlaceMap:
+    """
+    Open or create the map the mode needs.
+
+    :param config: mode and path; a relative path starts where the node was started
+    :param model: model the map has to fit
+    :raises MapFileError: the map is missing, damaged, not writable or of another model
+    """
+    path = Path(config.map_path).expanduser() if config.map_path else None
+    identity = model.extractor.descriptor_id
+    if path is not None and (config.mode == 'localization' or path.exists()):
+        return PlaceMap.open(
+            path, descriptor_id=identity, read_only=config.mode == 'localization')
+    return PlaceMap.create(
+        path, descriptor_id=identity, dimension=model.extractor.dimension,
+        model_name=str(model.facts['model']))

@@ -36,18 +36,18 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
 from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import RecognizerConfig
-from vpr_compressed.ros.diagnostics import Diagnostics
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.parameters import ParameterSet
-from vpr_compressed.ros.place_recognition import monitor
+from vpr_compressed.ros.place_recognition.config import load_model
+from vpr_compressed.ros.place_recognition.config import open_map
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
-from vpr_compressed.ros.place_recognition.loading import load_model
-from vpr_compressed.ros.place_recognition.loading import open_map
+from vpr_compressed.ros.place_recognition.config import Settings
+from vpr_compressed.ros.place_recognition.operation import open_services
+from vpr_compressed.ros.place_recognition.operation import report
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
-from vpr_compressed.ros.place_recognition.pipeline import Settings
-from vpr_compressed.ros.place_recognition.pose_sources import pose_source
-from vpr_compressed.ros.place_recognition.services import Services
+from vpr_compressed.ros.place_recognition.poses import pose_source
+from vpr_compressed.ros.program import Diagnostics
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.system import memory
@@ -116,17 +116,11 @@ class PlaceRecognitionNode(LifecycleNode):
         result = self._attempt('deactivate', self._deactivate)
         return result if result != _SUCCESS else super().on_deactivate(state)
 
-    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the map and free the model."""
-        return self._attempt('clean up', self.close)
-
-    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Close the map and free the model, from whatever state."""
-        return self._attempt('shut down', self.close)
+        return self._attempt(f'clean up from state {state.label}', self.close)
 
-    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured."""
-        return self._attempt('recover', self.close)
+    on_shutdown = on_error = on_cleanup
 
     def _attempt(self, what: str, step: Callable[[], None]) -> TransitionCallbackReturn:
         """Run one step of a transition and turn what goes wrong into a log line."""
@@ -151,9 +145,10 @@ class PlaceRecognitionNode(LifecycleNode):
             outputs = built.enter_context(closing(Outputs(self, settings.node)))
             pipeline = built.enter_context(closing(Pipeline(
                 self, model, place_map, outputs, pose_source(self, settings.node), settings)))
-            built.enter_context(closing(Services(self, pipeline)))
-            built.enter_context(closing(
-                Diagnostics(self, lambda: monitor.report(self, pipeline))))
+            built.enter_context(open_services(self, pipeline))
+            built.enter_context(closing(Diagnostics(
+                self, lambda: report(self, pipeline),
+                f'{model.facts["model"]} on {model.facts["engine"]}')))
             self._configured = built.pop_all()
         self.pipeline = pipeline
         self.get_logger().info(
@@ -174,8 +169,7 @@ class PlaceRecognitionNode(LifecycleNode):
 
     def _on_parameters(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
         """Check a change of parameters and apply it between two images."""
-        names = self._parameter_set.names()
-        if not any(parameter.name in names for parameter in parameters):
+        if not any(parameter.name in self._parameter_set.names for parameter in parameters):
             return SetParametersResult(successful=True)
         try:
             settings = Settings(*self._parameter_set.changed(parameters))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The topics a node answers on; what nobody listens to is not built."""
+"""The topics the node answers on: poses and matches, and what people see of them."""
 
 from __future__ import annotations
 
@@ -20,28 +20,44 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
+import cv2
+from geometry_msgs.msg import Point
 from geometry_msgs.msg import PoseArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from geometry_msgs.msg import Vector3
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import ColorRGBA
 from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
 from visualization_msgs.msg import MarkerArray
 
+from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.ros import qos
 from vpr_compressed.ros.conversions import cloud_from_matches
+from vpr_compressed.ros.conversions import compressed_message
+from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.conversions import match_rows
+from vpr_compressed.ros.conversions import pose_to_message
 from vpr_compressed.ros.conversions import pose_with_covariance
-from vpr_compressed.ros.place_recognition import markers
+from vpr_compressed.ros.place_recognition.activity import describe_answer
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
-from vpr_compressed.ros.place_recognition.debug_image import debug_image
-from vpr_compressed.ros.place_recognition.debug_image import shown_place
-from vpr_compressed.ros.place_recognition.tf import import_tf2
-from vpr_compressed.ros.place_recognition.tf import MapToOdom
+from vpr_compressed.ros.place_recognition.poses import import_tf2
+from vpr_compressed.ros.place_recognition.poses import MapToOdom
+
+#: Colours of markers.
+_BLUE, _GREEN, _AMBER = (0.2, 0.45, 0.9), (0.1, 0.75, 0.2), (0.95, 0.65, 0.1)
+#: Colours of the words in the picture: a place was accepted, none was, there is none to show.
+_ACCEPTED, _DOUBTFUL, _MISSING = (90, 220, 90), (235, 180, 60), (150, 150, 150)
+_ORIGIN = Pose(position_m=(0.0, 0.0, 0.0))
+#: Sizes of the picture in pixels.
+_HEIGHT, _BAR_HEIGHT, _GAP = 240, 24, 4
 
 
 class Outputs:
@@ -88,21 +104,17 @@ class Outputs:
             self._publish_pose(match.keyframe.pose, recognition.stamp_ns)
         self._matches.publish(cloud_from_matches(match_rows(recognition), header))
         if _wanted(self._candidates):
-            self._candidates.publish(
-                markers.candidate_poses(recognition, self.config.map_frame))
+            self._candidates.publish(candidate_poses(recognition, self.config.map_frame))
         if _wanted(self._match_markers):
             self._match_markers.publish(
-                markers.match_markers(recognition, query_pose, self.config.map_frame))
+                match_markers(recognition, query_pose, self.config.map_frame))
         if _wanted(self._debug):
-            place = shown_place(recognition)
-            stored = None if place is None else thumbnail(place)
-            self._debug.publish(debug_image(header, recognition, image, stored))
+            self._debug.publish(debug_image(header, recognition, image, thumbnail))
 
     def publish_map(self, keyframes: Iterable[Keyframe]) -> None:
         """Publish the places of the map; late subscribers get them too."""
         stamp_ns = self._node.get_clock().now().nanoseconds
-        self._map_markers.publish(
-            markers.map_markers(keyframes, stamp_ns, self.config.map_frame))
+        self._map_markers.publish(map_markers(keyframes, stamp_ns, self.config.map_frame))
 
     def map_is_watched(self) -> bool:
         """Return whether somebody looks at the places of the map."""
@@ -128,3 +140,126 @@ class Outputs:
 def _wanted(publisher: Any) -> bool:
     """Return whether somebody subscribes."""
     return bool(publisher.get_subscription_count() > 0)
+
+
+def map_markers(keyframes: Iterable[Keyframe], stamp_ns: int, frame_id: str) -> MarkerArray:
+    """
+    Return the places of the map as one list of points, replacing what was shown before.
+
+    :param keyframes: places; those without a pose are left out
+    :param stamp_ns: stamp of the message
+    :param frame_id: frame of the map
+    """
+    header = header_at(stamp_ns, frame_id)
+    markers = [Marker(header=header, ns='map', action=Marker.DELETEALL)]
+    points = [point(k.pose) for k in keyframes if k.pose is not None]
+    if points:
+        markers.append(_marker(header, 'map', Marker.POINTS, _BLUE, (0.2, 0.2, 0.0),
+                               points=points))
+    return MarkerArray(markers=markers)
+
+
+def match_markers(
+    recognition: Recognition, query_pose: Pose | None, frame_id: str
+) -> MarkerArray:
+    """
+    Return the accepted place and the candidates of one image.
+
+    :param recognition: what the image led to
+    :param query_pose: where the robot believes to be, or None: then no line is drawn
+    :param frame_id: frame of the map
+    """
+    header = header_at(recognition.stamp_ns, frame_id)
+    markers = [Marker(header=header, ns='match', action=Marker.DELETEALL)]
+    for number, candidate in enumerate(recognition.candidates):
+        if candidate.keyframe.pose is not None:
+            sphere = _marker(header, 'candidates', Marker.SPHERE, _AMBER, (0.3, 0.3, 0.3),
+                             candidate.keyframe.pose, id=number)
+            sphere.color.a = float(min(max(recognition.confidences[number], 0.15), 1.0))
+            markers.append(sphere)
+    match = recognition.match
+    if match is not None and match.keyframe.pose is not None:
+        place = match.keyframe.pose
+        text = _marker(header, 'confidence', Marker.TEXT_VIEW_FACING, _GREEN, (0.0, 0.0, 0.4),
+                       place, text=f'{match.confidence:.2f}')
+        text.pose.position.z += 0.6
+        markers += [
+            _marker(header, 'match', Marker.ARROW, _GREEN, (1.0, 0.15, 0.15), place), text]
+        if query_pose is not None:
+            markers.append(_marker(header, 'error', Marker.LINE_LIST, _GREEN, (0.05, 0.0, 0.0),
+                                   points=[point(query_pose), point(place)]))
+    return MarkerArray(markers=markers)
+
+
+def candidate_poses(recognition: Recognition, frame_id: str) -> PoseArray:
+    """Return the poses of the candidates that have one, best first."""
+    return PoseArray(
+        header=header_at(recognition.stamp_ns, frame_id),
+        poses=[pose_to_message(c.keyframe.pose) for c in recognition.candidates
+               if c.keyframe.pose is not None])
+
+
+def point(pose: Pose) -> Point:
+    """Return the position of a pose."""
+    x, y, z = map(float, pose.position_m)
+    return Point(x=x, y=y, z=z)
+
+
+def debug_image(
+    header: Header, recognition: Recognition, image: ImageArray,
+    thumbnail: Callable[[int], bytes | None]
+) -> CompressedImage:
+    """
+    Return the query beside the most similar place, the answer below, as JPEG.
+
+    :param header: of the query
+    :param recognition: the answer
+    :param image: the query, RGB uint8 ``(H, W, 3)``
+    :param thumbnail: keyframe id -> encoded small image, or None
+    """
+    query = _fit(image)
+    gap = np.zeros((_HEIGHT, _GAP, 3), np.uint8)
+    picture = np.concatenate([query, gap, _place_panel(recognition, thumbnail, query)], axis=1)
+    bar = _write(np.zeros((_BAR_HEIGHT, picture.shape[1], 3), np.uint8),
+                 describe_answer(recognition),
+                 _DOUBTFUL if recognition.match is None else _ACCEPTED)
+    message = compressed_message(np.concatenate([picture, bar]))
+    message.header = header
+    return message
+
+
+def _place_panel(
+    recognition: Recognition, thumbnail: Callable[[int], bytes | None], query: ImageArray
+) -> ImageArray:
+    """Return the accepted place, else the most similar one, or words at the query's size."""
+    shown = recognition.match or next(iter(recognition.candidates), None)
+    stored = thumbnail(shown.keyframe.keyframe_id) if shown is not None else None
+    if stored:
+        return _fit(rgb_from_encoded(stored, name='thumbnail'))
+    return _write(np.zeros_like(query), 'no thumbnail in the map', _MISSING)
+
+
+def _fit(image: ImageArray) -> ImageArray:
+    """Return an image at the height of the picture."""
+    width = max(1, round(image.shape[1] * _HEIGHT / image.shape[0]))
+    way = cv2.INTER_AREA if image.shape[0] > _HEIGHT else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, _HEIGHT), interpolation=way), np.uint8)
+
+
+def _write(panel: ImageArray, text: str, colour: tuple[int, int, int]) -> ImageArray:
+    """Write a line into a panel, at half its height."""
+    cv2.putText(panel, text, (4, panel.shape[0] // 2 + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour,
+                1, cv2.LINE_AA)
+    return panel
+
+
+def _marker(
+    header: Header, space: str, kind: int, colour: tuple[float, float, float],
+    scale: tuple[float, float, float], pose: Pose = _ORIGIN, **fields: Any
+) -> Marker:
+    """Return an opaque marker of one colour; further arguments are fields of the message."""
+    red, green, blue = colour
+    x, y, z = scale
+    return Marker(
+        header=header, ns=space, type=kind, action=Marker.ADD, pose=pose_to_message(pose),
+        scale=Vector3(x=x, y=y, z=z), color=ColorRGBA(r=red, g=green, b=blue, a=1.0), **fields)

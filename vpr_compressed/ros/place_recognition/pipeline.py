@@ -15,68 +15,124 @@
 """
 From an image message to the published answer.
 
-The executor's thread leaves an image in the mailbox; everything else happens in the worker
-thread, one image after the other.
+The executor's thread leaves an image in the mailbox; everything else happens in one thread that
+owns the recognizer. Whatever the camera's rate, it always takes the newest image and the older
+ones are counted as dropped: a 200 ms inference never builds a queue, and services, parameters and
+lifecycle requests stay answered. Jobs (save, clear, tune) run between two images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+import threading
 import time
 import traceback
 from typing import Any
+from typing import Generic
 from typing import NamedTuple
+from typing import TypeVar
 
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
-from vpr_compressed.consistency import ConsistencyConfig
-from vpr_compressed.errors import ConfigError
-from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import rgb_from_message
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
-from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.place_recognition.attempts import Attempt
-from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
-from vpr_compressed.ros.place_recognition.counters import Statistics
-from vpr_compressed.ros.place_recognition.loading import LoadedModel
-from vpr_compressed.ros.place_recognition.mailbox_thread import MailboxThread
+from vpr_compressed.ros.place_recognition.activity import Attempt
+from vpr_compressed.ros.place_recognition.activity import Statistics
+from vpr_compressed.ros.place_recognition.config import LoadedModel
+from vpr_compressed.ros.place_recognition.config import Settings
 from vpr_compressed.ros.place_recognition.outputs import Outputs
-from vpr_compressed.ros.place_recognition.pose_sources import PoseSource
+from vpr_compressed.ros.place_recognition.poses import PoseSource
 from vpr_compressed.sources.frames import stamp_to_ns
 
+ItemT = TypeVar('ItemT')
+ResultT = TypeVar('ResultT')
 HAND_OVER_S = 5e-5
 #: How long a request waits for the image in hand.
 _REQUEST_S = 10.0
 
 
-class Settings(NamedTuple):
-    """The parameters of the node, group by group."""
+class MailboxThread(Generic[ItemT]):
+    """A thread that handles the newest item, and jobs in the order they came."""
 
-    node: PlaceRecognitionConfig
-    recognizer: RecognizerConfig
-    consistency: ConsistencyConfig
+    def __init__(self, handle: Callable[[ItemT], None]) -> None:
+        """
+        Start idle.
+
+        :param handle: called in the thread with each item taken; it must not raise
+        """
+        self._handle = handle
+        self._lock = threading.Lock()
+        self._item: ItemT | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix='recognizer')
+
+    def put(self, item: ItemT) -> bool:
+        """
+        Leave the newest item, replacing one that was not taken yet.
+
+        :returns: True if an older item was dropped
+        """
+        with self._lock:
+            dropped = self._item is not None
+            self._item = item
+        if not dropped:
+            self.submit(self._take)
+        return dropped
+
+    def discard(self) -> None:
+        """Empty the mailbox."""
+        with self._lock:
+            self._item = None
+
+    def submit(self, job: Callable[[], ResultT]) -> Future[ResultT]:
+        """
+        Run a job in the thread, after what was left there before it.
+
+        :returns: the result or the exception of the job
+        :raises VprError: the thread was stopped
+        """
+        try:
+            return self._pool.submit(job)
+        except RuntimeError as error:
+            raise VprError('the node is shutting down') from error
+
+    def call(self, job: Callable[[], ResultT], timeout_s: float | None = None) -> ResultT:
+        """
+        Run a job in the thread and wait for its result.
+
+        :param timeout_s: longest wait in seconds; the job then still runs later
+        :raises VprError: it did not run in time, or the thread was stopped
+        """
+        try:
+            return self.submit(job).result(timeout_s)
+        except FutureTimeoutError as error:
+            raise VprError(f'the recognizer is busy for more than {timeout_s:.0f} s; '
+                           'see /diagnostics for its inference time') from error
+
+    def stop(self) -> None:
+        """Finish the item in hand and the jobs, drop the waiting item, end the thread."""
+        self.discard()
+        self._pool.shutdown()
+
+    def _take(self) -> None:
+        """Handle the newest item, if it was not discarded."""
+        with self._lock:
+            item, self._item = self._item, None
+        if item is not None:
+            self._handle(item)
 
 
-@dataclass(frozen=True)
-class ReceivedImage:
+class ReceivedImage(NamedTuple):
     """An image message and when it came, ``time.perf_counter()``."""
 
     message: Any
     arrived_s: float
-
-
-@dataclass(frozen=True)
-class Listening:
-    """The subscriptions of an active node; without poses where keyframes get none."""
-
-    images: Any
-    poses: PoseSource | None
 
 
 class Pipeline:
@@ -101,7 +157,8 @@ class Pipeline:
         self._logger = node.get_logger()
         self._outputs = outputs
         self._open_poses = open_poses
-        self._listening: Listening | None = None
+        self._images: Any = None
+        self._poses: PoseSource | None = None
         self._last_stamp_ns: int | None = None
         self._shown_places = -1
         self._counted = (0, 0)
@@ -119,7 +176,7 @@ class Pipeline:
     @property
     def active(self) -> bool:
         """Whether images are received."""
-        return self._listening is not None
+        return self._images is not None
 
     @property
     def looking(self) -> bool:
@@ -132,22 +189,21 @@ class Pipeline:
         """Subscribe to images and poses; earlier images are forgotten, mapping starts anew."""
         self.statistics = Statistics()
         self._thread.call(self._begin)
-        kind = Image if self.config.image_transport == 'raw' else CompressedImage
-        self._listening = Listening(
-            poses=self._open_poses() if self._open_poses is not None else None,
-            images=self._node.create_subscription(
-                kind, self.image_topic, self._on_image, qos.newest_only(self.config.image_qos),
-                qos_overriding_options=qos.overridable()))
+        self._poses = self._open_poses() if self._open_poses is not None else None
+        self._images = self._node.create_subscription(
+            qos.TRANSPORTS[self.config.image_transport], self.image_topic, self._on_image,
+            qos.newest_only(self.config.image_qos), qos_overriding_options=qos.overridable())
 
     def stop(self) -> None:
         """Unsubscribe; the image in hand is still answered. May be called twice."""
-        if self._listening is not None:
-            self._node.destroy_subscription(self._listening.images)
+        if self._images is not None:
+            self._node.destroy_subscription(self._images)
+            self._images = None
             self._thread.discard()
             self._thread.call(lambda: None)
-            if self._listening.poses is not None:
-                self._listening.poses.close()
-            self._listening = None
+        if self._poses is not None:
+            self._poses.close()
+            self._poses = None
 
     def close(self) -> None:
         """Stop, and end the worker thread."""
@@ -157,49 +213,25 @@ class Pipeline:
     def tune(self, settings: Settings) -> None:
         """Take new settings; the images seen so far no longer vote."""
         self.config = self._outputs.config = settings.node
-        self._thread.submit(lambda: self._tune(settings))
 
-    def trigger(self) -> str:
-        """
-        Start one attempt to localise and return what happens now, in words.
-
-        :raises ConfigError: why nothing can happen
-        """
-        config = self.config
-        if not self.active:
-            raise ConfigError('the node is not active; activate it first')
-        if not self.enabled:
-            raise ConfigError('the node is disabled; call ~/enable with true first')
-        if config.mode == 'mapping':
-            raise ConfigError('mode mapping does not localise; use mode localization or slam')
-        if not len(self.place_map):
-            raise ConfigError('the map is empty, nothing can be recognised')
-        missing = self.missing_image()
-        if missing is not None:
-            raise ConfigError(missing)
-        self.attempt.start(config.trigger_timeout_s)
-        return (f'looking at {self.image_topic} for up to {config.trigger_timeout_s:g} s; '
-                'an accepted place is published on ~/pose')
-
-    def missing_image(self) -> str | None:
-        """Return why no image arrives, in words, or None while images do arrive."""
-        age_s = self.statistics.age_s()
-        if not (self.active and self.looking) or age_s <= self.config.image_timeout_s:
-            return None
-        publishers = self.count_publishers()
-        return (f'no image on {self.image_topic} for {age_s:.1f} s '
-                f'({publishers} publisher{"" if publishers == 1 else "s"})')
-
-    def count_publishers(self) -> int:
-        """Return how many publish the image topic."""
-        return self._node.count_publishers(self.image_topic)
+        def replace_recognizer() -> None:
+            self._recognizer = self._make_recognizer(settings)
+        self._thread.submit(replace_recognizer)
 
     def thumbnail_bytes(self) -> int:
         """Return the bytes of the stored pictures; counted again when the map has changed."""
         places = len(self.place_map)
         if self._counted[0] != places:
-            self._counted = places, self.place_map.thumbnail_bytes
+            self._counted = places, 0
+            try:
+                self._counted = places, self.place_map.thumbnail_bytes
+            except VprError as error:  # pictures are not looked at when a map is opened
+                self._logger.warning(f'the stored pictures cannot be counted: {error}')
         return self._counted[1]
+
+    def count_publishers(self) -> int:
+        """Return how many publish the image topic."""
+        return self._node.count_publishers(self.image_topic)
 
     def update_shown_map(self) -> None:
         """Publish the places again when they changed and somebody looks."""
@@ -207,39 +239,13 @@ class Pipeline:
         if self.active and outdated and self._outputs.map_is_watched():
             self._thread.submit(self._show_map)
 
-    def set_mapping(self, wanted: bool) -> None:
-        """
-        Switch adding keyframes on or off.
-
-        :raises MapFileError: the map was opened read-only
-        """
-        if wanted and self.place_map.read_only:
-            raise MapFileError(
-                f'the map {self.place_map.path} is open read-only in mode {self.config.mode}; '
-                'start the node with mode slam to add places while localising')
-        self.mapping = wanted
-
     def clear(self) -> int:
-        """
-        Remove every place and return how many there were.
-
-        :raises MapFileError: the map was opened read-only
-        """
-        if self.place_map.read_only:
-            raise MapFileError(
-                f'the map {self.place_map.path} is open read-only in mode {self.config.mode}')
+        """Remove every place and return how many there were; waits for the image in hand."""
         return self._thread.call(self._clear, _REQUEST_S)
 
-    def save(self) -> str:
-        """
-        Make sure that everything is on disk and return what is there.
-
-        :raises MapFileError: the map is in memory only
-        """
-        if self.place_map.path is None:
-            raise MapFileError('the map is in memory only; set parameter map_path to keep it')
+    def save(self) -> None:
+        """Make sure that everything is on disk; waits for the image in hand."""
         self._thread.call(self.place_map.save, _REQUEST_S)
-        return f'{len(self.place_map)} places in {self.place_map.path}'
 
     def _on_image(self, message: Any) -> None:
         """Leave the image in the mailbox."""
@@ -274,7 +280,7 @@ class Pipeline:
         image = rgb_from_message(message, at_least=recognizer.input_size)
         stamp_ns = stamp_to_ns(message.header.stamp)
         self._notice_time_jump(stamp_ns)
-        poses = self._listening.poses if self._listening is not None else None
+        poses = self._poses
         pose = poses.pose_at(stamp_ns) if self.mapping and poses is not None else None
         recognizer.mapping = self.mapping and (poses is None or pose is not None)
         if self.mapping and not recognizer.mapping:
@@ -316,10 +322,6 @@ class Pipeline:
         self._recognizer.reset()
         self._show_map()
         return places
-
-    def _tune(self, settings: Settings) -> None:
-        """Recognise with new settings."""
-        self._recognizer = self._make_recognizer(settings)
 
     def _make_recognizer(self, settings: Settings) -> Recognizer:
         """Return a recognizer that has seen nothing yet."""

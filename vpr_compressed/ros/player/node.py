@@ -21,6 +21,7 @@ after the matches of the last one arrived, so that none is dropped and two runs 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 import sys
 import time
@@ -33,6 +34,8 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import PointCloud2
 
+from vpr_compressed.config import option
+from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import SourceError
 from vpr_compressed.ros import qos
 from vpr_compressed.ros.conversions import bytes_for_message
@@ -40,13 +43,12 @@ from vpr_compressed.ros.conversions import compressed_message
 from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.conversions import image_message
 from vpr_compressed.ros.conversions import pose_with_covariance
-from vpr_compressed.ros.diagnostics import TOPIC
 from vpr_compressed.ros.parameters import read_config
-from vpr_compressed.ros.player.config import PlayerConfig
 from vpr_compressed.ros.player.recording import NodeReport
 from vpr_compressed.ros.player.recording import Recording
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.ros.program import spin_until
+from vpr_compressed.ros.program import TOPIC
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources import open_source
@@ -60,6 +62,44 @@ _POSE_WAIT_S = 1.0
 _SETTLE_S = 0.3
 #: The node reports once a second.
 _REPORT_WAIT_S = 2.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayerConfig:
+    """Parameters of the ``player`` node."""
+
+    source: str = option('', 'image folder or ROS bag to play')
+    source_topic: str = option('', 'image topic inside a bag; empty when there is only one')
+    source_pose_topic: str = option('', 'pose topic inside a bag; empty: no poses')
+    source_rate_hz: float = option(
+        2.0, 'images per second of a folder without poses.csv', minimum=0.001, maximum=1000.0)
+    image_transport: str = option(
+        'raw', 'raw: Image on "image"; compressed: CompressedImage on "image/compressed", the '
+        'original bytes where the source has them, else PNG', choices=qos.TRANSPORTS)
+    image_qos: str = option('reliable', 'quality of service of the images', choices=qos.IMAGE_QOS)
+    frame_id: str = option('camera', 'frame of the images')
+    rate: float = option(
+        1.0, 'speed relative to the stamps; 0 is as fast as possible', minimum=0.0, maximum=1000.0)
+    hz: float = option(
+        0.0, 'images per second whatever their stamps say; 0 follows the stamps',
+        minimum=0.0, maximum=1000.0)
+    publish_poses: bool = option(True, 'publish the poses of the source on "pose"')
+    wait_for_subscriber_s: float = option(
+        10.0, 'how long to wait for somebody to listen before the first image, in seconds',
+        minimum=0.0, maximum=3600.0)
+    wait_for_answer: bool = option(
+        False, 'publish the next image only after the matches of this one, so none is dropped')
+    answer_timeout_s: float = option(
+        5.0, 'how long to wait for the matches of an image, in seconds',
+        minimum=0.0, maximum=600.0)
+    record_path: str = option('', 'file for the answers, one JSON object per image; the counts of '
+                              'the node come beside it as .node.json; empty: none')
+
+    def __post_init__(self) -> None:
+        """Refuse a start without a source."""
+        if not self.source:
+            raise ConfigError('parameter source is empty; give an image folder or a ROS bag, '
+                              'e.g. --ros-args -p source:=/path/to/bag')
 
 
 class PlayerNode(Node):
@@ -79,12 +119,10 @@ class PlayerNode(Node):
             pose_topic=config.source_pose_topic or None, rate_hz=config.source_rate_hz)
         self.recording = Recording(
             Path(config.record_path).expanduser() if config.record_path else None)
-        kind = Image if config.image_transport == 'raw' else CompressedImage
         self._images = self.create_publisher(
-            kind, qos.image_topic(self, config.image_transport),
+            qos.TRANSPORTS[config.image_transport], qos.image_topic(self, config.image_transport),
             qos.newest_only(config.image_qos))
-        self._poses = self.create_publisher(
-            PoseWithCovarianceStamped, 'pose', qos.results(50))
+        self._poses = self.create_publisher(PoseWithCovarianceStamped, 'pose', qos.results(50))
         self.create_subscription(
             PointCloud2, 'place_recognition/matches', self.recording.matches, qos.results(_ALL))
         self.create_subscription(
@@ -135,8 +173,8 @@ class PlayerNode(Node):
         """Beside the recording, write what the node says of itself after the last answer."""
         config = self.config
         if config.record_path:
-            answered = self.recording.count_answers()
-            self._report.forget()
+            answered = sum(image.rows is not None for image in self.recording.images)
+            self._report.parts = {}
             spin_until(self, lambda: self._report.covers(answered), _REPORT_WAIT_S)
             write_report(
                 Path(config.record_path).expanduser(), self._report.parts,

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 import math
 from pathlib import Path
 import time
@@ -34,6 +35,7 @@ from vpr_compressed.sources.answer_log import UNANSWERED
 from vpr_compressed.sources.answer_log import UNKNOWN
 from vpr_compressed.sources.answer_log import write_images
 from vpr_compressed.sources.frames import stamp_to_ns
+from vpr_compressed.sources.poses import decode_poses
 
 
 class Recording:
@@ -82,14 +84,11 @@ class Recording:
         waiting[0].rows = [_row(row) for row in matches_from_cloud(cloud)]
 
     def pose(self, message: Any) -> None:
-        """Take a ``~/pose`` message."""
-        image = self._newest(stamp_to_ns(message.header.stamp))
-        if image is not None:
-            place, turn = message.pose.pose.position, message.pose.pose.orientation
-            image.pose = {
-                'frame_id': message.header.frame_id, 'position_m': [place.x, place.y, place.z],
-                'orientation_xyzw': [turn.x, turn.y, turn.z, turn.w],
-                'covariance_diagonal': [float(v) for v in message.pose.covariance[::7]]}
+        """Take a ``~/pose`` message; one that is no pose is left out."""
+        for stamp_ns, pose in decode_poses([message]):
+            image = self._newest(stamp_ns)
+            if image is not None:
+                image.pose = asdict(pose)
 
     def answered(self, stamp_ns: int) -> bool:
         """Return whether the matches of an image are there."""
@@ -106,10 +105,6 @@ class Recording:
         """Return whether the newest image is answered and no promised pose is missing."""
         return not self.images or (self.images[-1].rows is not None and not any(
             self.pose_missing(image.stamp_ns) for image in self.images))
-
-    def count_answers(self) -> int:
-        """Return how many images are answered."""
-        return sum(image.rows is not None for image in self.images)
 
     def summary(self) -> str:
         """Return counts and latency in one line."""
@@ -155,10 +150,6 @@ class NodeReport:
         if parts.get('input', {}).get('topic') == self._topic:
             self.parts = parts
 
-    def forget(self) -> None:
-        """Forget what was said so far."""
-        self.parts = {}
-
     def covers(self, answers: int) -> bool:
         """Return whether the node has counted at least so many answers."""
         return int(self.parts.get('inference', {}).get('processed', -1)) >= answers
@@ -166,6 +157,5 @@ class NodeReport:
 
 def _row(row: np.void) -> dict[str, Any]:
     """Return a row of the matches as plain data, NaN as None."""
-    plain = {name: row[name].item() for name in row.dtype.names or ()}
     return {name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in plain.items()}
+            for name, value in zip(row.dtype.names or (), row.item())}

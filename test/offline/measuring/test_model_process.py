@@ -20,6 +20,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from vpr_compressed.errors import VprError
 from vpr_compressed.images.pixels import resize
 from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.offline.accuracy.night import darken
-from vpr_compressed.offline.measuring import model_worker
+from vpr_compressed.offline.measuring import model_process
 from vpr_compressed.offline.measuring.model_process import ImageFiles
 from vpr_compressed.offline.measuring.model_process import ImageRows
 from vpr_compressed.runtime.extractor import Extractor
@@ -51,13 +52,18 @@ def images(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, ...]:
     return tuple(paths)
 
 
+def as_sent(value: object) -> Any:
+    """Return what arrives in another process."""
+    return json.loads(json.dumps(value, default=processes.plain))
+
+
 def describe(
     out: Path, model: Path, *lists: ImageFiles | ImageRows
 ) -> list[np.ndarray]:
     """Have the lists described in this process; return the arrays."""
     extractor = load_extractor(model, engine='onnxruntime', threads=1)
-    model_worker.describe_lists(
-        extractor, lists=[item.to_values() for item in lists], out=str(out / 'arrays.npz'))
+    model_process.describe_lists(
+        extractor, lists=as_sent(lists), out=str(out / 'arrays.npz'))
     with np.load(out / 'arrays.npz') as arrays:
         return list(arrays.values())
 
@@ -73,13 +79,13 @@ def test_the_worker_never_loads_torch(
     """Its memory would say nothing about a robot's; the map's FAISS has no business there too."""
     lists = [ImageFiles(paths=images), ImageFiles(paths=images, change='dark')]
     code = (
-        'import sys\nfrom vpr_compressed.offline.measuring.model_worker import work\n'
+        'import sys\nfrom vpr_compressed.offline.measuring.model_process import work\n'
         'from vpr_compressed.system.processes import serve\n'
         'assert serve(work) == 0\nprint(*sys.modules)')
     result = subprocess.run(
         [sys.executable, '-c', code, json.dumps(
             {'model': str(tiny_model_path), 'engine': 'onnxruntime', 'threads': 1})],
-        input=json.dumps({'task': 'describe', 'lists': [item.to_values() for item in lists],
+        input=json.dumps({'task': 'describe', 'lists': as_sent(lists),
                           'out': str(tmp_path / 'arrays.npz')}),
         cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -126,7 +132,7 @@ def test_dark_images_are_those_of_the_image_loader(
     loader = ImageLoader(spec)
     expected = next(loader.batches(images, change='dark'))
     loader.close()
-    found = [image for _, image in model_worker.images_of(
+    found = [image for _, image in model_process.images_of(
         ImageFiles(paths=images, change='dark'), (64, 48))]
     np.testing.assert_array_equal(normalise(np.stack(found), spec), expected)
 
@@ -145,16 +151,16 @@ def test_wrong_arrays_are_refused(
     path = tmp_path / 'frames.npy'
     np.save(path, array)
     with pytest.raises(VprError, match=message):
-        list(model_worker._rows(path, rows))
+        list(model_process._rows(path, rows))
 
 
 def test_missing_and_damaged_arrays_are_refused(tmp_path: Path) -> None:
     """As after a full disk."""
     with pytest.raises(VprError, match='cannot read the pictures'):
-        list(model_worker._rows(tmp_path / 'none.npy', (0,)))
+        list(model_process._rows(tmp_path / 'none.npy', (0,)))
     (tmp_path / 'cut.npy').write_bytes(b'\x93NUMPY\x01\x00')
     with pytest.raises(VprError, match='cannot read the pictures'):
-        list(model_worker._rows(tmp_path / 'cut.npy', (0,)))
+        list(model_process._rows(tmp_path / 'cut.npy', (0,)))
 
 
 def test_what_cannot_be_described_has_a_reason(tmp_path: Path, tiny_model_path: Path) -> None:
@@ -162,7 +168,7 @@ def test_what_cannot_be_described_has_a_reason(tmp_path: Path, tiny_model_path: 
     with pytest.raises(VprError, match=r'gone\.png: No such file'):
         describe(tmp_path, tiny_model_path, ImageFiles(paths=(tmp_path / 'gone.png',)))
     with pytest.raises(VprError, match="did you mean 'change'"):
-        model_worker.describe_lists(
+        model_process.describe_lists(
             load_extractor(tiny_model_path, engine='onnxruntime', threads=1),
             lists=[{'paths': [], 'chance': ''}], out='')
 

@@ -12,15 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Counters of the ``place_recognition`` node, and its answers in words."""
+"""What the node has done since activation, the attempt to localise included."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from dataclasses import replace
 import threading
 import time
+from typing import Any
 
 import numpy as np
 
@@ -95,11 +95,6 @@ class Statistics:
                 self._outcomes.append(accepted)
                 self.last_answer = describe_answer(recognition)
 
-    def snapshot(self) -> Counts:
-        """Return a copy of the counters."""
-        with self._lock:
-            return replace(self.counts)
-
     def age_s(self) -> float:
         """Return seconds since the last image, or since activation when none came."""
         with self._lock:
@@ -135,3 +130,53 @@ def describe_answer(recognition: Recognition) -> str:
     best = recognition.candidates[0]
     return (f'no place accepted; most similar is {best.keyframe.keyframe_id} with similarity '
             f'{best.similarity:.3f}')
+
+
+class Attempt:
+    """
+    The localisation asked for with ``~/trigger_localization``, at most one at a time.
+
+    It is started by the executor thread and ended by the worker thread, or by the clock.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        """
+        Start idle.
+
+        :param logger: gets the outcome of every attempt
+        """
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._deadline_s: float | None = None
+        self._best = ''
+        self.outcome = ''
+
+    @property
+    def active(self) -> bool:
+        """Whether an attempt is running."""
+        return self._deadline_s is not None
+
+    def start(self, timeout_s: float) -> None:
+        """Start, or start again with a new deadline in seconds of wall time."""
+        with self._lock:
+            self._deadline_s = time.monotonic() + timeout_s
+            self._best = 'no image was processed'
+            self.outcome = 'looking'
+
+    def answered(self, recognition: Recognition) -> None:
+        """Take the answer of one image; an accepted place ends the attempt."""
+        with self._lock:
+            self._best = describe_answer(recognition)
+            if self._deadline_s is not None and recognition.match is not None:
+                self._finish(f'localised: {self._best}')
+
+    def check_time(self) -> None:
+        """End an attempt whose time is up."""
+        with self._lock:
+            if self._deadline_s is not None and time.monotonic() > self._deadline_s:
+                self._finish(f'not localised in time: {self._best}')
+
+    def _finish(self, outcome: str) -> None:
+        self._deadline_s = None
+        self.outcome = outcome
+        self._logger.info(f'trigger_localization: {outcome}')

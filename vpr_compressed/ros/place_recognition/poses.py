@@ -1,0 +1,252 @@
+# Copyright 2026 The vpr_compressed authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where the robot is, from a topic or TF, for keyframes; and TF map->odom out of a match."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable
+from functools import partial
+import importlib
+from operator import itemgetter
+import threading
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+
+from vpr_compressed.errors import ConfigError
+from vpr_compressed.records import Pose
+from vpr_compressed.ros import qos
+from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.conversions import Quaternion
+from vpr_compressed.ros.conversions import rotation
+from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.sources.poses import decode_pose
+from vpr_compressed.sources.poses import nearest_pose
+from vpr_compressed.sources.poses import TimedPose
+
+Vector = tuple[float, float, float]
+_MESSAGES = {
+    'pose_with_covariance': PoseWithCovarianceStamped, 'pose': PoseStamped, 'odometry': Odometry}
+_KEEP = 500
+_NS = 1_000_000_000
+#: How long a transform of odometry may be late, in seconds.
+_ODOM_WAIT_S = 0.1
+
+
+class PoseBuffer:
+    """Recent poses in the order of their stamps; one thread adds, another one asks."""
+
+    def __init__(self, tolerance_ns: int, wait_s: float) -> None:
+        """
+        Start empty.
+
+        :param tolerance_ns: largest difference of the stamps in nanoseconds
+        :param wait_s: how long ``pose_at`` waits for a pose not older than the image
+        """
+        self._tolerance_ns = tolerance_ns
+        self._wait_s = wait_s
+        self._poses: list[TimedPose] = []
+        self._arrived = threading.Condition()
+
+    def add(self, stamp_ns: int, pose: Pose) -> None:
+        """Keep a pose; a stamp far before the newest means time jumped and forgets the rest."""
+        with self._arrived:
+            if self._poses and stamp_ns < self._poses[-1][0] - _NS:
+                self._poses.clear()
+            insort(self._poses, (stamp_ns, pose), key=itemgetter(0))
+            del self._poses[:-_KEEP]
+            self._arrived.notify_all()
+
+    def pose_at(self, stamp_ns: int) -> Pose | None:
+        """
+        Return the pose nearest in time, or None when none is near enough.
+
+        Until a pose of the image's time or later is there the answer could still get better,
+        so that is waited for.
+        """
+        with self._arrived:
+            self._arrived.wait_for(
+                lambda: self._poses and self._poses[-1][0] >= stamp_ns, self._wait_s)
+            return nearest_pose(self._poses, stamp_ns, self._tolerance_ns)
+
+
+class TopicPoses(PoseBuffer):
+    """Poses from the topic ``pose``, heard until it is closed."""
+
+    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
+        """
+        Subscribe.
+
+        :param node: owner of the subscription
+        :param config: message type, tolerance and waiting time
+        """
+        super().__init__(int(config.pose_tolerance_s * _NS), config.pose_wait_s)
+        self._node = node
+        self._subscription = node.create_subscription(
+            _MESSAGES[config.pose_type], 'pose', self._on_pose, qos.results(50),
+            qos_overriding_options=qos.overridable())
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_pose(self, message: Any) -> None:
+        try:
+            self.add(*decode_pose(message))
+        except ValueError as error:
+            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+
+
+class TfPoses:
+    """Poses of the robot base in one frame from TF, heard until it is closed."""
+
+    def __init__(self, tf2: Any, node: Node, base: str, frame: str, wait_s: float) -> None:
+        """
+        Subscribe to /tf and /tf_static.
+
+        :param tf2: see :func:`import_tf2`
+        :param base: frame of the robot base
+        :param frame: frame of the poses
+        :param wait_s: how long ``pose_at`` waits for a transform, in seconds
+        """
+        self._tf2, self._node = tf2, node
+        self._base, self._frame = base, frame
+        self._wait = Duration(nanoseconds=int(wait_s * 1e9))
+        self._buffer = tf2.Buffer()
+        self._listener = tf2.TransformListener(self._buffer, node)
+
+    def pose_at(self, stamp_ns: int) -> Pose | None:
+        """Return the pose of the base at this time, or None after a throttled warning."""
+        time = Time(nanoseconds=stamp_ns, clock_type=self._node.get_clock().clock_type)
+        try:
+            found = self._buffer.lookup_transform(
+                self._frame, self._base, time, self._wait).transform
+        except self._tf2.TransformException as error:
+            self._node.get_logger().warning(
+                f'no TF from {self._frame} to {self._base} at the image: {error}',
+                throttle_duration_sec=5.0)
+            return None
+        place, turn = found.translation, found.rotation
+        return Pose(position_m=(place.x, place.y, place.z),
+                    orientation_xyzw=(turn.x, turn.y, turn.z, turn.w), frame_id=self._frame)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._listener.unregister()
+
+
+PoseSource = TopicPoses | TfPoses
+
+
+def pose_source(
+    node: Node, config: PlaceRecognitionConfig
+) -> Callable[[], PoseSource] | None:
+    """
+    Return what opens the pose source the parameters ask for.
+
+    :returns: None for keyframes without poses: places are then recognised by number only
+    :raises ConfigError: TF is wanted and tf2_ros is not installed
+    """
+    if config.pose_source == 'topic_pose':
+        return partial(TopicPoses, node, config)
+    if config.pose_source == 'tf':
+        return partial(TfPoses, import_tf2('pose_source: tf'), node, config.base_frame,
+                       config.map_frame, config.pose_wait_s)
+    return None
+
+
+class MapToOdom:
+    """Publishes map->odom so that the base ends up where it was recognised."""
+
+    def __init__(self, tf2: Any, node: Node, config: PlaceRecognitionConfig) -> None:
+        """
+        Start listening to TF.
+
+        :param tf2: see :func:`import_tf2`
+        :param config: names of the frames
+        """
+        self._config = config
+        self._odometry = TfPoses(
+            tf2, node, config.base_frame, config.odom_frame, _ODOM_WAIT_S)
+        self._broadcaster = tf2.TransformBroadcaster(node)
+
+    def publish(self, pose: Pose, stamp_ns: int) -> None:
+        """
+        Publish the correction that a recognised pose of the base implies.
+
+        :param pose: pose of the base in the map at the image's stamp
+        :param stamp_ns: stamp of the image; odom->base is looked up there
+        """
+        base = self._odometry.pose_at(stamp_ns)
+        if base is None:
+            return
+        config = self._config
+        message = TransformStamped(
+            header=header_at(stamp_ns, pose.frame_id or config.map_frame),
+            child_frame_id=config.odom_frame)
+        place, turn = message.transform.translation, message.transform.rotation
+        (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w) = correction(pose, base)
+        self._broadcaster.sendTransform(message)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._odometry.close()
+
+
+def correction(map_to_base: Pose, odom_to_base: Pose) -> tuple[Vector, Quaternion]:
+    """Return offset and rotation of map->odom that make two poses of the base agree."""
+    x, y, z, w = odom_to_base.orientation_xyzw
+    turned = rotation(multiply(rotation(map_to_base.orientation_xyzw), (-x, -y, -z, w)))
+    x, y, z = (there - moved for there, moved in zip(
+        map_to_base.position_m, rotate(turned, odom_to_base.position_m)))
+    return (x, y, z), turned
+
+
+def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
+    """Return the quaternion product, xyzw."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return (aw * bx + ax * bw + ay * bz - az * by, aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw, aw * bw - ax * bx - ay * by - az * bz)
+
+
+def rotate(quaternion: Quaternion, vector: Vector) -> Vector:
+    """Return a vector turned by a unit quaternion."""
+    x, y, z, w = quaternion
+    turned = multiply(multiply(quaternion, (*vector, 0.0)), (-x, -y, -z, w))
+    return turned[:3]
+
+
+def import_tf2(wish: str) -> Any:
+    """
+    Return the package tf2_ros.
+
+    :param wish: parameter that needs it
+    :raises ConfigError: it is not installed
+    """
+    try:
+        return importlib.import_module('tf2_ros')
+    except ImportError as error:
+        raise ConfigError(
+            f'parameter {wish} needs the Python package tf2_ros, which cannot be imported '
+            f'({error}); install ros-$ROS_DISTRO-tf2-ros-py or take the poses from a topic '
+            '(pose_source: topic_pose)') from error
