@@ -58,7 +58,7 @@ LEVELS = {part: level for level, parts in enumerate(ORDER) for part in parts}
 CONFINED = {
     'faiss': {'place_map.index'},
     'jinja2': {'offline.reports'},
-    'matplotlib': {'offline.reports', 'offline.demo', 'offline.live'},
+    'matplotlib': {'offline.reports', 'offline.demo'},
     'onnx': {'runtime', 'offline.network'},
     'onnxruntime': {'runtime'},
     'openvino': {'runtime'},

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 import os
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 from signals import popen_with_sigint
 from tiny_model import make_tiny_model
@@ -178,27 +180,38 @@ def write_distinct(folder: Path, count: int, seed: int) -> None:
         cv2.imwrite(str(folder / f'{number}.png'), cv2.resize(blocks, (64, 48)))
 
 
+def long_evaluation(folder: Path) -> Callable[[str], list[str]]:
+    """Write two walks; return the command line of an evaluation for a name of its report."""
+    write_distinct(folder / 'day', 60, 0)
+    write_distinct(folder / 'night', 60, 1)
+    return lambda out: [
+        'evaluate', '--reference', str(folder / 'day'), '--query', str(folder / 'night'),
+        '--model', 'small', '--tolerance-frames', '0', '--engine', 'onnxruntime', '--threads', '1',
+        '--out', str(folder / out)]
+
+
+def wait_for_files(folder: Path, process: subprocess.Popen[str], count: int) -> None:
+    """Wait until a running evaluation has kept so many files of descriptors."""
+    cache = folder / 'out' / '.vpr_cache'
+    while len(list(cache.glob('descriptors-*.npz'))) < count:
+        assert process.poll() is None
+        time.sleep(0.005)
+
+
 def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
     """A real interrupt of a real process; the same command goes on where it was."""
-    write_distinct(tmp_path / 'day', 60, 0)
-    write_distinct(tmp_path / 'night', 60, 1)
-
-    def command(out: str) -> list[str]:
-        return ['evaluate', '--reference', str(tmp_path / 'day'), '--query',
-                str(tmp_path / 'night'), '--model', 'small', '--tolerance-frames', '0',
-                '--engine', 'onnxruntime', '--threads', '1', '--out', str(tmp_path / out)]
-
+    command = long_evaluation(tmp_path)
     with popen_with_sigint(
             [sys.executable, '-m', 'vpr_compressed', *command('out')], text=True,
             stderr=subprocess.PIPE, env=processes.environment(),
             start_new_session=True) as process:
-        cache = tmp_path / 'out' / '.vpr_cache'
-        while not list(cache.glob('descriptors-*.npz')):
-            assert process.poll() is None
-            time.sleep(0.005)
+        wait_for_files(tmp_path, process, 1)
+        children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
         _, error = process.communicate()
     assert process.returncode == 130, error
+    assert children
+    assert psutil.wait_procs(children, timeout=60)[1] == []
     assert 'Traceback' not in error
     assert 'the same command goes on from there' in error
     assert not (tmp_path / 'out' / 'report.json').exists()
@@ -210,6 +223,27 @@ def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
     assert resumed['per_query'] == whole['per_query']
     assert resumed['recall'] == whole['recall']
     assert 'images in an earlier run' in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_a_background_job_ignores_ctrl_c_and_ends_in_order_when_it_is_terminated(
+    tmp_path: Path
+) -> None:
+    """With the process that measures."""
+    command = long_evaluation(tmp_path)
+    with popen_with_sigint(
+            [sys.executable, '-m', 'vpr_compressed', *command('out')], default=False, text=True,
+            stderr=subprocess.PIPE, env=processes.environment(),
+            start_new_session=True) as process:
+        wait_for_files(tmp_path, process, 1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        wait_for_files(tmp_path, process, 2)
+        process.terminate()
+        _, error = process.communicate()
+    assert process.returncode == 130, error
+    assert 'the same command goes on from there' in error
+    assert children
+    assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
 @pytest.mark.data

@@ -27,7 +27,6 @@ from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
     from vpr_compressed.offline.measuring.race import Entrant
-    from vpr_compressed.offline.measuring.race import Finisher
 
 EPILOG = """\
 examples:
@@ -64,6 +63,7 @@ def run(args: Namespace) -> int:
     """Race, then print the table."""
     from vpr_compressed.errors import VprError
     from vpr_compressed.offline.measuring.race import race
+    from vpr_compressed.offline.measuring.race import table
 
     runners = entrants(args)
     with terminal.bar() as bar:
@@ -102,34 +102,6 @@ def entrants(args: Namespace) -> list[Entrant]:
         read_model(model)
     return [Entrant(name=model.stem, model=model, engine=engine, threads=threads)
             for model in models for engine in engines for threads in args.threads]
-
-
-def table(results: list[Finisher]) -> str:
-    """Return the results as text."""
-    head = ('model', 'engine', 'threads', 'ms', 'p95', 'faster', 'file MB', 'adds MB', 'peak MB',
-            'load s', 'cosine')
-    first = next((result for result in results if not result.error), None)
-    rows: list[tuple[str, ...]] = [head]
-    notes = []
-    for result in results:
-        entrant = result.entrant
-        name = (entrant.name, result.engine or entrant.engine, str(entrant.threads or 'all'))
-        if result.error or first is None:
-            rows.append((*name, *('-',) * (len(head) - 3)))
-            notes.append(f'{entrant.name} on {entrant.engine}: {result.error}')
-            continue
-        cosine = result.cosine_to(first)
-        rows.append((
-            *name, f'{result.p50_ms:.1f}', f'{result.p95_ms:.1f}',
-            f'{first.p50_ms / result.p50_ms:.2f}x', f'{result.file_bytes / 1e6:.1f}',
-            f'{result.resident_bytes / 1e6:.0f}', f'{result.peak_bytes / 1e6:.0f}',
-            f'{result.load_s:.2f}', '-' if cosine is None else f'{cosine:.4f}'))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ['  '.join(
-        cell.ljust(width) if number < 2 else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows]
-    return '\n'.join([*lines, *notes])
 
 
 def _threads(text: str) -> int:

@@ -18,21 +18,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vpr_compressed.cli import evaluate_data
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
-from vpr_compressed.system import terminal
-
-if TYPE_CHECKING:
-    from vpr_compressed.offline.measuring.content_cache import ContentCache
-    from vpr_compressed.offline.measuring.models import EvaluatedModel
-    from vpr_compressed.offline.measuring.observation import Observation
-    from vpr_compressed.offline.measuring.observation import Recordings
-    from vpr_compressed.offline.reports.evaluation import Evaluation
 
 MAP_SUFFIX = '.vprmap'
 #: A live report does not mix with another one in the default folder.
@@ -108,35 +98,19 @@ def run(args: Namespace) -> None:
     if args.live or args.live_record:
         run_live(args)
         return
-    from vpr_compressed.offline.measuring import observation
-    from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.models import find_models
-    from vpr_compressed.offline.reports.evaluation import Evaluation
-    from vpr_compressed.offline.reports.evaluation import summarise
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
     from vpr_compressed.offline.reports.evaluation_report import check_folder
-    from vpr_compressed.offline.reports.evaluation_report import write_report
+    from vpr_compressed.offline.reports.evaluation_session import evaluate
 
-    cache = args.cache or args.out / CACHE_NAME
     check_folder(args.out)
     pair = evaluate_data.open_pair(args)
-    reference, query = pair.reference, pair.query
     models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
-    kept = ContentCache(cache)
-    with terminal.progress(len(reference) + len(query), 'reading') as bar:
-        recordings = observation.read_recordings(
-            reference, query, lambda done, _total: bar.update(done - bar.n))
-    try:
-        seen = observe_all(models, recordings, kept)
-    except KeyboardInterrupt:
-        terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
-        raise
-    evaluation = Evaluation([
-        summarise(one, pair.truth, model, reference, query, command=args.command_line)
-        for model, one in zip(models, seen)])
-    written = write_report(evaluation, args.out, reference, query)
-    print(headline(evaluation))
-    print(f'report: {written}')
+    headline, page = evaluate(
+        pair, models, out=args.out, cache=args.cache or args.out / CACHE_NAME,
+        command=args.command_line)
+    print(headline)
+    print(f'report: {page}')
 
 
 def run_live(args: Namespace) -> None:
@@ -188,52 +162,3 @@ def check_live_arguments(args: Namespace) -> None:
     if args.live_record is not None and args.reference.suffix != MAP_SUFFIX:
         raise ConfigError('--live-record needs the map file that was played with as --reference, '
                           f'e.g. site{MAP_SUFFIX}; got {args.reference}')
-
-
-def observe_all(
-    models: Sequence[EvaluatedModel], recordings: Recordings, cache: ContentCache
-) -> list[Observation]:
-    """
-    Run every model in a process of its own, one after the other, with one bar for all.
-
-    :raises KeyboardInterrupt: also if it reached only a child
-    :raises VprError: the text of a child
-    """
-    from vpr_compressed.offline.measuring.observation import observe
-    from vpr_compressed.system.processes import MeasurementCancelledError
-
-    seen: list[Observation] = []
-    with terminal.progress(len(models) * len(recordings), 'evaluating') as bar:
-        for model in models:
-            bar.set_description(f'evaluating {model.label}')
-            start = bar.n
-
-            def progress(done: int, _total: int, start: int = start) -> None:
-                bar.update(start + done - bar.n)
-
-            try:
-                seen.append(observe(model, recordings, cache, progress))
-            except MeasurementCancelledError as error:
-                raise KeyboardInterrupt from error
-            if seen[-1].cached:
-                # As work done in no time it would make the remaining time too short.
-                bar.total -= len(recordings)
-                bar.refresh()
-    return seen
-
-
-def headline(evaluation: Evaluation) -> str:
-    """Return the numbers of all models as a table, and which differences are significant."""
-    from vpr_compressed.offline.reports.evaluation_report import table_of
-
-    labels = [report.model.label for report in evaluation.reports]
-    rows = table_of(evaluation.reports)
-    if len(labels) > 1:
-        rows = [('', labels), *rows]
-    name_width = max(len(name) for name, _ in rows)
-    widths = [max(len(values[column]) for _, values in rows) for column in range(len(labels))]
-    lines = [
-        f'{name:<{name_width}}' + ''.join(
-            f'  {value:>{width}}' for value, width in zip(values, widths))
-        for name, values in rows]
-    return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])

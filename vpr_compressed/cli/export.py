@@ -18,22 +18,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from argparse import Namespace
-import contextlib
-import dataclasses
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.system import terminal
 
-if TYPE_CHECKING:
-    from vpr_compressed.model_file.model import Model
-    from vpr_compressed.runtime.engines import Engine
-
 FORMATS = ('onnx', 'onnx-int8', 'torch')
-#: Lowest cosine to the model's own descriptors; rounding the projection to int8 costs a little.
-_EXACT, _ROUNDED = 0.9999, 0.99
 EPILOG = """\
 formats:
   onnx       float32 graph: input image (1, 3, height, width), output descriptor (1, D)
@@ -69,9 +59,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Write, read back, compare, and only then give the file its name."""
+    """Write the file and say how well it agrees with the model."""
     from vpr_compressed.model_file.model import find_model
     from vpr_compressed.model_file.model import read_model
+    from vpr_compressed.offline.network.exporting import export_model
+    from vpr_compressed.offline.training.torch_setup import load_torch
 
     path = find_model(args.model)
     model = read_model(path)
@@ -79,16 +71,10 @@ def run(args: Namespace) -> None:
         raise ModelFileError(
             f'{args.out} exists already; replace it with --overwrite (never the model itself), or '
             'choose another name')
-    part = args.out.with_name(f'{args.out.name}.part')
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        cosine = export(model, part, args.format, args.threads)
-        part.replace(args.out)
-    except OSError as error:
-        raise ModelFileError(f'cannot write {args.out}: {error.strerror}') from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    if args.format == 'torch':
+        load_torch(args.threads)
+    cosine = export_model(
+        model, args.out, args.format, threads=args.threads, overwrite=args.overwrite)
     size = model.preprocessing
     compared = ' in float32' if model.activations and args.format != 'onnx-int8' else ''
     print(f'{args.out}: {terminal.human_bytes(args.out.stat().st_size)}, {args.format}, input '
@@ -97,54 +83,3 @@ def run(args: Namespace) -> None:
     if compared:
         print('the model rounds its activations to uint8 and this file does not: its descriptors '
               'are those of another network, not to be mixed with a map made on a robot')
-
-
-def export(model: Model, path: Path, form: str, threads: int = 0) -> float:
-    """
-    Write a model in one format and compare what the file computes with the model itself.
-
-    :param path: overwritten; of no use if this raises
-    :param form: one of :data:`FORMATS`
-    :returns: lowest cosine of the descriptors of four images
-    :raises VprError: not written, or the file computes something else
-    """
-    engine: Engine
-    if form == 'torch':
-        from vpr_compressed.offline.training.torch_setup import load_torch
-        load_torch(threads)
-        from vpr_compressed.offline.network.torch_export import read_torch
-        from vpr_compressed.offline.network.torch_export import write_torch
-
-        write_torch(model, path)
-        engine = read_torch(path)
-    else:
-        from vpr_compressed.offline.network.onnx_export import model_in_form
-        from vpr_compressed.offline.network.onnx_export import write_onnx
-        from vpr_compressed.runtime.onnxruntime_engine import OnnxRuntimeEngine
-
-        precision = 'int8' if form == 'onnx-int8' else 'fp32'
-        write_onnx(model_in_form(model, precision), path, precision)
-        engine = OnnxRuntimeEngine(path, threads)
-    cosine = _lowest_cosine(engine, model, rounded=form == 'onnx-int8', threads=threads)
-    least = _ROUNDED if form == 'onnx-int8' else _EXACT
-    if not cosine >= least:
-        raise ModelFileError(
-            f'the exported file computes something else than the model: lowest cosine '
-            f'{cosine:.4f}, {least} is needed; nothing was written. Please report this with the '
-            'model')
-    return cosine
-
-
-def _lowest_cosine(engine: Engine, model: Model, *, rounded: bool, threads: int) -> float:
-    """Compare a file with the model on the other of two engines, where both are installed."""
-    from vpr_compressed.offline.network.engines import ALL_ENGINES
-    from vpr_compressed.offline.network.engines import TORCH
-    from vpr_compressed.runtime.engines import DEFAULT
-    from vpr_compressed.runtime.parity import describe_reference
-
-    if not rounded:
-        model = dataclasses.replace(model.with_precision('fp32'), activations={})
-    other = DEFAULT if engine.name == TORCH or find_spec(TORCH) is None else TORCH
-    found = describe_reference(engine, model.preprocessing)
-    wanted = describe_reference(ALL_ENGINES.load(model, other, threads), model.preprocessing)
-    return float((found * wanted).sum(axis=1).min())

@@ -80,8 +80,8 @@ def test_answers_are_joined_by_stamp_and_differences_are_named(tmp_path: Path) -
 def test_fates_add_up() -> None:
     """Lost, dropped, refused and unheard are told apart by the counts of the node."""
     fates = answers.fates_of(20, 10, counts(received=17, processed=11, dropped=4, bad=2))
-    assert (fates.lost, fates.dropped, fates.bad, fates.unheard) == (3, 4, 2, 1)
-    assert fates.published == 10 + 3 + 4 + 2 + 1
+    assert fates == {'published': 10 + 3 + 4 + 2 + 1, 'answered': 10, 'lost_before_node': 3,
+                     'dropped_by_mailbox': 4, 'refused': 2, 'unheard': 1}
 
 
 @pytest.mark.parametrize('node', [
@@ -89,7 +89,8 @@ def test_fates_add_up() -> None:
 def test_counts_that_do_not_fit_say_nothing(node: NodeCounts | None) -> None:
     """A node that saw other images too, or that reported before the end."""
     fates = answers.fates_of(20, 10, node)
-    assert (fates.lost, fates.dropped, fates.bad, fates.unheard) == (None,) * 4
+    assert fates == {'published': 20, 'answered': 10, 'lost_before_node': None,
+                     'dropped_by_mailbox': None, 'refused': None, 'unheard': None}
 
 
 def test_images_of_one_stamp_are_not_compared(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ import os
 from pathlib import Path
 import subprocess
 import sys
-import time
 
 from bag_maker import bag_maker
 from bag_maker import POSES
@@ -30,6 +29,7 @@ from bag_maker import SECOND
 from bag_maker import START
 import cv2
 import numpy as np
+import psutil
 import pytest
 from tiny_model import make_tiny_model
 
@@ -58,6 +58,7 @@ from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ListedImage
 from vpr_compressed.sources.bag import BagSource
+from vpr_compressed.system import machine
 from vpr_compressed.system import processes
 from vpr_compressed.system.machine import OtherLoad
 from vpr_compressed.system.processes import MeasurementCancelledError
@@ -338,17 +339,26 @@ def test_every_model_is_looked_at_before_any_work(tmp_path: Path, tiny_model_pat
                         threads=1)
 
 
-def test_load_of_others_is_told_from_the_own(tmp_path: Path) -> None:
-    """Own work does not count; that of a child, which is another process, does."""
+def test_load_of_others_is_told_from_the_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 s of two cores, 12 were own, 20 idle or waiting, and 2 those of a guest."""
+    times = psutil.cpu_times()._replace
+    none = dict.fromkeys(psutil.cpu_times()._fields, 0.0)
+    clock, system, own = [100.0], [times(**none)], [psutil.Process().cpu_times()]
+    monkeypatch.setattr(machine.time, 'monotonic', lambda: clock[0])
+    monkeypatch.setattr(psutil, 'cpu_times', lambda: system[0])
+    monkeypatch.setattr(psutil.Process, 'cpu_times', lambda _self: own[0])
     load = OtherLoad()
-    end = time.process_time() + 0.5
-    while time.process_time() < end:
-        pass
-    quiet = load.cores()
+    clock[0] += 20.0
+    # A guest is counted under user as well.
+    system[0] = times(**{**none, 'user': 20.0, 'idle': 15.0, 'iowait': 5.0, 'guest': 2.0})
+    own[0] = own[0]._replace(user=own[0].user + 10.0, system=own[0].system + 2.0)
+    assert load.cores() == pytest.approx((20.0 - 12.0) / 20.0)
+
+
+def test_load_of_a_child_is_that_of_another_program(tmp_path: Path) -> None:
+    """As on a real machine, idle or busy."""
     load = OtherLoad()
     subprocess.run([sys.executable, '-c', (
         'import time\nend = time.process_time() + 0.7\n'
         'while time.process_time() < end: pass')], check=True, cwd=tmp_path)
-    busy = load.cores()
-    assert busy > 0.3
-    assert quiet < (os.cpu_count() or 1) - 0.3
+    assert load.cores() > 0.3

@@ -80,27 +80,6 @@ class NodeCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fates:
-    """
-    Where the published images went; the parts add up to ``published``.
-
-    :param answered: the answer arrived
-    :param dropped: replaced in the node's mailbox by a newer image, on purpose; None unknown
-    :param bad: refused by the node; None unknown
-    :param lost: never reached the node's callback: lost by DDS, or replaced by a newer image in
-        the subscription's queue of one; None unknown
-    :param unheard: processed or under way at the end, but no answer arrived; None unknown
-    """
-
-    published: int
-    answered: int
-    dropped: int | None
-    bad: int | None
-    lost: int | None
-    unheard: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class AnswerPair:
     """An image with both answers."""
 
@@ -133,13 +112,14 @@ class JoinedAnswers:
     :param pairs: images with both answers whose stamp is theirs alone
     :param same_stamp: answered images that share their stamp; which answer is whose is a guess
     :param no_frame: answers whose stamp the recording does not have
+    :param fates: see :func:`fates_of`
     """
 
     images: tuple[PlayedImage, ...]
     pairs: tuple[AnswerPair, ...]
     same_stamp: int
     no_frame: int
-    fates: Fates
+    fates: Mapping[str, int | None]
     node: NodeCounts | None
 
     @property
@@ -160,11 +140,9 @@ class JoinedAnswers:
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers as plain data."""
-        fates, node = self.fates, self.node
+        node = self.node
         return {
-            'published': fates.published, 'answered': fates.answered,
-            'dropped_by_mailbox': fates.dropped, 'refused': fates.bad,
-            'lost_before_node': fates.lost, 'unheard': fates.unheard,
+            **self.fates,
             'answers_without_image': self.no_frame + (node.unmatched if node else 0),
             'images_with_shared_stamp': self.same_stamp, 'compared': len(self.pairs),
             'same_best_place': sum(p.same_best for p in self.pairs),
@@ -253,21 +231,26 @@ def join(
         no_frame=len(answered) - len(own), fates=fates_of(len(images), len(answered), node))
 
 
-def fates_of(published: int, answered: int, node: NodeCounts | None) -> Fates:
+def fates_of(published: int, answered: int, node: NodeCounts | None) -> dict[str, int | None]:
     """
-    Tell apart where the images without an answer went.
+    Tell where the published images went; the parts add up to ``published``.
 
     The node counts since it was activated; counts that do not fit this playing alone (more
     received than were published) say nothing about it and are left out.
+
+    :returns: ``answered``; ``dropped_by_mailbox``: replaced by a newer image, on purpose;
+        ``refused`` by the node; ``lost_before_node``: by DDS, or replaced in the subscription's
+        queue of one; ``unheard``: processed or under way at the end, but no answer arrived.
+        All but the first are None where they are not known
     """
-    lost = dropped = bad = unheard = None
+    fates: dict[str, int | None] = {'published': published, 'answered': answered, **dict.fromkeys(
+        ('dropped_by_mailbox', 'refused', 'lost_before_node', 'unheard'))}
     if node is not None and node.processed <= node.received <= published:
-        lost, dropped, bad = published - node.received, node.dropped, node.bad
-        unheard = node.received - dropped - bad - answered
-        if unheard < 0:
-            lost = dropped = bad = unheard = None
-    return Fates(published=published, answered=answered, dropped=dropped, bad=bad, lost=lost,
-                 unheard=unheard)
+        unheard = node.received - node.dropped - node.bad - answered
+        if unheard >= 0:
+            fates |= {'dropped_by_mailbox': node.dropped, 'refused': node.bad,
+                      'lost_before_node': published - node.received, 'unheard': unheard}
+    return fates
 
 
 def _counts(values: Mapping[str, Any]) -> NodeCounts:

@@ -16,23 +16,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import ImageFormatError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.offline.live import answers
 from vpr_compressed.offline.live import ros_processes
-from vpr_compressed.offline.live.replay import replay
+from vpr_compressed.offline.live.answers import Key
+from vpr_compressed.offline.live.answers import PlaceAnswer
 from vpr_compressed.offline.live.ros_processes import RosProcess
 from vpr_compressed.offline.live.ros_processes import running
 from vpr_compressed.offline.mapping import map_recording
 from vpr_compressed.offline.reports import live_page
 from vpr_compressed.offline.reports.page import write_files
 from vpr_compressed.place_map.place_map import PlaceMap
+from vpr_compressed.recognizer import Recognizer
+from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.sources.answer_log import read_images
@@ -232,9 +241,49 @@ def compare_offline(
             key for key, image in zip(answers.keys_of(i.stamp_ns for i in images), images)
             if image.rows is not None}
         with terminal.progress(len(answered), 'offline') as bar:
-            replayed = replay(wanted.query, keys, answered, extractor, place_map,
-                              transport=transport, progress=bar.update)
+            replayed = _replay(wanted.query, keys, answered, extractor, place_map,
+                               transport=transport, progress=bar.update)
     return answers.join(images, replayed, keys, node), transport
+
+
+def _replay(
+    source: ImageSource, keys: Sequence[Key], wanted: Collection[Key], extractor: Extractor,
+    place_map: PlaceMap, *, transport: str, progress: Callable[[], object]
+) -> dict[Key, PlaceAnswer]:
+    """
+    Recognise exactly the images the node has answered, with its defaults, in the same order.
+
+    An answer depends on the images before it: those the node never looked at are left out here
+    too. An image that was sent compressed may come smaller, as in the node; one that was sent
+    raw was decoded whole.
+
+    :param keys: of all images, in the order of the source
+    :param wanted: keys of the answered images
+    :param transport: how they were sent, ``raw`` or ``compressed``
+    """
+    recognizer = Recognizer(extractor, place_map)
+    at_least = recognizer.input_size if transport == 'compressed' else None
+    answers: dict[Key, PlaceAnswer] = {}
+    for key, frame in zip(keys, source):
+        if key in wanted:
+            try:
+                image = frame.load(at_least=at_least)
+            except ImageFormatError as error:
+                raise ImageFormatError(
+                    f'{frame.name} was answered live, but cannot be decoded: {error}') from error
+            answers[key] = _published(recognizer.process(image, stamp_ns=frame.stamp_ns))
+            progress()
+    return answers
+
+
+def _published(recognition: Recognition) -> PlaceAnswer:
+    """Return what the node would publish of a recognition."""
+    best = recognition.candidates[0] if recognition.candidates else None
+    match = recognition.match
+    return PlaceAnswer(
+        best=None if best is None else best.keyframe.keyframe_id,
+        similarity=0.0 if best is None else float(np.float32(best.similarity)),
+        accepted=None if match is None else match.keyframe.keyframe_id)
 
 
 def write(

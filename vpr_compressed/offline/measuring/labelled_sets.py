@@ -116,7 +116,7 @@ def describe_in_child(
 
     :param jobs: lists of image files or of rows of an array file; at least one image in all
     :param threads: CPU threads of the engine, 0 for all cores
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`
+    :param engine: one of :data:`.engines.ALL_ENGINES`
     :param cancelled: asked several times a second; the child ends when it says so
     :raises MeasurementCancelledError: if it was cancelled
     :raises VprError: the text of the child, or how it ended

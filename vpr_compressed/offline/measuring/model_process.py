@@ -105,7 +105,7 @@ class ModelProcess:
     """
     A model on one engine, loaded in a process of its own, until it is closed.
 
-    :param engine: one of :data:`vpr_compressed.runtime.ENGINES`, or ``auto``
+    :param engine: one of :data:`.engines.ALL_ENGINES`, or ``auto``
     :param threads: CPU threads, 0 for all cores
     :param name: for messages; None for that of the model file
     :param cancelled: asked several times a second while the model is loaded

@@ -163,7 +163,7 @@ def recognise(
     """
     from vpr_compressed.offline.measuring import two_recordings
     from vpr_compressed.offline.measuring.content_cache import ContentCache
-    from vpr_compressed.offline.measuring.described_images import DescribedImages
+    from vpr_compressed.offline.measuring.content_cache import DescribedImages
     from vpr_compressed.offline.measuring.source_values import source_from_values
     from vpr_compressed.system.machine import OtherLoad
 

@@ -20,7 +20,7 @@ and byte), under a name made of everything it depends on: the model file, engine
 images with their names, stamps and poses, the code of this package, library versions and the
 processor. The same question again, perhaps with another ground truth, is then answered from the
 file. A process that was interrupted leaves the descriptors it has computed
-(:mod:`.described_images`); the next one runs the recogniser on all images, but the network only
+(:class:`.DescribedImages`); the next one runs the recogniser on all images, but the network only
 on those that are missing.
 """
 

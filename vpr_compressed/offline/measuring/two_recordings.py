@@ -36,12 +36,14 @@ from vpr_compressed.consistency import ConsistencyConfig
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
+from vpr_compressed.offline.measuring.content_cache import DescribedImages
 from vpr_compressed.offline.measuring.content_cache import Entry
-from vpr_compressed.offline.measuring.described_images import DescribedImages
-from vpr_compressed.offline.measuring.described_images import RecallingExtractor
 from vpr_compressed.place_map.place_map import PlaceMap
+from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
+from vpr_compressed.records import DescriptorArray
+from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import Frame
@@ -142,7 +144,7 @@ def measure(
     place_map = PlaceMap.create(
         None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
         model_name=extractor.model_name)
-    recalling: Any = RecallingExtractor(extractor)
+    recalling: Any = _RecallingExtractor(extractor)
     recognizer = Recognizer(
         recalling, place_map, every_image(), consistency or ConsistencyConfig())
     try:
@@ -162,12 +164,32 @@ def every_image() -> RecognizerConfig:
     return RecognizerConfig(keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0)
 
 
+class _RecallingExtractor:
+    """
+    An extractor that can be told what it will find.
+
+    Looking an image up is no part of the time that describing it takes.
+    """
+
+    def __init__(self, extractor: ImageDescriber) -> None:
+        self._extractor = extractor
+        #: Descriptor of the next image, None if it is not known.
+        self.known: DescriptorArray | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._extractor, name)
+
+    def describe(self, image: ImageArray) -> DescriptorArray:
+        """Return the descriptor that is known, else what the network computes."""
+        return self._extractor.describe(image) if self.known is None else self.known
+
+
 class _Builder:
     """State of one measurement: which keyframe is which reference image, and the results."""
 
     def __init__(
         self, recognizer: Recognizer, place_map: PlaceMap, progress: Progress,
-        extractor: RecallingExtractor, known: DescribedImages | None
+        extractor: _RecallingExtractor, known: DescribedImages | None
     ) -> None:
         self._recognizer, self._map, self._progress = recognizer, place_map, progress
         self._extractor, self._known, self._recalled = extractor, known, 0
@@ -207,15 +229,14 @@ class _Builder:
             reference_sha256=self._digests['map'].hexdigest(),
             query_sha256=self._digests['query'].hexdigest(),
             bytes_per_place=float(self._map.bytes_per_place),
-            resident_bytes=memory.resident_bytes(),
-            recalled=self._recalled)
+            resident_bytes=memory.resident_bytes(), recalled=self._recalled)
 
     def _process(self, frame: Frame, phase: str) -> Recognition:
         """Send one frame through the recogniser."""
         image = frame.load(at_least=self._recognizer.input_size)
-        shape = f'{image.shape}'.encode()
-        self._digests[phase].update(shape + image.tobytes())
-        digest = hashlib.sha256(shape + image.tobytes()).digest()
+        data = f'{image.shape}'.encode() + image.tobytes()
+        self._digests[phase].update(data)
+        digest = hashlib.sha256(data).digest()
         found = None if self._known is None else self._known.get(digest)
         self._extractor.known = None if found is None else found[0]
         recognition = self._recognizer.process(

@@ -27,7 +27,7 @@ from vpr_compressed.model_file.calibration import SimilarityCalibration
 from vpr_compressed.offline.measuring import content_cache
 from vpr_compressed.offline.measuring import two_recordings
 from vpr_compressed.offline.measuring.content_cache import ContentCache
-from vpr_compressed.offline.measuring.described_images import DescribedImages
+from vpr_compressed.offline.measuring.content_cache import DescribedImages
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.sources import FolderSource
