@@ -154,7 +154,7 @@ def run(args: Namespace) -> None:
     from vpr_compressed.offline.measuring.observation import find_models
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
     from vpr_compressed.offline.reports.evaluation_report import check_folder
-    from vpr_compressed.offline.reports.evaluation_session import evaluate
+    from vpr_compressed.offline.reports.evaluation_report import evaluate
 
     check_folder(args.out)
     pair = open_pair(args)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Write a report folder: ``report.json``, ``report.html`` and the plots, all or nothing."""
+"""Measure models on two recordings, and write a report folder, all or nothing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,23 @@ import tempfile
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.uncertainty import RESAMPLES
+from vpr_compressed.offline.datasets.dataset import Dataset
+from vpr_compressed.offline.measuring.content_cache import ContentCache
+from vpr_compressed.offline.measuring.observation import EvaluatedModel
+from vpr_compressed.offline.measuring.observation import Observation
+from vpr_compressed.offline.measuring.observation import observe
+from vpr_compressed.offline.measuring.observation import read_recordings
+from vpr_compressed.offline.measuring.observation import Recordings
 from vpr_compressed.offline.reports import page
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import FORMAT
 from vpr_compressed.offline.reports.evaluation import Report
+from vpr_compressed.offline.reports.evaluation import summarise
 from vpr_compressed.offline.reports.image_pairs import fetch
 from vpr_compressed.offline.reports.image_pairs import Gallery
 from vpr_compressed.sources import ImageSource
+from vpr_compressed.system import terminal
+from vpr_compressed.system.processes import MeasurementCancelledError
 
 #: Folder of what was measured, inside that of the report unless the user names another.
 CACHE_NAME = '.vpr_cache'
@@ -61,6 +71,73 @@ def check_folder(folder: Path) -> None:
         raise VprError(
             f'{folder} is not empty and holds no earlier report (e.g. {min(names)}); choose '
             'another folder with --out, nothing was changed')
+
+
+def _is_report(path: Path) -> bool:
+    """Return whether a file is the ``report.json`` of an earlier evaluation."""
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get('format') == FORMAT
+
+
+def evaluate(
+    pair: Dataset, models: Sequence[EvaluatedModel], *, out: Path, cache: Path, command: str
+) -> tuple[str, Path]:
+    """
+    Measure every model and write one report of all of them.
+
+    :param out: folder of the report, see :func:`check_folder`
+    :param cache: folder of what was measured
+    :param command: command line, for the report
+    :returns: the numbers as text, and the page
+    :raises KeyboardInterrupt: what was measured until then is kept
+    :raises VprError: a model or an image cannot be used, or the disk is full
+    """
+    reference, query = pair.reference, pair.query
+    kept = ContentCache(cache)
+    with terminal.progress(len(reference) + len(query), 'reading') as bar:
+        recordings = read_recordings(
+            reference, query, lambda done, _total: bar.update(done - bar.n))
+    try:
+        seen = observe_all(models, recordings, kept)
+    except KeyboardInterrupt:
+        terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
+        raise
+    evaluation = Evaluation([
+        summarise(one, pair.truth, model, reference, query, command=command)
+        for model, one in zip(models, seen)])
+    return headline(evaluation), write_report(evaluation, out, reference, query)
+
+
+def observe_all(
+    models: Sequence[EvaluatedModel], recordings: Recordings, cache: ContentCache
+) -> list[Observation]:
+    """
+    Run every model in a process of its own, one after the other, with one bar for all.
+
+    :raises KeyboardInterrupt: also if it reached only a child
+    :raises VprError: the text of a child
+    """
+    seen: list[Observation] = []
+    with terminal.progress(len(models) * len(recordings), 'evaluating') as bar:
+        for model in models:
+            bar.set_description(f'evaluating {model.label}')
+            start = bar.n
+
+            def progress(done: int, _total: int, start: int = start) -> None:
+                bar.update(start + done - bar.n)
+
+            try:
+                seen.append(observe(model, recordings, cache, progress))
+            except MeasurementCancelledError as error:
+                raise KeyboardInterrupt from error
+            if seen[-1].cached:
+                # As work done in no time it would make the remaining time too short.
+                bar.total -= len(recordings)
+                bar.refresh()
+    return seen
 
 
 def write_report(
@@ -98,6 +175,15 @@ def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery)
         numbers=table_of(evaluation.reports)[:-1], max_rows=page.MAX_ROWS)
 
 
+def headline(evaluation: Evaluation) -> str:
+    """Return the numbers of all models as a table, and which differences are significant."""
+    rows = [[name, *values] for name, values in table_of(evaluation.reports)]
+    if len(evaluation.reports) > 1:
+        rows.insert(0, ['', *(report.model.label for report in evaluation.reports)])
+    lines = terminal.columns(rows, left=1)
+    return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])
+
+
 def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
     """
     Return the numbers of all models: what it is with its unit, then one text per model.
@@ -108,12 +194,3 @@ def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
         page.table('numbers.txt.j2', report=each, first=reports[0], several=len(reports) > 1)
         for each in reports]
     return [(cells[0][0], [text for _, text in cells]) for cells in zip(*columns)]
-
-
-def _is_report(path: Path) -> bool:
-    """Return whether a file is the ``report.json`` of an earlier evaluation."""
-    try:
-        values = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return False
-    return isinstance(values, dict) and values.get('format') == FORMAT
