@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+from dataclasses import asdict
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -83,10 +84,9 @@ def write_images(path: Path, images: Iterable[PlayedImage]) -> None:
     images = list(images)
     start_s = images[0].published_s if images else 0.0
     lines = [json.dumps({
-        'index': image.index, 'name': image.name, 'stamp_ns': image.stamp_ns,
-        'status': image.status, **{key: image.best.get(key) for key in _BEST},
-        'pose': image.pose, 'latency_ms': image.latency_ms, 'rows': image.rows or [],
-        'published_s': image.published_s - start_s}) + '\n' for image in images]
+        **asdict(image), 'status': image.status, 'rows': image.rows or [],
+        'published_s': image.published_s - start_s,
+        **{key: image.best.get(key) for key in _BEST}}) + '\n' for image in images]
     _write(path, ''.join(lines))
 
 
