@@ -37,7 +37,6 @@ class Camera:
 
     transport: str = option('raw', 'how images travel', choices=('raw', 'compressed'))
     gain: float = option(1.0, 'gain without a unit', minimum=0.0, maximum=8.0)
-    size: tuple[int, ...] = option((4, 3), 'width and height in pixels')
     timeout_s: float = option(2.0, 'timeout in seconds', minimum=0.1, runtime=True)
 
 
@@ -89,10 +88,10 @@ def test_every_field_is_a_described_parameter(declared: Any) -> None:
 
 
 def test_start_values_fill_the_configurations(declared: Any) -> None:
-    """Lists become tuples, and 2 is a good enough 2.0."""
-    _, parameters = declared(transport='compressed', gain=2, size=[8, 6], votes__window=9)
+    """And 2 is a good enough 2.0."""
+    _, parameters = declared(transport='compressed', gain=2, votes__window=9)
     camera, votes = parameters.configs()
-    assert camera == Camera(transport='compressed', gain=2.0, size=(8, 6))
+    assert camera == Camera(transport='compressed', gain=2.0)
     assert votes == Votes(window=9)
     assert isinstance(camera.gain, float)
 

@@ -52,7 +52,14 @@ def stop() -> int:
     raise ExternalShutdownException
 
 
-@pytest.mark.parametrize(('work', 'code'), [(lambda: 3, 3), (stop, 130)])
+def stop_between_two_waits() -> int:
+    """Be told to stop where rclpy notices it late."""
+    rclpy.shutdown()
+    raise RuntimeError('failed to initialize wait set: the given context is not valid')
+
+
+@pytest.mark.parametrize(('work', 'code'), [
+    (lambda: 3, 3), (stop, 130), (stop_between_two_waits, 130)])
 def test_a_node_is_destroyed_however_it_ends(work: Callable[[], int], code: int) -> None:
     """And rclpy is shut down, so that the next one can start in this process."""
     for _ in range(2):
@@ -72,6 +79,18 @@ def test_an_error_is_one_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> N
         said = capfd.readouterr().err
         assert '[made_up]: no such folder' in said
         assert 'Traceback' not in said
+
+
+def test_a_mistake_in_a_node_is_no_end_as_asked_for() -> None:
+    """Its traceback is wanted."""
+    def fail() -> int:
+        raise RuntimeError('a mistake')
+
+    made = Made(fail)
+    with pytest.raises(RuntimeError, match='a mistake'):
+        run_node('made_up', lambda: made, [])
+    assert made.destroyed
+    assert not rclpy.ok()
 
 
 @pytest.mark.parametrize('default', [True, False])

@@ -53,7 +53,8 @@ class ParameterGroup:
     """
     One configuration dataclass as a group of parameters.
 
-    :param config_type: frozen dataclass; every field has a default and ``metadata['doc']``
+    :param config_type: frozen dataclass; every field is a bool, number or text, with a default
+        and ``metadata['doc']``
     :param prefix: put before the field names, with its dot: ``'consistency.'``, or ``''``
     :param changeable: whether fields may change while the node runs; ``metadata['runtime']``
         of a field overrules it
@@ -126,11 +127,10 @@ class ParameterSet:
 
     def _start_value(self, name: str, field: dataclasses.Field[Any]) -> Any:
         """Return the override of a parameter, or its default when there is none or is refused."""
-        default = _plain(field.default)
-        override = self._overrides.get(name)
+        default, override = field.default, self._overrides.get(name)
         if override is None or override.type_ is Parameter.Type.NOT_SET:
             return default
-        value = _plain(override.value)
+        value = override.value
         if isinstance(default, float) and type(value) is int:
             value = float(value)  # rclpy's own override would refuse "1" for a double
         if type(value) is not type(default):
@@ -194,9 +194,3 @@ def read_config(node: Node, config_type: type[ConfigT]) -> ConfigT:
     """
     config: ConfigT = ParameterSet(node, [ParameterGroup(config_type)]).configs()[0]
     return config
-
-
-def _plain(value: Any) -> Any:
-    """Return a value rclpy can store: tuples and arrays as lists."""
-    is_text = isinstance(value, (str, bytes))
-    return value if is_text or not isinstance(value, Sequence) else list(value)

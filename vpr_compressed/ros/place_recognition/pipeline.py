@@ -31,7 +31,6 @@ import threading
 import time
 import traceback
 from typing import Any
-from typing import Generic
 from typing import NamedTuple
 from typing import TypeVar
 
@@ -51,17 +50,16 @@ from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.poses import PoseSource
 from vpr_compressed.sources.frames import stamp_to_ns
 
-ItemT = TypeVar('ItemT')
 ResultT = TypeVar('ResultT')
 HAND_OVER_S = 5e-5
 #: How long a request waits for the image in hand.
 _REQUEST_S = 10.0
 
 
-class MailboxThread(Generic[ItemT]):
+class MailboxThread:
     """A thread that handles the newest item, and jobs in the order they came."""
 
-    def __init__(self, handle: Callable[[ItemT], None]) -> None:
+    def __init__(self, handle: Callable[[Any], None]) -> None:
         """
         Start idle.
 
@@ -69,10 +67,10 @@ class MailboxThread(Generic[ItemT]):
         """
         self._handle = handle
         self._lock = threading.Lock()
-        self._item: ItemT | None = None
+        self._item: Any = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='recognizer')
 
-    def put(self, item: ItemT) -> bool:
+    def put(self, item: Any) -> bool:
         """
         Leave the newest item, replacing one that was not taken yet.
 

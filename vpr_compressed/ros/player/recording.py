@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict
 import math
 from pathlib import Path
@@ -49,7 +50,7 @@ class Recording:
         :raises SourceError: the file cannot be written
         """
         self._path = path
-        self._by_stamp: dict[int, list[PlayedImage]] = {}
+        self._by_stamp: dict[int, list[PlayedImage]] = defaultdict(list)
         #: One per published image.
         self.images: list[PlayedImage] = []
         #: Answers that no image waited for.
@@ -66,7 +67,7 @@ class Recording:
         """Note an image just before it is published."""
         image = PlayedImage(frame.index, frame.name, frame.stamp_ns, time.perf_counter())
         self.images.append(image)
-        self._by_stamp.setdefault(frame.stamp_ns, []).append(image)
+        self._by_stamp[frame.stamp_ns].append(image)
 
     def matches(self, cloud: Any) -> None:
         """
@@ -75,7 +76,7 @@ class Recording:
         Images that share a stamp get their answers in the order of publishing; an answer that
         no image waits for is counted in ``unmatched``.
         """
-        waiting = [image for image in self._by_stamp.get(stamp_to_ns(cloud.header.stamp), ())
+        waiting = [image for image in self._by_stamp[stamp_to_ns(cloud.header.stamp)]
                    if image.rows is None]
         if not waiting:
             self.unmatched += 1
@@ -126,8 +127,7 @@ class Recording:
 
     def _newest(self, stamp_ns: int) -> PlayedImage | None:
         """Return the image published last with a stamp."""
-        images = self._by_stamp.get(stamp_ns)
-        return images[-1] if images else None
+        return next(reversed(self._by_stamp[stamp_ns]), None)
 
 
 class NodeReport:
