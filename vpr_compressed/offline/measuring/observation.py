@@ -39,7 +39,6 @@ from typing import Any
 import cv2
 
 import vpr_compressed
-from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
 from vpr_compressed.model_file.model import find_model
@@ -48,6 +47,7 @@ from vpr_compressed.model_file.spec import multiply_adds
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.content_cache import Entry
 from vpr_compressed.offline.measuring.model_process import ModelProcess
+from vpr_compressed.offline.measuring.two_recordings import QueryResult
 from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.measuring.two_recordings import source_to_values
 from vpr_compressed.offline.network.engines import resolve_engine
@@ -226,7 +226,7 @@ def observe(
     for entry in cache.find(key):
         try:
             return _parse(entry, cached=True)
-        except (KeyError, TypeError, VprError):
+        except (KeyError, TypeError):
             continue  # a file of another version of this package
     entry = _measure(model, recordings, cache, described_key, progress)
     cache.keep(key, entry)
@@ -257,9 +257,11 @@ def _measure(
 
 def _parse(entry: Entry, *, cached: bool) -> Observation:
     """Return a kept observation; raises what the fields of another version may raise."""
-    values = entry.values
-    return config_from_mapping(Observation, {
-        **values, 'measurement': {**values['measurement'], **entry.arrays}, 'cached': cached})
+    values = dict(entry.values)
+    run = {**values.pop('measurement'), **entry.arrays}
+    run['queries'] = tuple(QueryResult(**query) for query in run['queries'])
+    run['reference_names'] = tuple(run['reference_names'])
+    return Observation(measurement=RecognitionRun(**run), **values, cached=cached)
 
 
 def _check_model(model: EvaluatedModel) -> None:

@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 
-from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import SourceError
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.metrics import FloatArray
@@ -45,6 +44,7 @@ from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import FolderSource
@@ -278,7 +278,18 @@ def source_from_values(values: Mapping[str, Any]) -> ImageSource:
     if 'topic' in fields:
         return BagSource(**fields)
     kind = fields.pop('kind')
-    fields['images'] = [config_from_mapping(ListedImage, image) for image in fields['images']]
+    fields['images'] = [_listed(**image) for image in fields['images']]
     found = ImageList(**fields)
     found.kind = kind
     return found
+
+
+def _listed(
+    *, file: str, pose: Mapping[str, Any] | None, box: list[int] | None, **rest: Any
+) -> ListedImage:
+    """Return one image of a list; JSON has no tuples."""
+    bounds: Any = None if box is None else tuple(box)
+    fields: Any = {name: tuple(value) if isinstance(value, list) else value
+                   for name, value in (pose or {}).items()}
+    return ListedImage(
+        file=Path(file), box=bounds, pose=Pose(**fields) if fields else None, **rest)
