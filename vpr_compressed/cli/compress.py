@@ -20,7 +20,7 @@ from argparse import ArgumentParser
 from argparse import Namespace
 from pathlib import Path
 
-from vpr_compressed.offline.training.torch_setup import start_torch
+from vpr_compressed.offline.training.torch_setup import load_torch
 from vpr_compressed.system.processes import INTERRUPTED
 
 NOT_ACCEPTED = 3
@@ -65,7 +65,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help='folder for the images at network size (default: OUT/cache); give '
                              'several runs on the same images the same one')
     parser.add_argument('--seed', type=int, help='replaces the seed of the recipe')
-    parser.add_argument('--set', action='append', metavar='KEY=VALUE',
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='replace one value of the recipe, such as steps.2.bits=4; may be '
                              'repeated')
     parser.add_argument('--threads', type=int, default=0,
@@ -76,7 +76,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Compress; 0 written, 3 not accepted, 130 interrupted."""
-    start_torch(args.threads)
+    load_torch(args.threads, for_training=True)
     from vpr_compressed.model_file.model import find_model
     from vpr_compressed.offline.compression.data import Origin
     from vpr_compressed.offline.compression.display import BarDisplay
@@ -87,7 +87,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.offline.training.parallel import StoppedError
     from vpr_compressed.offline.training.train_config import parse_overrides
 
-    overrides = parse_overrides(args.set or [])
+    overrides = parse_overrides(args.set)
     if args.seed is not None:
         overrides['seed'] = args.seed
     recipe = load_recipe(args.recipe, overrides)

@@ -20,7 +20,7 @@ from argparse import ArgumentParser
 from argparse import Namespace
 from pathlib import Path
 
-from vpr_compressed.offline.training.torch_setup import start_torch
+from vpr_compressed.offline.training.torch_setup import load_torch
 from vpr_compressed.system.processes import INTERRUPTED
 
 EPILOG = """\
@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                              'without it the trunk starts random (only useful for tests)')
     parser.add_argument('--out', type=Path, default=Path('out/train'),
                         help='folder for checkpoints and models')
-    parser.add_argument('--set', action='append', metavar='KEY=VALUE',
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         help='replace one value of the recipe; may be repeated')
     parser.add_argument('--threads', type=int, default=0,
                         help='CPU threads of a process, 0 for all cores (one under torchrun)')
@@ -61,13 +61,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Train, calibrate and write the model files; 130 after ctrl-C or SIGTERM."""
-    start_torch(args.threads)
+    load_torch(args.threads, for_training=True)
     from vpr_compressed.offline.training.session import train
     from vpr_compressed.offline.training.session import TrainJob
     from vpr_compressed.offline.training.train_config import load_train_config
     from vpr_compressed.offline.training.train_config import parse_overrides
 
     complete = train(TrainJob(
-        config=load_train_config(args.recipe, parse_overrides(args.set or [])),
+        config=load_train_config(args.recipe, parse_overrides(args.set)),
         name=args.recipe.name, data=args.data, out=args.out, weights=args.weights))
     return 0 if complete else INTERRUPTED

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Training on two processes, over gloo on the CPU, ends like training on one."""
+"""Training on two processes, over gloo on the CPU, ends like on one; signals end both in time."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ import cv2
 import numpy as np
 import pytest
 from signals import popen_with_sigint
+from signals import sigint
 import torch
 
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.training import parallel
+from vpr_compressed.offline.training.parallel import stop_signals
 from vpr_compressed.runtime.extractor import load_extractor
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -250,3 +252,35 @@ def test_a_world_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(TrainingError, match='start them with torchrun'), parallel.joined():
         pass
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_ctrl_c_interrupts(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The user is told both; afterwards signals mean what they meant before."""
+    with sigint():
+        before = [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)]
+        with stop_signals() as stopped:
+            assert not stopped()
+            signal.raise_signal(number)
+            assert stopped()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == before
+    assert capsys.readouterr().err == 'finishing this step; once more to stop at once\n'
+
+
+def test_an_ignored_ctrl_c_stays_ignored_and_sigterm_asks(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As often as it comes, before and after."""
+    with sigint(default=False):
+        with stop_signals() as stopped:
+            signal.raise_signal(signal.SIGINT)
+            assert not stopped()
+            signal.raise_signal(signal.SIGTERM)
+            assert stopped()
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert capsys.readouterr().err == 'finishing this step\n'

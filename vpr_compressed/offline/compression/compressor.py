@@ -53,7 +53,7 @@ from vpr_compressed.offline.training.loop import read_checkpoint
 from vpr_compressed.offline.training.loop import TrainingLoop
 from vpr_compressed.offline.training.loop import write_checkpoint
 from vpr_compressed.offline.training.losses import distill
-from vpr_compressed.offline.training.losses import LOSSES
+from vpr_compressed.offline.training.losses import loss_of_pairs
 from vpr_compressed.offline.training.losses import targets
 from vpr_compressed.offline.training.parallel import StoppedError
 from vpr_compressed.offline.training.views import Views
@@ -97,7 +97,8 @@ class Compressor:
         self._views, self._recipe, self._folder = views, recipe, folder
         self._progress, self._stopped = progress, stopped
         self._identity = _fingerprint(recipe, parent_id, views)
-        self._step_ids = [_step_fingerprint(step) for step in recipe.steps]
+        self._step_ids = [json.dumps({'step': step.NAME, **asdict(step)}, sort_keys=True)
+                          for step in recipe.steps]
         self.records: list[StepRecord] = []
         #: Checkpoint of the step that was interrupted, if any.
         self._pending: dict[str, Any] | None = None
@@ -222,11 +223,6 @@ def _fingerprint(recipe: Recipe, parent_id: str, views: Views) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _step_fingerprint(step: Any) -> str:
-    """Return a step and all its options as text."""
-    return json.dumps({'step': step.NAME, **asdict(step)}, sort_keys=True)
-
-
 class Tuner(TrainingLoop):
     """
     One training stretch of one step of a recipe.
@@ -321,11 +317,7 @@ class Tuner(TrainingLoop):
         pairs = self._sampler.pairs(self._seed[-1] * 1_000_003 + step)[:options.batch // 2]
         shift = len(views) - views.count  # to the changed views, if any
         rows = np.array([a for a, _ in pairs] + [b + shift for _, b in pairs])
-        same, different = self._sampler.masks(pairs)
-        found = self._describe(rows)
-        return LOSSES[options.loss](
-            found @ found.T, torch.from_numpy(same).to(self._device),
-            torch.from_numpy(different).to(self._device))
+        return loss_of_pairs(options.loss, self._describe(rows), *self._sampler.masks(pairs))
 
     def _describe(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the student's descriptors of some views, this process's share and all others."""

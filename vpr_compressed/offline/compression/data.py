@@ -69,6 +69,8 @@ from vpr_compressed.system.processes import Progress
 
 #: Images of a held-out stretch used at most; and at least, or it says nothing.
 _JUDGES = (20, 1000)
+#: Frames around a query that are not looked for, and that count as the same answer.
+_EXCLUDE, _TOLERANCE = 5, 2
 
 
 @dataclass(frozen=True)
@@ -191,10 +193,6 @@ def _parent(model: Model, views: Views, progress: StageProgress) -> np.ndarray:
         raise TrainingError(
             f'cannot write {path}: {error.strerror}; free space there') from error
     return found
-
-
-#: Frames around a query that are not looked for, and that count as the same answer.
-_EXCLUDE, _TOLERANCE = 5, 2
 
 
 @dataclass(frozen=True, kw_only=True)

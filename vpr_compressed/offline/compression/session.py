@@ -131,7 +131,6 @@ class _Session:
         self._rows_path = job.out / 'rows.json'
         self._first: MeasuredModel | None = None
         self._last: MeasuredModel | None = None
-        self._measured = -1
         if self._compressor.resume():
             self._rows = self._stored_rows()
             parallel.tell(f'resuming in {job.out}: {self._compressor.done} of '
@@ -144,21 +143,19 @@ class _Session:
         :returns: whether the result was accepted; True in all processes but the main one
         :raises StoppedError: when asked to stop; everything needed to go on is saved
         """
-        steps = self._recipe.steps
         self._measure(0)
-        if self._compressor.done not in self._rows and self._recipe.measure_steps:
-            self._measure(self._compressor.done)  # it was killed before this row was there
-        while self._compressor.done < len(steps):
+        while True:
+            done, count = self._compressor.done, len(self._recipe.steps)
+            # A row is missing, too, if it was killed or stopped between the step and its row.
+            if done == count or (self._recipe.measure_steps and done not in self._rows):
+                self._measure(done)
+            if done == count:
+                break
             self._compressor.run_step()
-            if self._recipe.measure_steps or self._compressor.done == len(steps):
-                self._measure(self._compressor.done)
-        if self._measured != len(steps):
-            self._measure(len(steps))  # it was stopped between the last step and its row
         return not parallel.is_main() or self._finish()
 
     def _measure(self, number: int) -> None:
         """Measure the network after ``number`` steps in a process of its own, and keep the row."""
-        self._measured = number
         if not parallel.is_main():
             return
         name, options, seconds, path = PARENT, '', 0.0, self._job.parent

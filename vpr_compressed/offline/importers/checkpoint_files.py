@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Read the tensors of a PyTorch checkpoint; nothing in the file is ever run.
+Read what published networks come as: PyTorch checkpoints, MATLAB networks, and PCAs in ``.npz``.
 
-``torch.load(weights_only=True)`` reads tensors and plain data. Training scripts also store their
-recalls as NumPy numbers; those are read as nothing at all.
+Nothing in a file is ever run. ``torch.load(weights_only=True)`` reads tensors and plain data.
+Training scripts also store their recalls as NumPy numbers; those are read as nothing at all.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 import pickle
 import re
+from typing import Any
 import zipfile
 import zlib
 
@@ -201,14 +202,49 @@ def _some(names: list[str], count: int = 4) -> str:
     return ', '.join(names[:count]) + (f' and {more} more' if more > 0 else '')
 
 
+#: How to get a MATLAB file that can be read.
+MAT_REMEDY = (
+    'take the exported Pitts30K_struct.mat or TokyoTM_struct.mat (links in '
+    'hloc/extractors/netvlad.py of cvg/Hierarchical-Localization), or export the network in '
+    'MATLAB with matlab/net_class2struct.m of uzh-rpg/netvlad_tf_open, with the folder of '
+    'Relja/netvlad on the path')
 HOW_TO_SAVE = (
     'numpy.savez("pca.npz", components=pca.components_, mean=pca.mean_, '
     'explained_variance=pca.explained_variance_, whiten=pca.whiten)')
 
 
+def read_mat(path: Path) -> Any:
+    """
+    Read ``net`` of a MATLAB file.
+
+    :returns: struct with ``layers`` and ``meta``
+    :raises ModelFileError: damaged, or without a network
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ModelFileError(
+            f'{path} is a MATLAB file and scipy, which reads it, is not installed; run '
+            '"pip install scipy"') from error
+    try:
+        content = loadmat(
+            path, struct_as_record=False, squeeze_me=True, variable_names=['net'])
+    except Exception as error:  # scipy has many for damaged files
+        raise ModelFileError(
+            f'{path} is truncated or damaged ({error}); copy or download it again') from error
+    net = content.get('net')
+    if not hasattr(net, 'layers') or not hasattr(net, 'meta'):
+        raise ModelFileError(
+            f'{path} has no MatConvNet network "net" with "layers" and "meta"; {MAT_REMEDY}')
+    return net
+
+
 def read_pca(path: Path) -> Projection:
     """
     Read a PCA as a projection: ``(x - mean) @ components.T``, whitened if the file says so.
+
+    Arrays: ``components`` ``(P, V)`` and ``mean`` ``(V,)``; with ``whiten`` true also
+    ``explained_variance`` ``(P,)``: the attributes of ``sklearn.decomposition.PCA``.
 
     :param path: ``.npz`` file
     :returns: weights for vectors in the order the PCA was fitted on
@@ -235,6 +271,13 @@ def read_pca(path: Path) -> Projection:
     return Projection(weight=weight, bias=bias, ordered=True, origin=f'PCA {path.name}')
 
 
+def _numbers(name: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return an array of a file, or raise ValueError if it holds no numbers."""
+    if array.dtype.kind not in 'biuf':
+        raise ValueError(f'{name} holds no numbers')
+    return array
+
+
 def _variances(
     arrays: Mapping[str, NDArray[np.generic]], rows: int, path: Path
 ) -> NDArray[np.float64]:
@@ -245,17 +288,6 @@ def _variances(
             f'{path} says whiten and has {found.size} values of explained_variance for {rows} '
             f'components; save the PCA with {HOW_TO_SAVE}')
     return np.asarray(np.maximum(found, np.finfo(np.float64).eps))
-
-
-def _numbers(name: str, array: object) -> NDArray[np.generic]:
-    """
-    Return an entry of a file if it is an array of numbers.
-
-    :raises ValueError: if not
-    """
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
-        raise ValueError(f'{name} holds no numbers')
-    return array
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
 import hashlib
@@ -121,8 +122,12 @@ def _uncalibrated(job: ImportJob) -> tuple[Model, Family, str]:
     family, network = import_network(job.checkpoint, job.family)
     size = replace(network.preprocessing, width=job.width, height=job.height)
     network = replace(network, preprocessing=size)
+    other = '--pca' if job.pca is not None else '--fit-pca' if job.fit_pca is not None else ''
+    if other and network.projection is not None:
+        raise ConfigError(
+            f'{network.projection.origin} is a projection already; leave {other} out, '
+            '--dimension makes it smaller')
     if job.fit_pca is not None:
-        _refuse_second(network, '--fit-pca')
         dimension = _LEARNED_DIMENSION if job.dimension is None else job.dimension
         model, origin = _fitted(network, job.fit_pca, dimension)
         return model, family, origin
@@ -151,7 +156,6 @@ def _check_out(job: ImportJob) -> None:
 def _projection(network: ForeignNetwork, job: ImportJob) -> Projection:
     """Return the checkpoint's whitening or the PCA of a file."""
     if job.pca is not None:
-        _refuse_second(network, '--pca')
         return read_pca(job.pca)
     if network.projection is None:
         raise ModelFileError(
@@ -160,14 +164,6 @@ def _projection(network: ForeignNetwork, job: ImportJob) -> Projection:
             'or --fit-pca IMAGES to learn one from a folder of images, some thousand of places '
             'like those the robot will see')
     return network.projection
-
-
-def _refuse_second(network: ForeignNetwork, option: str) -> None:
-    """Refuse a PCA for a network that has a projection of its own."""
-    if network.projection is not None:
-        raise ConfigError(
-            f'{network.projection.origin} is a projection already; leave {option} out, '
-            '--dimension makes it smaller')
 
 
 def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Model, str]:
@@ -187,18 +183,14 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
     model.spec.output_sizes(size.width, size.height)  # before the long part
     torch_network = _torch_network(model)
     device = torch_network.projection.weight.device
-    loader = ImageLoader(model.preprocessing)
-    try:
-        with progress(2 * len(paths), 'whitening') as bar:
-            def batches() -> Iterator[Tensor]:
-                for change in ('', 'augment'):
-                    for batch in loader.batches(paths, _BATCH, change=change, seed=config.seed):
-                        yield torch.from_numpy(batch).to(
-                            device, memory_format=torch.channels_last)
-                        bar.update(len(batch))
-            fit_whitening(torch_network, batches(), power=config.whitening_power)
-    finally:
-        loader.close()
+    with closing(ImageLoader(model.preprocessing)) as loader, progress(
+            2 * len(paths), 'whitening') as bar:
+        def batches() -> Iterator[Tensor]:
+            for change in ('', 'augment'):
+                for batch in loader.batches(paths, _BATCH, change=change, seed=config.seed):
+                    yield torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+                    bar.update(len(batch))
+        fit_whitening(torch_network, batches(), power=config.whitening_power)
     fitted = {**model.tensors, **{
         name: value for name, value in torch_network.tensors().items()
         if name.startswith('projection.')}}
@@ -222,8 +214,9 @@ def _calibration(
     if walks is None or job.calibrate is None:
         return SimilarityCalibration(), 'not fitted: threshold and confidence are a guess'
     query, reference, _ = job.calibrate
-    loader, network = ImageLoader(model.preprocessing), _torch_network(model)
-    with progress(len(walks.queries) + len(walks.references), 'calibration') as bar:
+    network = _torch_network(model)
+    with closing(ImageLoader(model.preprocessing)) as loader, progress(
+            len(walks.queries) + len(walks.references), 'calibration') as bar:
         def batches(paths: Sequence[Path], change: str) -> Iterator[NDArray[np.float32]]:
             for batch in loader.batches(paths, _BATCH, change=change):
                 yield batch
@@ -232,10 +225,7 @@ def _calibration(
         def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
             found = describe_batches(network, batches(paths, change), exact=True)
             return np.asarray(found.cpu().numpy(), np.float32)
-        try:
-            found = measure([walks], describe)
-        finally:
-            loader.close()
+        found = measure([walks], describe)
     return (fit_calibration(found.similarities, found.correct, precision=THRESHOLD_PRECISION),
             f'fitted on {query.name} in {reference.name}: precision {THRESHOLD_PRECISION}, '
             f'recall@1 {found.recalls[walks.name]:.3f}')

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -91,6 +92,21 @@ def info_nce(similarity: Tensor, same: Tensor, different: Tensor) -> Tensor:
 
 LOSSES: dict[str, Loss] = {
     'triplet': triplet, 'multi_similarity': multi_similarity, 'info_nce': info_nce}
+
+
+def loss_of_pairs(
+    name: str, descriptors: Tensor, same: NDArray[np.bool_], different: NDArray[np.bool_]
+) -> Tensor:
+    """
+    Return one of the losses of a batch.
+
+    :param descriptors: ``(B, D)``, unit norm
+    :param same: ``(B, B)``, pairs that show the same place
+    :param different: ``(B, B)``, pairs that surely do not
+    """
+    device = descriptors.device
+    return LOSSES[name](descriptors @ descriptors.T, torch.from_numpy(same).to(device),
+                        torch.from_numpy(different).to(device))
 
 
 #: Softmax temperature over cosines, as of the training loss.

@@ -20,7 +20,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 import math
 from pathlib import Path
@@ -96,28 +98,25 @@ def train(job: TrainJob) -> bool:
     :raises VprError: if data are missing, training and validation share images, or a checkpoint
         belongs to another recipe
     """
-    with parallel.joined(), stop_signals() as stopped:
-        session = _Session(job)
-        try:
-            for number, config in enumerate(run_configs(job.config), start=1):
-                if not session.run(config, number, stopped):
-                    return False
-            session.export()
-        finally:
-            session.close()
+    with parallel.joined(), stop_signals() as stopped, closing(
+            ImageLoader(PreprocessingSpec(width=job.config.width, height=job.config.height))
+    ) as loader:
+        session = _Session(job, loader)
+        for number, config in enumerate(run_configs(job.config), start=1):
+            if not session.run(config, number, stopped):
+                return False
+        session.export()
     return True
 
 
 class _Session:
     """One recipe at work in one folder, in every process; the main one alone writes there."""
 
-    def __init__(self, job: TrainJob) -> None:
-        self._config, self._out, self._job = job.config, job.out, job
+    def __init__(self, job: TrainJob, loader: ImageLoader) -> None:
+        self._config, self._out, self._job, self._loader = job.config, job.out, job, loader
         self._data = load_training_set(job.data, job.config.data)
         self._sets = [validation_set(job.data, item) for item in job.config.validation]
         check_disjoint(self._sets, self._data.paths)
-        self._preprocessing = PreprocessingSpec(width=job.config.width, height=job.config.height)
-        self._loader = ImageLoader(self._preprocessing)
         self._results: list[Tensors] = []
         if parallel.is_main():
             job.out.mkdir(parents=True, exist_ok=True)
@@ -175,10 +174,6 @@ class _Session:
         if parallel.is_main():
             self._write(network, candidates[name], chosen, name)
 
-    def close(self) -> None:
-        """Stop the threads that read images."""
-        self._loader.close()
-
     def _starting_network(self) -> VprNetwork:
         """Return the initial network; all runs share the one kept in the folder."""
         def stored() -> tuple[NetworkSpec, Tensors]:
@@ -194,15 +189,9 @@ class _Session:
         """Fit centres and projection and write them; a crash leaves no file."""
         for folder in self._out.glob('run_*'):
             shutil.rmtree(folder)  # checkpoints of a start that is gone
-        with bar('initialise', unit='image') as shown:
-            def progress(stage: str, done: int, total: int) -> None:
-                shown.set_description(f'initialise: {stage}', refresh=False)
-                shown.total = total
-                shown.update(done - shown.n)
-            network = initial_network(
-                self._config, self._data, self._loader, self._job.weights, progress)
+        network = initial_network(self._config, self._data, self._loader, self._job.weights)
         write_model(path, Model(
-            spec=network.spec, preprocessing=self._preprocessing, tensors=network.tensors(),
+            spec=network.spec, preprocessing=self._loader.spec, tensors=network.tensors(),
             provenance={'stage': 'before training'}))
 
     def _measure(self, network: VprNetwork, tensors: Tensors) -> Measurement:
@@ -213,7 +202,7 @@ class _Session:
 
     def _model(self, network: VprNetwork, tensors: Tensors) -> Model:
         """Return weights as a model without calibration."""
-        return Model(spec=network.spec, preprocessing=self._preprocessing, tensors=dict(tensors))
+        return Model(spec=network.spec, preprocessing=self._loader.spec, tensors=dict(tensors))
 
     def _write(
         self, network: VprNetwork, tensors: Tensors, measured: Measurement | None, origin: str
@@ -229,10 +218,9 @@ class _Session:
             'data': [source.folder or list(source.walks) for source in self._config.data],
             **_attribution(self._job.weights)}
         for name, precision in (('model_fp32.vpr', 'fp32'), ('model.vpr', self._config.export)):
-            stored = self._model(network, tensors).with_precision(precision)
             path = self._out / name
-            write_model(path, Model(
-                spec=stored.spec, preprocessing=stored.preprocessing, tensors=stored.tensors,
+            write_model(path, replace(
+                self._model(network, tensors).with_precision(precision),
                 calibration=calibration, provenance=facts), overwrite=True)
             say(f'wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {precision})')
 
@@ -263,15 +251,13 @@ def _in_words(recalls: Mapping[str, float]) -> str:
 
 
 def initial_network(
-    config: TrainConfig, data: TrainingSet, loader: ImageLoader, weights: Path | None,
-    progress: Callable[[str, int, int], None]
+    config: TrainConfig, data: TrainingSet, loader: ImageLoader, weights: Path | None
 ) -> VprNetwork:
     """
     Build the network of a recipe and fit its centres and projection.
 
     :param data: images to fit on; each is used as it is and once augmented
     :param weights: ImageNet weights of the trunk (safetensors), or None for random ones
-    :param progress: called with a stage name, images done and images in all
     :returns: a network that already recognises places, before any training
     :raises TrainingError: if images or weights cannot be used
     """
@@ -285,12 +271,11 @@ def initial_network(
     paths = [data.paths[index] for index in np.sort(order)]
 
     def images(stage: str) -> Iterator[Tensor]:
-        done, total = 0, 2 * len(paths)
-        for change in ('', 'augment'):
-            for batch in loader.batches(paths, change=change, seed=config.seed):
-                done += len(batch)
-                progress(stage, done, total)
-                yield torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+        with bar(f'initialise: {stage}', 2 * len(paths), unit='image') as shown:
+            for change in ('', 'augment'):
+                for batch in loader.batches(paths, change=change, seed=config.seed):
+                    yield torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
+                    shown.update(len(batch))
 
     with fast_convolutions(device):
         features = sample_features(network, images('cluster centres'), seed=config.seed)

@@ -16,14 +16,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import ctypes
 
 from vpr_compressed.errors import TrainingError
 
 
-def load_torch(threads: int) -> None:
+def load_torch(threads: int, *, for_training: bool = False) -> None:
     """
-    Load torch.
+    Load torch and set up its process.
+
+    By default glibc hands every large block back to the system and clears the pages again at the
+    next step, which took a third of the CPU time of a training on two cores: for one it is told
+    to keep them.
 
     :param threads: CPU threads, 0 for all cores
     :raises TrainingError: if torch is not installed
@@ -36,24 +41,9 @@ def load_torch(threads: int) -> None:
             '"pip install vpr_compressed[train]" or "make setup"') from error
     if threads:
         torch.set_num_threads(threads)
-
-
-def start_torch(threads: int) -> None:
-    """
-    Load torch and set it up for training.
-
-    By default glibc hands every large block back to the system and clears the pages again at the
-    next step, which took a third of the CPU time of a training on two cores: it is told to keep
-    them.
-
-    :param threads: CPU threads, 0 for all cores
-    :raises TrainingError: if torch is not installed
-    """
-    load_torch(threads)
-    mmap_threshold, trim_threshold = -3, -1
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return  # another C library; only slower
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, (1 << 31) - 1)
+    if for_training:
+        mmap_threshold, trim_threshold = -3, -1
+        with suppress(OSError, AttributeError, TypeError):  # another C library; only slower
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(mmap_threshold, 1 << 30)
+            mallopt(trim_threshold, (1 << 31) - 1)

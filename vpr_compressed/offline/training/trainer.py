@@ -44,7 +44,6 @@ from vpr_compressed.errors import TrainingError
 from vpr_compressed.offline.accuracy.validation import Describe
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.offline.training.batches import Batch
 from vpr_compressed.offline.training.batches import BatchSampler
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.describe import describe_images
@@ -53,12 +52,14 @@ from vpr_compressed.offline.training.loop import read_checkpoint
 from vpr_compressed.offline.training.loop import TrainingLoop
 from vpr_compressed.offline.training.loop import TrainRecord
 from vpr_compressed.offline.training.loop import write_checkpoint
-from vpr_compressed.offline.training.losses import LOSSES
+from vpr_compressed.offline.training.losses import loss_of_pairs
 from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.records import DescriptorArray
 
 #: Measures a network by its descriptors: name -> recall in [0, 1].
 Validate = Callable[[Describe], Mapping[str, float]]
+#: Normalised images, and anchor and positive of every pair.
+Batch = tuple[NDArray[np.float32], list[tuple[int, int]]]
 _CHECKPOINT = 'checkpoint.pt'
 _KEYS = frozenset({'recipe', 'step', 'best_score', 'network', 'average', 'adam', 'hard', 'best'})
 
@@ -94,7 +95,7 @@ class Trainer(TrainingLoop):
         self.best_score = -math.inf
         self.best: dict[str, NDArray[np.float32]] = network.tensors()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='next-batch')
-        #: Number of a step -> its batch: those of the last step and of the next.
+        #: Number of a step -> own images and all pairs: those of the last step and of the next.
         self._batches: dict[int, Future[Batch]] = {}
 
     def train(
@@ -136,12 +137,10 @@ class Trainer(TrainingLoop):
 
     def _loss(self, step: int) -> Tensor:
         """Return the loss of a batch of labelled pairs."""
-        batch = self._request(step).result()
+        images, pairs = self._request(step).result()
         descriptors = parallel.gather(
-            self._describer(torch.from_numpy(batch.images)), self._rows, len(batch.same))
-        return LOSSES[self._config.loss](
-            descriptors @ descriptors.T, torch.from_numpy(batch.same).to(self._device),
-            torch.from_numpy(batch.different).to(self._device))
+            self._describer(torch.from_numpy(images)), self._rows, 2 * len(pairs))
+        return loss_of_pairs(self._config.loss, descriptors, *self._sampler.masks(pairs))
 
     def _after_step(self) -> None:
         """Average the weights, mine hard negatives when it is time, and load the next batch."""
@@ -167,8 +166,7 @@ class Trainer(TrainingLoop):
     def _load(self, pairs: list[tuple[int, int]], step: int) -> Batch:
         """Load the own rows of one batch."""
         paths = [(self._data.paths[a], self._data.paths[b]) for a, b in pairs]
-        images = self._loader.pairs(paths, [self._config.seed, step], self._rows)
-        return Batch(images, *self._sampler.masks(pairs))
+        return self._loader.pairs(paths, [self._config.seed, step], self._rows), pairs
 
     def _mine(self) -> None:
         """Search the hard negatives of every image whose places do not look alike."""

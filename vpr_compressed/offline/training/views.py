@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 from vpr_compressed.errors import TrainingError
 from vpr_compressed.images.pixels import normalise
 from vpr_compressed.images.pixels import resize
-from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.model_file.spec import PreprocessingSpec
 from vpr_compressed.offline.training.batches import augment
 from vpr_compressed.offline.training.batches import BatchSampler
+from vpr_compressed.offline.training.batches import read_rgb
 from vpr_compressed.offline.training.parallel import StoppedError
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
@@ -143,14 +143,8 @@ def files(paths: Sequence[Path]) -> ImageStream:
 
     :param paths: at least one; a file that cannot be read raises TrainingError when its turn comes
     """
-    def read() -> Iterator[ImageArray]:
-        for path in paths:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise TrainingError(f'cannot read {path}: {error.strerror}') from error
-            yield rgb_from_encoded(data, name=str(path))
-    return ImageStream(f'{len(paths)} files {_digest(paths)}', len(paths), read)
+    name = f'{len(paths)} files {_digest(paths)}'
+    return ImageStream(name, len(paths), lambda: map(read_rgb, paths))
 
 
 def frames(source: ImageSource, first: int, last: int, limit: int) -> ImageStream:
