@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 import torchvision
 
 from vpr_compressed.config import suggest
@@ -64,11 +64,14 @@ class Trunk:
         :param source: layer it reads; the newest one by default
         :returns: its name
         """
-        if norm is not None:  # in double, so that folding rounds once
-            conv = fuse_conv_bn_eval(conv.double(), norm.double()).float()
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
-        self.tensors[f'{name}.weight'] = conv.weight.detach().numpy()
-        self.tensors[f'{name}.bias'] = bias.numpy()
+        weight = conv.weight.double()  # so that folding rounds once
+        bias = (torch.zeros(conv.out_channels) if conv.bias is None else conv.bias).double()
+        if norm is not None:
+            weight, bias = fuse_conv_bn_weights(
+                weight, bias, norm.running_mean.double(), norm.running_var.double(), norm.eps,
+                norm.weight.double(), norm.bias.double())
+        self.tensors[f'{name}.weight'] = weight.detach().float().numpy()
+        self.tensors[f'{name}.bias'] = bias.detach().float().numpy()
         self.layers.append(Layer(
             name=name, op='conv', inputs=(source or self.last,), channels=conv.out_channels,
             kernel=conv.kernel_size[0], stride=conv.stride[0], padding=int(conv.padding[0]),
