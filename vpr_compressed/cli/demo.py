@@ -26,8 +26,6 @@ import time
 
 from vpr_compressed.cli import options
 
-NAME = 'demo'
-HELP = 'map a walk, recognise a second one, and draw what was right and wrong'
 EPILOG = """\
 examples:
   vpr_compressed demo                                    two laps through a made-up town
