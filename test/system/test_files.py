@@ -143,3 +143,14 @@ def test_a_file_in_place_of_a_folder_is_another_error(tmp_path: Path, overwrite:
     (tmp_path / 'file').write_bytes(b'old')
     with pytest.raises(NotADirectoryError):
         write_whole(tmp_path / 'file' / 'model.vpr', b'new', overwrite=overwrite)
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    """As root, a file in the place of /dev/null would break every other program."""
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    for target in (pipe, tmp_path):
+        with pytest.raises(FileExistsError):
+            write_whole(target, b'text')
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [pipe]

@@ -51,10 +51,11 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     Missing folders are made, and what was written has reached the disk before it is moved.
 
     :param overwrite: as for :func:`write_whole`; checked before the block and again after it
-    :raises FileExistsError: if there is one and ``overwrite`` is False
+    :raises FileExistsError: if there is one and ``overwrite`` is False, or it is no file
     :raises OSError: if it cannot be written
     """
-    if not overwrite and path.exists():
+    # A device such as /dev/null would be gone for all programs if root replaced it.
+    if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
