@@ -185,7 +185,6 @@ def test_the_directions_of_the_assignment_are_kept(rng: np.random.Generator) -> 
     assert np.square(basis[:, 3]).sum() == pytest.approx(0.0, abs=0.05)
 
 
-
 def test_reducing_twice_is_refused() -> None:
     """The second layer would have the first one's name."""
     reduced = reduce_channels(*tiny(), np.eye(4, 8))

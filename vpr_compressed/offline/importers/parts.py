@@ -40,7 +40,6 @@ from vpr_compressed.offline.network.backbones import Trunk
 FloatArray = NDArray[np.float32]
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """
