@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import difflib
+import functools
 import math
 from numbers import Real
 from pathlib import Path
@@ -90,7 +91,7 @@ def config_from_mapping(config_type: type[ConfigT], values: Mapping[str, object]
     """
     described: Any = config_type  # any dataclass type; typeshed wants an instance's
     fields = {field.name: field for field in dataclasses.fields(described)}
-    hints = typing.get_type_hints(config_type)
+    hints = _type_hints(config_type)  # type: ignore[arg-type]
     checked: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
@@ -152,6 +153,12 @@ def _in_words(low: object, above: object, high: object) -> str:
     words = [f'{text} {bound}' for text, bound in (
         ('at least', low), ('above', above), ('at most', high)) if bound is not None]
     return f'be {words[0] if words else "finite"}'
+
+
+@functools.cache
+def _type_hints(config_type: type) -> dict[str, Any]:
+    """Return the types of the fields; to look them up takes milliseconds, each time."""
+    return typing.get_type_hints(config_type)
 
 
 def _convert(name: str, value: object, hint: Any) -> Any:

@@ -357,7 +357,7 @@ def test_numbers_that_no_step_has_do_no_harm() -> None:
     assert progress.in_words() == 'step 3 of 6, sparsify (tuning): 0 %'
     assert progress.values()['eta_s'] == 'unknown'
     progress.understand(json.dumps({**PROGRESS, 'eta_s': 11_100}))
-    assert progress.in_words().endswith('3 h 5 min left in this stage')
+    assert progress.in_words().endswith('3 h 05 min left in this stage')
     progress.understand(json.dumps({**PROGRESS, 'stage': ''}))
     assert progress.in_words() == 'step 3 of 6, sparsify: 40 %, 84 s left in this step'
     for number in range(50):

@@ -65,7 +65,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help='folder for the images at network size (default: OUT/cache); give '
                              'several runs on the same images the same one')
     parser.add_argument('--seed', type=int, help='replaces the seed of the recipe')
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+    parser.add_argument('--set', action='append', metavar='KEY=VALUE',
                         help='replace one value of the recipe, such as steps.2.bits=4; may be '
                              'repeated')
     parser.add_argument('--threads', type=int, default=0,
@@ -87,7 +87,7 @@ def run(args: Namespace) -> int:
     from vpr_compressed.offline.training.parallel import StoppedError
     from vpr_compressed.offline.training.train_config import parse_overrides
 
-    overrides = parse_overrides(args.set)
+    overrides = parse_overrides(args.set or [])
     if args.seed is not None:
         overrides['seed'] = args.seed
     recipe = load_recipe(args.recipe, overrides)

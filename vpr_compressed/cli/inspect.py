@@ -101,10 +101,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
         return ['  none']
     heads = [key.removesuffix('_ns').replace('_', ' ') for key in rows[0]]
     cells = [[_value(key, value) for key, value in row.items()] for row in rows]
-    widths = [max(len(row[i]) for row in [heads, *cells]) for i in range(len(heads))]
-    return [
-        '  ' + '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-        for row in [heads, *cells]]
+    return [f'  {line}' for line in terminal.columns([heads, *cells], left=len(heads))]
 
 
 def _value(key: str, value: Any) -> str:

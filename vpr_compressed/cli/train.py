@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                              'without it the trunk starts random (only useful for tests)')
     parser.add_argument('--out', type=Path, default=Path('out/train'),
                         help='folder for checkpoints and models')
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+    parser.add_argument('--set', action='append', metavar='KEY=VALUE',
                         help='replace one value of the recipe; may be repeated')
     parser.add_argument('--threads', type=int, default=0,
                         help='CPU threads of a process, 0 for all cores (one under torchrun)')
@@ -68,6 +68,6 @@ def run(args: Namespace) -> int:
     from vpr_compressed.offline.training.train_config import parse_overrides
 
     complete = train(TrainJob(
-        config=load_train_config(args.recipe, parse_overrides(args.set)),
+        config=load_train_config(args.recipe, parse_overrides(args.set or [])),
         name=args.recipe.name, data=args.data, out=args.out, weights=args.weights))
     return 0 if complete else INTERRUPTED

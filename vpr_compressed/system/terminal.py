@@ -70,3 +70,11 @@ def human_bytes(count: float) -> str:
         del units[0]
     decimals = 0 if units[0] == 'B' or size >= 99.95 else 1 if size >= 9.995 else 2
     return f'{size:.{decimals}f} {units[0]}'
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``45 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90.0:
+        return f'{seconds:.0f} s'
+    minutes = round(seconds / 60.0)
+    return f'{minutes} min' if minutes < 90 else f'{minutes // 60} h {minutes % 60:02d} min'

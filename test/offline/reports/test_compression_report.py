@@ -41,7 +41,7 @@ from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import size_sentence
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.reports.compression_rows import TensorRow
-from vpr_compressed.offline.reports.page import duration
+from vpr_compressed.system.terminal import duration
 
 ROOT = Path(__file__).resolve().parents[3]
 ACCEPTED = Verdict(accepted=True, reasons=(), kept=('All is well.',))

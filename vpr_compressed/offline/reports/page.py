@@ -36,6 +36,7 @@ import cv2
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.records import ImageArray
+from vpr_compressed.system.terminal import duration
 from vpr_compressed.system.terminal import human_bytes
 
 JSON_NAME, HTML_NAME = 'report.json', 'report.html'
@@ -128,14 +129,6 @@ def described(picture: str, **values: Any) -> tuple[str, str]:
     texts = _environment().get_template('captions.txt.j2').make_module(values)
     title, _, caption = getattr(texts, picture)().strip().partition('\n\n')
     return ' '.join(title.split()), ' '.join(caption.split())
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 90:
-        return f'{seconds:.0f} s'
-    minutes = round(seconds / 60)
-    return f'{minutes} min' if minutes < 90 else f'{minutes // 60} h {minutes % 60:02d} min'
 
 
 def as_json(values: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ from typing import IO
 from vpr_compressed.config import option
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.system import processes
+from vpr_compressed.system.terminal import duration
 
 #: Exit codes of the verb, and of the node, besides those of ``system.processes``.
 WRITTEN, NOT_ACCEPTED = 0, 3
@@ -258,14 +259,6 @@ class Progress:
             self.accepted, self.reasons = accepted, reasons
             return 'debug', json.dumps(event)
         return 'debug', f'unknown event {json.dumps(event)}'
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``45 s``, ``12 min``, ``3 h 5 min``."""
-    if seconds < 90.0:
-        return f'{seconds:.0f} s'
-    minutes = round(seconds / 60.0)
-    return f'{minutes} min' if minutes < 90 else f'{minutes // 60} h {minutes % 60} min'
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
