@@ -37,7 +37,8 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 ORDER = (
     ('errors', 'records'),
     ('config', 'system'),
-    ('consistency', 'model_file', 'place_map'),
+    ('model_file', 'place_map'),
+    ('decision',),
     ('images',),
     ('runtime', 'sources'),
     ('recognizer',),

@@ -15,14 +15,13 @@
 """
 From an image to a place: the one method that the node, the evaluation and the CLI call.
 
-Images are described by an extractor, searched in the map, and accepted when recent frames
-agree. None means "I do not know"; it is never replaced by the best guess.
+Images are described by an extractor; ``decision`` searches the map and says which place is
+believed. None means "I do not know"; it is never replaced by the best guess.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import replace
 import math
 from time import perf_counter
 from typing import Protocol
@@ -31,24 +30,21 @@ import numpy as np
 
 from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
-from vpr_compressed.consistency import ConsistencyConfig
-from vpr_compressed.consistency import ConsistencyFilter
-from vpr_compressed.consistency import NS_PER_S
+from vpr_compressed.decision.config import DecisionConfig
+from vpr_compressed.decision.decider import Answer
+from vpr_compressed.decision.decider import PlaceDecider
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.images.pixels import thumbnail_jpeg
-from vpr_compressed.model_file.spec import SimilarityCalibration
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
-from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Keyframe
-from vpr_compressed.records import Match
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
 
-#: A ``min_similarity`` at or below this means "not set".
-_NOT_SET = -0.999
+_NS_PER_S = 1_000_000_000
 #: How far the norm of a descriptor may be from one.
 _NORM_TOLERANCE = 1e-2
 
@@ -65,8 +61,8 @@ class ImageDescriber(Protocol):
         """Return the id that maps of this model carry."""
 
     @property
-    def calibration(self) -> SimilarityCalibration:
-        """Return what a similarity of this model is worth."""
+    def calibration(self) -> DecisionCalibration:
+        """Return what the decision needs to know of the model."""
 
     def describe(self, image: ImageArray) -> DescriptorArray:
         """Return the descriptor of an image, float32, ``(D,)``, unit norm."""
@@ -74,12 +70,9 @@ class ImageDescriber(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RecognizerConfig(Bounded):
-    """What is searched, what may be accepted, and which images become keyframes."""
+    """What is searched, and which images become keyframes."""
 
     top_k: int = option(5, 'number of candidates searched per image', minimum=1)
-    min_similarity: float = option(
-        -1.0, 'mean similarity of the agreeing frames a match needs; -1 takes the threshold '
-        'calibrated with the model', minimum=-1.0, maximum=1.0)
     exclude_recent_s: float = option(
         30.0, 'while mapping: seconds of the current session that are not searched', minimum=0.0)
     keyframe_min_interval_s: float = option(
@@ -108,7 +101,7 @@ class Recognizer:
 
     def __init__(
         self, extractor: ImageDescriber, place_map: PlaceMap,
-        config: RecognizerConfig | None = None, consistency: ConsistencyConfig | None = None
+        config: RecognizerConfig | None = None, decision: DecisionConfig | None = None
     ) -> None:
         found, needed = place_map.descriptor_id, extractor.descriptor_id
         if found != needed or place_map.dimension != extractor.dimension:
@@ -121,21 +114,11 @@ class Recognizer:
         self._extractor = extractor
         self._map = place_map
         self._config = config or RecognizerConfig()
-        consistency = consistency or ConsistencyConfig()
-        if consistency.min_similarity <= _NOT_SET:
-            consistency = replace(consistency, min_similarity=self.threshold)
-        self._consistency = ConsistencyFilter(consistency)
+        self._decider = PlaceDecider(place_map, extractor.calibration, decision)
         #: Newest keyframe and its descriptor, with which the next image is compared.
         self._last: tuple[Keyframe, DescriptorArray] | None = None
         self._last_stamp_ns: int | None = None
         self._session_over = False
-
-    @property
-    def threshold(self) -> float:
-        """Return the mean similarity a match needs."""
-        if self._config.min_similarity <= _NOT_SET:
-            return self._extractor.calibration.threshold
-        return self._config.min_similarity
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -144,14 +127,14 @@ class Recognizer:
 
     def reset(self) -> None:
         """Forget earlier frames; mapping goes on in a new session."""
-        self._consistency.reset()
+        self._decider.reset()
         self._last = None
         self._last_stamp_ns = None
         self._session_over = True
 
     def process(
         self, image: ImageArray, *, stamp_ns: int, pose: Pose | None = None,
-        external_id: str = '', name: str = ''
+        odometry: Pose | None = None, external_id: str = '', name: str = ''
     ) -> Recognition:
         """
         Describe an image, search for its place and, while mapping, remember it.
@@ -161,9 +144,11 @@ class Recognizer:
         :param image: RGB uint8, ``(H, W, 3)``
         :param stamp_ns: image time in nanoseconds
         :param pose: pose of the robot, stored with a keyframe
+        :param odometry: where the robot is in a frame that does not jump, where that is known;
+            tells the decision how far it moved
         :param external_id: the image's key in another system, stored with a keyframe
         :param name: for people, stored with a keyframe
-        :returns: descriptor, candidates, and the match or None
+        :returns: descriptor, candidates and decision
         :raises EngineError: when the network returns no unit descriptor
         :raises MapFileError: when the map cannot be read or written
         """
@@ -176,8 +161,7 @@ class Recognizer:
         if self.mapping and self._session_over:
             self._map.begin_session()
             self._session_over = False
-        candidates = self._search(descriptor, stamp_ns) if self.localization else []
-        match = self._accept(stamp_ns, candidates) if self.localization else None
+        answer = self._decide(descriptor, stamp_ns, odometry) if self.localization else None
         searched = perf_counter()
         added = None
         if self.mapping and self._is_new(descriptor, stamp_ns, pose):
@@ -185,10 +169,10 @@ class Recognizer:
                 descriptor, stamp_ns=stamp_ns, pose=pose, external_id=external_id, name=name,
                 thumbnail=self._thumbnail(image))
             self._last = (added, descriptor)
-        confidence = self._extractor.calibration.confidence
+        candidates, confidences, decision = answer or ([], [], None)
         return Recognition(
             stamp_ns=stamp_ns, descriptor=descriptor, candidates=tuple(candidates),
-            confidences=tuple(confidence(c.similarity) for c in candidates), match=match,
+            confidences=tuple(confidences), decision=decision,
             added=added, inference_ms=(described - started) * 1e3,
             search_ms=(searched - described) * 1e3)
 
@@ -197,29 +181,23 @@ class Recognizer:
         width = self._config.thumbnail_width
         return thumbnail_jpeg(image, width) if width and self._map.path else None
 
-    def _search(self, descriptor: DescriptorArray, stamp_ns: int) -> list[Candidate]:
-        """Return the best candidates; while mapping without what was just seen."""
+    def _decide(
+        self, descriptor: DescriptorArray, stamp_ns: int, odometry: Pose | None
+    ) -> Answer:
+        """Return what is believed; while mapping without what was just seen."""
         since_ns = None
         if self.mapping:
-            since_ns = stamp_ns - round(self._config.exclude_recent_s * NS_PER_S)
-        return self._map.search(descriptor, self._config.top_k, exclude_since_ns=since_ns)
-
-    def _accept(self, stamp_ns: int, candidates: list[Candidate]) -> Match | None:
-        """Return the place recent frames agree on, when they resemble it enough."""
-        agreement = self._consistency.update(stamp_ns, candidates)
-        if agreement is None or agreement.mean_similarity < self.threshold:
-            return None
-        return Match(
-            stamp_ns=stamp_ns, keyframe=agreement.candidate.keyframe,
-            similarity=agreement.candidate.similarity, votes=agreement.votes,
-            confidence=self._extractor.calibration.confidence(agreement.mean_similarity))
+            since_ns = stamp_ns - round(self._config.exclude_recent_s * _NS_PER_S)
+        return self._decider.update(
+            descriptor, stamp_ns=stamp_ns, top_k=self._config.top_k, odometry=odometry,
+            exclude_since_ns=since_ns)
 
     def _is_new(self, descriptor: DescriptorArray, stamp_ns: int, pose: Pose | None) -> bool:
         """Return whether an image differs enough from the last keyframe to become one."""
         if self._last is None:
             return True
         config, (last, before) = self._config, self._last
-        if stamp_ns - last.stamp_ns < config.keyframe_min_interval_s * NS_PER_S:
+        if stamp_ns - last.stamp_ns < config.keyframe_min_interval_s * _NS_PER_S:
             return False
         if config.keyframe_min_distance_m > 0.0 and pose and last.pose:
             moved_m = math.dist(pose.position_m, last.pose.position_m)

@@ -21,7 +21,10 @@ in [-1, 1] (larger is better), poses follow REP-103 (position in metres, quatern
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +82,63 @@ class Candidate:
     similarity: float
 
 
+class Status(IntEnum):
+    """
+    What became of a place, as a number for messages; ``words`` says it to people.
+
+    One row of ``~/matches`` is the believed place and has one of 1 to 5, the others have 0.
+    """
+
+    CANDIDATE = 0
+    ACCEPTED = 1
+    UNKNOWN = 2
+    LOOK_ALIKE = 3
+    STANDING = 4
+    UNSURE = 5
+    EMPTY_MAP = 6
+
+    @property
+    def words(self) -> str:
+        """Return what happened, in a few words."""
+        return _STATUS_WORDS[self]
+
+
+_STATUS_WORDS = {
+    Status.CANDIDATE: 'a candidate',
+    Status.ACCEPTED: 'place accepted',
+    Status.UNKNOWN: 'nothing known looks like this',
+    Status.LOOK_ALIKE: 'two places look alike',
+    Status.STANDING: 'not enough movement yet',
+    Status.UNSURE: 'not sure enough yet',
+    Status.EMPTY_MAP: 'nothing in the map to compare with'}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """
+    The place that is believed in after an image, and whether it may be relied on.
+
+    :param status: ``ACCEPTED``, or why the place is withheld
+    :param keyframe: the believed place, accepted or not; None when the map has none
+    :param similarity: cosine between query and keyframe, NaN without a keyframe
+    :param confidence: calibrated probability in [0, 1] that the keyframe is right
+    :param reason: the status in a sentence with the places and numbers it comes from
+    :param evidence: what the confidence was computed from, name -> value
+    """
+
+    status: Status
+    keyframe: Keyframe | None
+    similarity: float
+    confidence: float
+    reason: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        """Return whether the place may be relied on."""
+        return self.status is Status.ACCEPTED
+
+
 @dataclass(frozen=True, kw_only=True)
 class Match:
     """
@@ -88,14 +148,12 @@ class Match:
     :param keyframe: the place of the map that was recognised
     :param similarity: cosine between query and keyframe
     :param confidence: calibrated probability in [0, 1] that the place is right
-    :param votes: how many recent frames agreed, the query included
     """
 
     stamp_ns: int
     keyframe: Keyframe
     similarity: float
     confidence: float
-    votes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,17 +165,28 @@ class Recognition:
     :param descriptor: float32 ``(D,)``, unit norm
     :param candidates: most similar places, best first; empty when the map knows none
     :param confidences: calibrated probability of each candidate, same length
-    :param match: the accepted place, or None for "I do not know"
+    :param decision: the believed place and whether it may be relied on; None when the map was
+        not searched
     :param added: the keyframe this image became, or None
     :param inference_ms: pre-processing and network, wall time in milliseconds
-    :param search_ms: search and consistency, wall time in milliseconds
+    :param search_ms: search and decision, wall time in milliseconds
     """
 
     stamp_ns: int
     descriptor: DescriptorArray
     candidates: tuple[Candidate, ...] = ()
     confidences: tuple[float, ...] = ()
-    match: Match | None = None
+    decision: Decision | None = None
     added: Keyframe | None = None
     inference_ms: float = 0.0
     search_ms: float = 0.0
+
+    @property
+    def match(self) -> Match | None:
+        """Return the accepted place, or None for "I do not know"."""
+        decision = self.decision
+        if decision is None or not decision.accepted or decision.keyframe is None:
+            return None
+        return Match(
+            stamp_ns=self.stamp_ns, keyframe=decision.keyframe, similarity=decision.similarity,
+            confidence=decision.confidence)

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from vpr_compressed.config import config_from_mapping
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.container import canonical_json
 from vpr_compressed.model_file.container import fault
 from vpr_compressed.model_file.container import Packer
@@ -46,7 +47,6 @@ from vpr_compressed.model_file.container import write_container
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.model_file.tensors import ActivationRange
 from vpr_compressed.model_file.tensors import CodebookTensor
 from vpr_compressed.model_file.tensors import quantize
@@ -62,7 +62,7 @@ class Model:
     A network with its weights, as stored in one file.
 
     :param tensors: name -> weights; names and shapes are those of the specification
-    :param calibration: how similarities of this model turn into decisions
+    :param calibration: how evidence for a place turns into decisions
     :param provenance: where it comes from: data, command, licence, measured accuracy
     :param activations: name of a layer, or ``image`` for the network input -> range in which
         its output is quantised; empty for float activations
@@ -73,7 +73,7 @@ class Model:
     spec: NetworkSpec
     preprocessing: PreprocessingSpec
     tensors: Mapping[str, Tensor]
-    calibration: SimilarityCalibration = field(default_factory=SimilarityCalibration)
+    calibration: DecisionCalibration = field(default_factory=DecisionCalibration)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     activations: Mapping[str, ActivationRange] = field(default_factory=dict)
     reference: NDArray[np.float16] | None = None
@@ -165,7 +165,7 @@ def write_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     packer = Packer()
     header = {
         'format': 'vpr_compressed model', 'spec': asdict(model.spec),
-        'preprocessing': asdict(model.preprocessing), 'calibration': asdict(model.calibration),
+        'preprocessing': asdict(model.preprocessing), 'decision': asdict(model.calibration),
         'descriptor_id': model.descriptor_id, 'provenance': dict(model.provenance),
         'activations': _ranges_to_json(model.activations),
         'tensors': [packer.add(name, model.tensors[name]) for name in model.spec.tensor_shapes()],
@@ -192,7 +192,7 @@ def model_of(header: Mapping[str, Any], payload: memoryview, path: Path) -> Mode
             spec=config_from_mapping(NetworkSpec, header['spec']),
             preprocessing=config_from_mapping(PreprocessingSpec, header['preprocessing']),
             tensors={entry['name']: unpack(entry, payload) for entry in header['tensors']},
-            calibration=config_from_mapping(SimilarityCalibration, header['calibration']),
+            calibration=config_from_mapping(DecisionCalibration, header.get('decision', {})),
             provenance=header['provenance'],
             activations={name: ActivationRange(float(scale), int(zero)) for name, (scale, zero)
                          in header.get('activations', {}).items()},

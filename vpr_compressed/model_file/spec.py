@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-What a network looks like, what it is fed with, and what its similarities are worth.
+What a network looks like and what it is fed with.
 
 Plain data, without torch: ``dataclasses.asdict`` gives what a file header holds, and
 :func:`vpr_compressed.config.config_from_mapping` reads it.
@@ -40,8 +40,6 @@ ACTIVATIONS = ('none', 'relu', 'relu6')
 #: Names of the entries that stand for NetVLAD and the projection among layers.
 NETVLAD = 'netvlad'
 PROJECTION = 'projection'
-#: A steeper curve than this only means that the pairs were separable.
-MAX_SLOPE = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,31 +176,6 @@ class PreprocessingSpec(Bounded):
         (0.485, 0.456, 0.406), 'RGB mean that is subtracted from pixels / 255')
     std: tuple[float, float, float] = option(
         (0.229, 0.224, 0.225), 'RGB standard deviation the difference is divided by', above=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimilarityCalibration(Bounded):
-    """
-    Turn the cosine of two descriptors of one model into a probability.
-
-    ``confidence(s) = 1 / (1 + exp(-slope * (s - offset)))``
-    """
-
-    threshold: float = option(
-        0.5, 'similarity above which one frame alone is right as often as the model claims',
-        minimum=-1.0, maximum=1.0)
-    slope: float = option(
-        20.0, 'steepness of the confidence curve per unit of similarity',
-        minimum=0.0, maximum=MAX_SLOPE)
-    offset: float = option(
-        0.5, 'similarity with confidence one half', minimum=-10.0, maximum=10.0)
-
-    def confidence(self, similarity: float) -> float:
-        """Return the probability in [0, 1] that a place of this similarity is right."""
-        logit = self.slope * (similarity - self.offset)
-        if logit < 0.0:  # exp of a large positive number would overflow
-            return math.exp(logit) / (1.0 + math.exp(logit))
-        return 1.0 / (1.0 + math.exp(-logit))
 
 
 def multiply_adds(spec: NetworkSpec, width: int, height: int) -> dict[str, int]:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from vpr_compressed.images.pixels import preprocess
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import find_model
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
-from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
 from vpr_compressed.runtime import graph_cache
@@ -64,7 +64,7 @@ class Extractor:
         self.model_name = path.stem
         self.dimension = model.spec.dimension
         self.descriptor_id = model.descriptor_id
-        self.calibration: SimilarityCalibration = model.calibration
+        self.calibration: DecisionCalibration = model.calibration
         self.precision = model.precision
         self.provenance: Mapping[str, Any] = model.provenance
 
