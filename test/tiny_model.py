@@ -23,7 +23,6 @@ from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.model_file.spec import SimilarityCalibration
 
 
 def make_tiny_spec() -> NetworkSpec:
@@ -46,6 +45,4 @@ def make_tiny_model(seed: int = 3) -> Model:
                for name, shape in spec.tensor_shapes().items()}
     return Model(
         spec=spec, preprocessing=PreprocessingSpec(width=64, height=48), tensors=tensors,
-        # Random descriptors of different textures are rarely closer than this.
-        calibration=SimilarityCalibration(threshold=0.9, slope=40.0, offset=0.85),
         provenance={'made_by': 'the tests'}).with_precision('int8')

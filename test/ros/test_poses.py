@@ -31,11 +31,14 @@ from rclpy.node import Node
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
+from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.place_recognition import poses
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
 from vpr_compressed.ros.place_recognition.outputs import Outputs
+from vpr_compressed.ros.place_recognition.poses import odometry_source
 from vpr_compressed.ros.place_recognition.poses import pose_source
 from vpr_compressed.ros.place_recognition.poses import PoseBuffer
+from vpr_compressed.ros.place_recognition.poses import RobotPoses
 
 NS = 1_000_000_000
 SIN45 = math.sqrt(0.5)
@@ -113,6 +116,9 @@ def test_tf_without_tf2_ros_is_refused_with_the_remedy(
     config = PlaceRecognitionConfig(mode='slam', pose_source='tf')
     with pytest.raises(ConfigError, match=r'tf2_ros.*pose_source: topic_pose'):
         pose_source(SimpleNamespace(), config)
+    config = PlaceRecognitionConfig(mode='slam', odometry_source='tf')
+    with pytest.raises(ConfigError, match=r'odometry_source: tf needs.*odometry_source: topic'):
+        odometry_source(SimpleNamespace(), config)
     config = PlaceRecognitionConfig(mode='slam', publish_map_to_odom_tf=True)
     with pytest.raises(ConfigError, match='publish_map_to_odom_tf'):
         Outputs(SimpleNamespace(), config)
@@ -127,15 +133,15 @@ class StandInTf:
     sent: list[TransformStamped] = []  # noqa: RUF012
 
     class Buffer:
-        """Knows odom->base_link and map->base_link at 5 s."""
+        """Knows odom->base_link and map->base_link at 5 s, its newest time."""
 
         def lookup_transform(
             self, target: str, source: str, when: Any, timeout: Any
         ) -> TransformStamped:
             """Return the transform or raise."""
-            if when.nanoseconds != 5 * NS:
+            if when.nanoseconds not in (0, 5 * NS):
                 raise StandInTf.TransformException(f'{target} {source} unknown then')
-            found = TransformStamped()
+            found = TransformStamped(header=header_at(5 * NS, target))
             found.transform.translation.x = 2.0
             found.transform.rotation.z = found.transform.rotation.w = SIN45
             return found
@@ -172,6 +178,31 @@ def test_tf_gives_the_pose_at_the_stamp_or_none(
     assert found.orientation_xyzw == pytest.approx((0.0, 0.0, SIN45, SIN45))
     assert source.pose_at(6 * NS) is None
     source.close()
+    node.destroy_node()
+
+
+def test_the_newest_transform_near_enough_is_odometry_but_no_pose_of_a_keyframe(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Odometry of the image's own time is on its way, as a rule, and is not waited for."""
+    monkeypatch.setitem(sys.modules, 'tf2_ros', StandInTf)
+    node = Node('tf_user', context=context)
+    config = PlaceRecognitionConfig(
+        mode='slam', odometry_source='tf', pose_source='tf', pose_tolerance_s=0.1)
+    robot = RobotPoses(node, config)
+    assert robot.needed
+    assert robot.in_odometry(5 * NS) is None, 'not open yet'
+    robot.open()
+    for late_ns, heard in ((0, True), (NS // 11, True), (NS // 9, False)):
+        found = robot.in_odometry(5 * NS + late_ns)
+        assert (found is not None) == heard
+        if found is not None:
+            assert (found.position_m, found.frame_id) == ((2.0, 0.0, 0.0), 'odom')
+    assert robot.in_map(5 * NS).frame_id == 'map'
+    assert robot.in_map(5 * NS + NS // 11) is None
+    robot.close()
+    robot.close()
+    assert robot.in_map(5 * NS) is None
     node.destroy_node()
 
 

@@ -36,6 +36,7 @@ from visualization_msgs.msg import MarkerArray
 from vpr_compressed.images.pixels import rgb_from_encoded
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Status
 
 Stamp = Callable[[int], int]
 
@@ -103,12 +104,13 @@ def test_a_disabled_node_ignores_images(
 
 @pytest.mark.parametrize('way', ['service', 'topic'])
 def test_a_trigger_looks_until_a_place_is_accepted(
-    way: str, local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
+    way: str, local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp,
+    decider: Any
 ) -> None:
     """Isaac's handshake: the content of the message has no meaning, the answer is a match."""
+    decider.needed = 2
     node = local_node(mode='localization', map_path=str(walk_map), continuous=False,
-                      consistency__min_votes=2, trigger_timeout_s=60.0,
-                      image_timeout_s=60.0).start()
+                      trigger_timeout_s=60.0, image_timeout_s=60.0).start()
     peer.send(again[0], stamp(0))
     assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 1)
     if way == 'service':
@@ -119,27 +121,45 @@ def test_a_trigger_looks_until_a_place_is_accepted(
         peer.publisher(PoseWithCovarianceStamped, '/place_recognition/trigger_localization'
                        ).publish(PoseWithCovarianceStamped())
         assert peer.until(lambda: node.node.pipeline.attempt.active)
-    assert peer.ask(again[1], stamp(1))['status'].tolist() == [0] * 5
+    assert peer.ask(again[1], stamp(1))['status'].tolist() == [Status.UNSURE, 0, 0, 0, 0]
     assert peer.ask(again[2], stamp(2))['status'][0] == 1
     assert peer.until(lambda: not node.node.pipeline.attempt.active)
-    assert node.node.pipeline.attempt.outcome.startswith('localised: place 3 accepted')
+    assert node.node.pipeline.attempt.outcome == 'localised: place accepted, image 2'
     peer.send(again[3], stamp(3))
     assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 4)
     assert sorted(peer.matches) == [stamp(1), stamp(2)], 'only the attempt is answered'
 
 
+def test_a_trigger_forgets_what_was_believed_and_maps_on_in_its_session(
+    local_node: Any, peer: Any, again: list[ImageArray], stamp: Stamp, decider: Any
+) -> None:
+    """Who asks is lost: the images before must not answer, but the map is as good as it was."""
+    node = local_node(mode='slam', recognizer__exclude_recent_s=0.0).start()
+    for number in range(5):
+        rows = peer.ask(again[number], stamp(number))
+    assert rows['status'][0] == 1
+    assert peer.call('trigger_localization').success
+    later = [peer.ask(again[5 + n], stamp(5 + n))['status'][0] for n in range(3)]
+    assert later == [Status.UNSURE, Status.UNSURE, 1]
+    assert peer.until(lambda: not node.node.pipeline.attempt.active)
+    assert {k.session for k in node.node.pipeline.place_map.keyframes()} == {1}
+
+
 def test_a_trigger_in_an_unknown_place_gives_up_and_says_so(
-    local_node: Any, peer: Any, walk_map: Path, stamp: Stamp, rng: np.random.Generator
+    local_node: Any, peer: Any, walk_map: Path, stamp: Stamp, rng: np.random.Generator,
+    decider: Any
 ) -> None:
     """Not localised is an answer, too."""
+    decider.withheld = Status.UNKNOWN
     node = local_node(mode='localization', map_path=str(walk_map), continuous=False,
                       trigger_timeout_s=600.0, image_timeout_s=60.0).start()
     assert peer.call('trigger_localization').success
     unknown = rng.integers(0, 256, (96, 128, 3), np.uint8)
-    assert peer.ask(unknown, stamp(0))['status'].tolist() == [0] * 5
+    assert peer.ask(unknown, stamp(0))['status'].tolist() == [Status.UNKNOWN, 0, 0, 0, 0]
     node.node.pipeline.attempt._deadline_s = 0.0  # time is up
     assert peer.until(lambda: not node.node.pipeline.attempt.active)
-    assert 'not localised in time: no place accepted' in node.node.pipeline.attempt.outcome
+    assert node.node.pipeline.attempt.outcome == (
+        'not localised in time: nothing known looks like this, image 1')
 
 
 def test_a_late_subscriber_gets_the_places_of_the_map(
@@ -175,19 +195,21 @@ def test_parameters_change_while_it_runs_or_are_refused_with_the_reason(
     assert len(peer.ask(places[0], stamp(0))) == 5
     assert change('recognizer.top_k', 2).successful
     assert len(peer.ask(places[1], stamp(1))) == 2
-    refused = change('consistency.min_votes', 9)
+    assert change('decision.min_precision', 0.9).successful
+    refused = change('decision.min_precision', 0.2)
     assert not refused.successful
-    assert 'min_votes' in refused.reason
-    assert not change('recognizer.min_similarity', 3.0).successful
+    assert 'min_precision' in refused.reason
     assert not change('model_path', '/tmp/other.vpr').successful
     assert len(peer.ask(places[2], stamp(2))) == 2
 
 
 def test_diagnostics_tell_how_it_goes(
-    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
+    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp,
+    decider: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Rate, latency, map and matching, once a second."""
     local_node(mode='localization', map_path=str(walk_map)).start()
+    assert capfd.readouterr().err.count('cautious default calibration') == 1
     for number in range(5):
         peer.ask(again[number], stamp(number))
     peer.diagnostics.clear()
@@ -204,8 +226,17 @@ def test_diagnostics_tell_how_it_goes(
     assert entries['map']['places'] == '12'
     assert float(entries['map']['bytes_per_place']) > 100
     assert entries['matching']['looked'] == '5'
-    assert entries['matching']['accepted'] == '3', 'three frames have to agree first'
-    assert float(entries['matching']['accept_rate']) == pytest.approx(0.6)
+    assert entries['inference']['calibration'] == 'cautious default calibration'
+    matching = entries['matching']
+    assert {name: matching[name] for name in (
+        'accepted', 'unknown', 'look_alike', 'standing', 'unsure', 'empty_map')} == {
+            'accepted': '3', 'unknown': '0', 'look_alike': '0', 'standing': '0', 'unsure': '2',
+            'empty_map': '0'}
+    assert float(matching['accept_rate']) == pytest.approx(0.6)
+    assert float(matching['confidence']) == float(matching['confidence_p50']) == 0.75
+    assert (matching['odometry_source'], matching['with_odometry']) == ('auto', '0')
+    assert peer.status('matching').message == 'place accepted, image 5'
+    assert peer.status('matching').level == DiagnosticStatus.OK
     assert peer.status('input').hardware_id == 'pixels on pixels'
 
 
@@ -258,9 +289,10 @@ def test_the_debug_image_is_made_only_for_somebody(
 
 def test_the_debug_image_shows_the_query_beside_the_matched_place(
     local_node: Any, peer: Any, tmp_path: Path, places: list[ImageArray],
-    again: list[ImageArray], stamp: Stamp
+    again: list[ImageArray], stamp: Stamp, decider: Any
 ) -> None:
     """The picture of the place was stored while mapping; people see whether a match is right."""
+    decider.needed = 2
     path = tmp_path / 'walk.map'
     mapper = local_node(mode='mapping', map_path=str(path)).start()
     for number in range(3):
@@ -270,22 +302,24 @@ def test_the_debug_image_shows_the_query_beside_the_matched_place(
     mapper.close()
     peer._publishers_by_topic.clear()
 
-    node = local_node(
-        mode='localization', map_path=str(path), consistency__min_votes=1).start()
+    node = local_node(mode='localization', map_path=str(path)).start()
     shown: list[CompressedImage] = []
     topic = '/place_recognition/debug_image/compressed'
     peer.create_subscription(CompressedImage, topic, shown.append, 10)
     assert peer.until(lambda: node.has_listener(topic))
-    assert peer.ask(again[1], stamp(100))['status'][0] == 1
-    assert peer.until(lambda: shown)
-    (tmp_path / 'debug.jpg').write_bytes(bytes(shown[0].data))
-    picture = rgb_from_encoded(bytes(shown[0].data))
-    assert picture.shape == (264, 644, 3), 'two panels of 4:3 with a gap, and a line of text'
-    left, right, text = picture[:240, :320], picture[:240, 324:], picture[240:]
-    assert similarity(left, again[1]) > 0.95
-    assert similarity(right, places[1]) > 0.95
-    assert abs(similarity(right, places[0])) < 0.5, 'any place would do'
-    assert text.max() > 150, 'no answer in words'
+    for number, status in ((1, Status.UNSURE), (2, Status.ACCEPTED)):
+        shown.clear()
+        assert peer.ask(again[number], stamp(100 + number))['status'][0] == status
+        assert peer.until(lambda: shown)
+        picture = rgb_from_encoded(bytes(shown[0].data))
+        assert picture.shape == (280, 644, 3), 'two panels of 4:3 with a gap, two lines of text'
+        left, right, text = picture[:240, :320], picture[:240, 324:], picture[240:260]
+        assert similarity(left, again[number]) > 0.95
+        assert similarity(right, places[number]) > 0.95
+        assert abs(similarity(right, places[0])) < 0.5, 'any place would do'
+        red, green, _ = text.reshape(-1, 3)[text.max(axis=2).argmax()]
+        assert max(red, green) > 150, 'no answer in words'
+        assert (red > green) == (status is Status.UNSURE), 'amber is withheld, green accepted'
 
 
 def test_a_map_without_pictures_is_said_in_the_debug_image(

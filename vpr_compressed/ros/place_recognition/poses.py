@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where the robot is, from a topic or TF, for keyframes; and TF map->odom out of a match."""
+"""
+Where the robot is, from a topic or TF: in the map for keyframes, in odometry for the decision.
+
+And the other way round: TF map->odom out of an accepted place.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.time import Time
 
 from vpr_compressed.errors import ConfigError
@@ -39,6 +44,7 @@ from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.conversions import Quaternion
 from vpr_compressed.ros.conversions import rotation
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.sources.frames import stamp_to_ns
 from vpr_compressed.sources.poses import decode_pose
 from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.poses import TimedPose
@@ -46,6 +52,8 @@ from vpr_compressed.sources.poses import TimedPose
 Vector = tuple[float, float, float]
 _MESSAGES = {
     'pose_with_covariance': PoseWithCovarianceStamped, 'pose': PoseStamped, 'odometry': Odometry}
+#: Odometry of the robot base, for the decision.
+ODOMETRY_TOPIC = 'odom'
 _KEEP = 500
 _NS = 1_000_000_000
 #: How long a transform of odometry may be late, in seconds.
@@ -90,20 +98,25 @@ class PoseBuffer:
 
 
 class TopicPoses(PoseBuffer):
-    """Poses from the topic ``pose``, heard until it is closed."""
+    """Poses from a topic, heard until it is closed."""
 
-    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
+    def __init__(
+        self, node: Node, topic: str, kind: Any, profile: QoSProfile, *, tolerance_s: float,
+        wait_s: float = 0.0
+    ) -> None:
         """
         Subscribe.
 
         :param node: owner of the subscription
-        :param config: message type, tolerance and waiting time
+        :param topic: before remapping
+        :param kind: type of its messages, one that ``decode_pose`` reads
+        :param tolerance_s: largest difference of the stamps in seconds
+        :param wait_s: see :class:`PoseBuffer`
         """
-        super().__init__(int(config.pose_tolerance_s * _NS), config.pose_wait_s)
+        super().__init__(int(tolerance_s * _NS), wait_s)
         self._node = node
         self._subscription = node.create_subscription(
-            _MESSAGES[config.pose_type], 'pose', self._on_pose, qos.results(50),
-            qos_overriding_options=qos.overridable())
+            kind, topic, self._on_pose, profile, qos_overriding_options=qos.overridable())
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -119,7 +132,10 @@ class TopicPoses(PoseBuffer):
 class TfPoses:
     """Poses of the robot base in one frame from TF, heard until it is closed."""
 
-    def __init__(self, tf2: Any, node: Node, base: str, frame: str, wait_s: float) -> None:
+    def __init__(
+        self, tf2: Any, node: Node, base: str, frame: str, *, wait_s: float = 0.0,
+        tolerance_s: float = 0.0
+    ) -> None:
         """
         Subscribe to /tf and /tf_static.
 
@@ -127,19 +143,20 @@ class TfPoses:
         :param base: frame of the robot base
         :param frame: frame of the poses
         :param wait_s: how long ``pose_at`` waits for a transform, in seconds
+        :param tolerance_s: how far from the image the newest transform may be that is taken
+            where there is none of its time, in seconds
         """
         self._tf2, self._node = tf2, node
         self._base, self._frame = base, frame
-        self._wait = Duration(nanoseconds=int(wait_s * 1e9))
+        self._wait = Duration(nanoseconds=int(wait_s * _NS))
+        self._tolerance_ns = int(tolerance_s * _NS)
         self._buffer = tf2.Buffer()
         self._listener = tf2.TransformListener(self._buffer, node)
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """Return the pose of the base at this time, or None after a throttled warning."""
-        time = Time(nanoseconds=stamp_ns, clock_type=self._node.get_clock().clock_type)
         try:
-            found = self._buffer.lookup_transform(
-                self._frame, self._base, time, self._wait).transform
+            found = self._lookup(stamp_ns)
         except self._tf2.TransformException as error:
             self._node.get_logger().warning(
                 f'no TF from {self._frame} to {self._base} at the image: {error}',
@@ -148,6 +165,18 @@ class TfPoses:
         place, turn = found.translation, found.rotation
         return Pose(position_m=(place.x, place.y, place.z),
                     orientation_xyzw=(turn.x, turn.y, turn.z, turn.w), frame_id=self._frame)
+
+    def _lookup(self, stamp_ns: int) -> Any:
+        """Return the transform of a time, else the newest one if it is near enough."""
+        clock = self._node.get_clock().clock_type
+        frames, when = (self._frame, self._base), Time(nanoseconds=stamp_ns, clock_type=clock)
+        try:
+            return self._buffer.lookup_transform(*frames, when, self._wait).transform
+        except self._tf2.TransformException:
+            newest = self._buffer.lookup_transform(*frames, Time(clock_type=clock), Duration())
+            if abs(stamp_to_ns(newest.header.stamp) - stamp_ns) > self._tolerance_ns:
+                raise
+            return newest.transform
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -167,11 +196,70 @@ def pose_source(
     :raises ConfigError: TF is wanted and tf2_ros is not installed
     """
     if config.pose_source == 'topic_pose':
-        return partial(TopicPoses, node, config)
+        return partial(
+            TopicPoses, node, 'pose', _MESSAGES[config.pose_type], qos.results(50),
+            tolerance_s=config.pose_tolerance_s, wait_s=config.pose_wait_s)
     if config.pose_source == 'tf':
         return partial(TfPoses, import_tf2('pose_source: tf'), node, config.base_frame,
-                       config.map_frame, config.pose_wait_s)
+                       config.map_frame, wait_s=config.pose_wait_s)
     return None
+
+
+def odometry_source(
+    node: Node, config: PlaceRecognitionConfig
+) -> Callable[[], PoseSource] | None:
+    """
+    Return what opens the odometry the parameters ask for; no image ever waits for it.
+
+    :returns: None for a decision that goes by the images alone, as it does while mapping only
+    :raises ConfigError: TF is wanted and tf2_ros is not installed
+    """
+    if config.odometry_source == 'none' or config.mode == 'mapping':
+        return None
+    if config.odometry_source == 'tf':
+        return partial(TfPoses, import_tf2('odometry_source: tf'), node, config.base_frame,
+                       config.odom_frame, tolerance_s=config.pose_tolerance_s)
+    return partial(TopicPoses, node, ODOMETRY_TOPIC, Odometry, qos.samples(),
+                   tolerance_s=config.pose_tolerance_s)
+
+
+class RobotPoses:
+    """Where the robot is in the map and in odometry, while it is open."""
+
+    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
+        """
+        Look at what the parameters ask for; nothing is heard before ``open``.
+
+        :param node: owner of the subscriptions
+        :raises ConfigError: TF is wanted and tf2_ros is not installed
+        """
+        self._makers = pose_source(node, config), odometry_source(node, config)
+        self._map: PoseSource | None = None
+        self._odometry: PoseSource | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether an image without a pose in the map is no keyframe."""
+        return self._makers[0] is not None
+
+    def open(self) -> None:  # noqa: A003
+        """Listen."""
+        self._map, self._odometry = (make and make() for make in self._makers)
+
+    def in_map(self, stamp_ns: int) -> Pose | None:
+        """Return the pose for a keyframe, None where there is none for this time."""
+        return None if self._map is None else self._map.pose_at(stamp_ns)
+
+    def in_odometry(self, stamp_ns: int) -> Pose | None:
+        """Return the pose for the decision, None where there is none for this time."""
+        return None if self._odometry is None else self._odometry.pose_at(stamp_ns)
+
+    def close(self) -> None:
+        """Listen no more; may be called twice."""
+        for source in (self._map, self._odometry):
+            if source is not None:
+                source.close()
+        self._map, self._odometry = None, None
 
 
 class MapToOdom:
@@ -186,7 +274,7 @@ class MapToOdom:
         """
         self._config = config
         self._odometry = TfPoses(
-            tf2, node, config.base_frame, config.odom_frame, _ODOM_WAIT_S)
+            tf2, node, config.base_frame, config.odom_frame, wait_s=_ODOM_WAIT_S)
         self._broadcaster = tf2.TransformBroadcaster(node)
 
     def publish(self, pose: Pose, stamp_ns: int) -> None:
@@ -249,4 +337,4 @@ def import_tf2(wish: str) -> Any:
         raise ConfigError(
             f'parameter {wish} needs the Python package tf2_ros, which cannot be imported '
             f'({error}); install ros-$ROS_DISTRO-tf2-ros-py or take the poses from a topic '
-            '(pose_source: topic_pose)') from error
+            '(pose_source: topic_pose, odometry_source: topic)') from error
