@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import Layer
@@ -45,4 +46,5 @@ def make_tiny_model(seed: int = 3) -> Model:
                for name, shape in spec.tensor_shapes().items()}
     return Model(
         spec=spec, preprocessing=PreprocessingSpec(width=64, height=48), tensors=tensors,
+        calibration=DecisionCalibration(fitted_on='textures'),
         provenance={'made_by': 'the tests'}).with_precision('int8')

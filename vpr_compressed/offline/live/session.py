@@ -200,7 +200,7 @@ def play(wanted: LiveEvaluation, extractor: Extractor, map_path: Path, record: P
         node={
             'mode': 'localization', 'map_path': map_path.resolve(),
             'model_path': extractor.model_path.resolve(), 'engine': extractor.engine_name,
-            'threads': wanted.threads, **sent},
+            'threads': wanted.threads, 'odometry_source': 'none', **sent},
         player={
             'source_topic': wanted.query_topic, 'source_rate_hz': wanted.rate_hz,
             'rate': 0.0 if wanted.wait_for_answer else wanted.rate, 'hz': wanted.hz,
