@@ -160,6 +160,8 @@ def test_a_trigger_in_an_unknown_place_gives_up_and_says_so(
     assert peer.until(lambda: not node.node.pipeline.attempt.active)
     assert node.node.pipeline.attempt.outcome == (
         'not localised in time: nothing known looks like this, image 1')
+    assert peer.until(lambda: values_of(peer, 'matching').get(
+        'trigger_localization', '').startswith('not localised'))
 
 
 def test_a_late_subscriber_gets_the_places_of_the_map(

@@ -191,7 +191,8 @@ def _map_entry(pipeline: Pipeline) -> Entry:
 def _matching_entry(pipeline: Pipeline) -> Entry:
     statistics, config = pipeline.statistics, pipeline.config
     values = {'odometry_source': config.odometry_source, **statistics.matching(),
-              'last_answer': statistics.last_answer}
+              'last_answer': statistics.last_answer,
+              'trigger_localization': pipeline.attempt.outcome}
     unmoved = config.odometry_source in ('topic', 'tf') and not statistics.counts.with_odometry
     if unmoved and values['looked'] >= MANY_IMAGES:
         return WARN, (
