@@ -183,8 +183,9 @@ def compressed_message(image: ImageArray, codec: str = 'jpeg') -> CompressedImag
 
     :param codec: ``jpeg``, or ``png``, which loses nothing
     """
-    _, data = cv2.imencode(
-        f'.{codec}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    # OpenCV complains in the log about a setting of another codec.
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1] if codec == 'png' else []
+    _, data = cv2.imencode(f'.{codec}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
     return CompressedImage(format=f'rgb8; {codec} compressed bgr8',
                            data=bytes_for_message(data.tobytes()))
 
