@@ -35,26 +35,27 @@ Stamp = Callable[[int], int]
 NS = 1_000_000_000
 
 
+def _heard(node: Any, stamp_ns: int) -> bool:
+    """Return whether the node has odometry of exactly this time."""
+    found = node.node.pipeline._poses.in_odometry(stamp_ns)
+    return found is not None and found.position_m[0] == stamp_ns / NS
+
+
 def drive(
     node: Any, peer: Any, stamps_ns: list[int], topic: str = '/odom',
     reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE
 ) -> None:
     """Publish odometry, x in seconds of the stamp, and wait until the node has heard it."""
     publisher = peer.publisher(Odometry, topic, QoSProfile(depth=50, reliability=reliability))
-
-    def newest_ns() -> int:
-        heard = node.node.pipeline._poses._odometry._poses
-        return heard[-1][0] if heard else 0
-
     for stamp_ns in stamps_ns:
         message = Odometry(header=header_at(stamp_ns, 'odom'))
         message.pose.pose.position.x = stamp_ns / NS
         message.pose.pose.orientation.w = 1.0
         for _ in range(60):  # best effort may lose one
             publisher.publish(message)
-            if peer.until(lambda stamp_ns=stamp_ns: newest_ns() == stamp_ns, 1.0):
+            if peer.until(lambda stamp_ns=stamp_ns: _heard(node, stamp_ns), 1.0):
                 break
-        assert newest_ns() == stamp_ns
+        assert _heard(node, stamp_ns)
 
 
 @pytest.mark.parametrize('mode', ['localization', 'slam'])

@@ -32,8 +32,9 @@ from rclpy.node import Node
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
 from vpr_compressed.ros.conversions import header_at
-from vpr_compressed.ros.place_recognition import poses
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.map_to_odom import correction
+from vpr_compressed.ros.place_recognition.map_to_odom import MapToOdom
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.poses import odometry_source
 from vpr_compressed.ros.place_recognition.poses import pose_source
@@ -97,12 +98,12 @@ def test_transforms_compose_and_invert() -> None:
     """A quarter turn to the left, then forward, is a step along y; the way back is none."""
     turned = Pose(position_m=(1.0, 2.0, 0.0), orientation_xyzw=(0.0, 0.0, SIN45, SIN45))
     back = Pose(position_m=(-3.0, 0.0, 0.0))
-    assert poses.correction(turned, back)[0] == pytest.approx((1.0, 5.0, 0.0))
-    position, rotation = poses.correction(turned, turned)
+    assert correction(turned, back)[0] == pytest.approx((1.0, 5.0, 0.0))
+    position, rotation = correction(turned, turned)
     assert position == pytest.approx((0.0, 0.0, 0.0))
     assert rotation == pytest.approx((0.0, 0.0, 0.0, 1.0))
     tilted = Pose(position_m=(4.0, -1.0, 2.0), orientation_xyzw=(0.1, -0.5, 0.7, 0.5))
-    found = matrix(*poses.correction(tilted, turned))
+    found = matrix(*correction(tilted, turned))
     np.testing.assert_allclose(
         found @ matrix(turned.position_m, turned.orientation_xyzw),
         matrix(tilted.position_m, tilted.orientation_xyzw), atol=1e-9)
@@ -212,7 +213,7 @@ def test_map_to_odom_puts_the_base_where_it_was_recognised(
     """map_T_odom times odom_T_base must be the recognised pose."""
     monkeypatch.setitem(sys.modules, 'tf2_ros', StandInTf)
     node = Node('tf_sender', context=context)
-    broadcaster = poses.MapToOdom(StandInTf, node, PlaceRecognitionConfig(mode='slam'))
+    broadcaster = MapToOdom(StandInTf, node, PlaceRecognitionConfig(mode='slam'))
     pose = Pose(position_m=(10.0, -4.0, 0.0), orientation_xyzw=(0.0, 0.0, 1.0, 0.0))
     broadcaster.publish(pose, 5 * NS)
     sent = StandInTf.sent[-1]

@@ -54,7 +54,7 @@ def results(depth: int = 10) -> QoSProfile:
                       reliability=ReliabilityPolicy.RELIABLE)
 
 
-def samples(depth: int = 50) -> QoSProfile:
+def samples(depth: int) -> QoSProfile:
     """Return the profile of readings that may get lost; it hears reliable publishers as well."""
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
                       reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -49,8 +49,8 @@ from vpr_compressed.ros.conversions import pose_to_message
 from vpr_compressed.ros.conversions import pose_with_covariance
 from vpr_compressed.ros.place_recognition.activity import describe_answer
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.map_to_odom import MapToOdom
 from vpr_compressed.ros.place_recognition.poses import import_tf2
-from vpr_compressed.ros.place_recognition.poses import MapToOdom
 
 #: Colours of markers.
 _BLUE, _GREEN, _AMBER = (0.2, 0.45, 0.9), (0.1, 0.75, 0.2), (0.95, 0.65, 0.1)

@@ -12,11 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""
-Where the robot is, from a topic or TF: in the map for keyframes, in odometry for the decision.
-
-And the other way round: TF map->odom out of an accepted place.
-"""
+"""Where the robot is, from a topic or TF: in the map for keyframes, and in odometry."""
 
 from __future__ import annotations
 
@@ -30,34 +26,28 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
+from rclpy.callback_groups import CallbackGroup
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rclpy.time import Time
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.conversions import header_at
-from vpr_compressed.ros.conversions import Quaternion
-from vpr_compressed.ros.conversions import rotation
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
 from vpr_compressed.sources.frames import stamp_to_ns
 from vpr_compressed.sources.poses import decode_pose
 from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.poses import TimedPose
 
-Vector = tuple[float, float, float]
 _MESSAGES = {
     'pose_with_covariance': PoseWithCovarianceStamped, 'pose': PoseStamped, 'odometry': Odometry}
 #: Odometry of the robot base, for the decision.
 ODOMETRY_TOPIC = 'odom'
-_KEEP = 500
+#: Poses kept, and readings of odometry that wait for an image: half a second at 200 a second.
+_KEEP, _WAITING = 500, 100
 _NS = 1_000_000_000
-#: How long a transform of odometry may be late, in seconds.
-_ODOM_WAIT_S = 0.1
 
 
 class PoseBuffer:
@@ -98,25 +88,20 @@ class PoseBuffer:
 
 
 class TopicPoses(PoseBuffer):
-    """Poses from a topic, heard until it is closed."""
+    """Poses from the topic ``pose``, heard until it is closed."""
 
-    def __init__(
-        self, node: Node, topic: str, kind: Any, profile: QoSProfile, *, tolerance_s: float,
-        wait_s: float = 0.0
-    ) -> None:
+    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
         """
         Subscribe.
 
         :param node: owner of the subscription
-        :param topic: before remapping
-        :param kind: type of its messages, one that ``decode_pose`` reads
-        :param tolerance_s: largest difference of the stamps in seconds
-        :param wait_s: see :class:`PoseBuffer`
+        :param config: message type, tolerance and waiting time
         """
-        super().__init__(int(tolerance_s * _NS), wait_s)
+        super().__init__(int(config.pose_tolerance_s * _NS), config.pose_wait_s)
         self._node = node
         self._subscription = node.create_subscription(
-            kind, topic, self._on_pose, profile, qos_overriding_options=qos.overridable())
+            _MESSAGES[config.pose_type], 'pose', self._on_pose, qos.results(50),
+            qos_overriding_options=qos.overridable())
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -127,6 +112,56 @@ class TopicPoses(PoseBuffer):
             self.add(*decode_pose(message))
         except ValueError as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+
+
+class OnDemand(CallbackGroup):
+    """Keeps executors from taking messages; whoever wants one takes it from the subscription."""
+
+    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
+        """Return that nothing is ever to be called."""
+        return False
+
+    beginning_execution = can_execute
+
+    def ending_execution(self, entity: Any) -> None:
+        """Do nothing: nothing was called."""
+
+
+class OdometryPoses(PoseBuffer):
+    """
+    Poses from the topic ``odom``, read when an image wants one and never waited for.
+
+    An executor that wakes up for each of 50 readings a second takes 5 % of a desktop core; here
+    they wait in the middleware.
+    """
+
+    def __init__(self, node: Node, tolerance_s: float) -> None:
+        """
+        Subscribe.
+
+        :param node: owner of the subscription
+        :param tolerance_s: largest difference of the stamps in seconds
+        """
+        super().__init__(int(tolerance_s * _NS), 0.0)
+        self._node = node
+        self._subscription = node.create_subscription(
+            Odometry, ODOMETRY_TOPIC, lambda _: None, qos.samples(_WAITING),
+            callback_group=OnDemand(), qos_overriding_options=qos.overridable())
+
+    def pose_at(self, stamp_ns: int) -> Pose | None:
+        """Return the pose nearest in time of those that have arrived, or None."""
+        handle: Any = self._subscription.handle
+        with handle:
+            while (taken := handle.take_message(Odometry, False)) is not None:
+                try:
+                    self.add(*decode_pose(taken[0]))
+                except ValueError as error:
+                    self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+        return super().pose_at(stamp_ns)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
 
 
 class TfPoses:
@@ -183,7 +218,7 @@ class TfPoses:
         self._listener.unregister()
 
 
-PoseSource = TopicPoses | TfPoses
+PoseSource = TopicPoses | OdometryPoses | TfPoses
 
 
 def pose_source(
@@ -196,9 +231,7 @@ def pose_source(
     :raises ConfigError: TF is wanted and tf2_ros is not installed
     """
     if config.pose_source == 'topic_pose':
-        return partial(
-            TopicPoses, node, 'pose', _MESSAGES[config.pose_type], qos.results(50),
-            tolerance_s=config.pose_tolerance_s, wait_s=config.pose_wait_s)
+        return partial(TopicPoses, node, config)
     if config.pose_source == 'tf':
         return partial(TfPoses, import_tf2('pose_source: tf'), node, config.base_frame,
                        config.map_frame, wait_s=config.pose_wait_s)
@@ -219,8 +252,7 @@ def odometry_source(
     if config.odometry_source == 'tf':
         return partial(TfPoses, import_tf2('odometry_source: tf'), node, config.base_frame,
                        config.odom_frame, tolerance_s=config.pose_tolerance_s)
-    return partial(TopicPoses, node, ODOMETRY_TOPIC, Odometry, qos.samples(),
-                   tolerance_s=config.pose_tolerance_s)
+    return partial(OdometryPoses, node, config.pose_tolerance_s)
 
 
 class RobotPoses:
@@ -260,68 +292,6 @@ class RobotPoses:
             if source is not None:
                 source.close()
         self._map, self._odometry = None, None
-
-
-class MapToOdom:
-    """Publishes map->odom so that the base ends up where it was recognised."""
-
-    def __init__(self, tf2: Any, node: Node, config: PlaceRecognitionConfig) -> None:
-        """
-        Start listening to TF.
-
-        :param tf2: see :func:`import_tf2`
-        :param config: names of the frames
-        """
-        self._config = config
-        self._odometry = TfPoses(
-            tf2, node, config.base_frame, config.odom_frame, wait_s=_ODOM_WAIT_S)
-        self._broadcaster = tf2.TransformBroadcaster(node)
-
-    def publish(self, pose: Pose, stamp_ns: int) -> None:
-        """
-        Publish the correction that a recognised pose of the base implies.
-
-        :param pose: pose of the base in the map at the image's stamp
-        :param stamp_ns: stamp of the image; odom->base is looked up there
-        """
-        base = self._odometry.pose_at(stamp_ns)
-        if base is None:
-            return
-        config = self._config
-        message = TransformStamped(
-            header=header_at(stamp_ns, pose.frame_id or config.map_frame),
-            child_frame_id=config.odom_frame)
-        place, turn = message.transform.translation, message.transform.rotation
-        (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w) = correction(pose, base)
-        self._broadcaster.sendTransform(message)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._odometry.close()
-
-
-def correction(map_to_base: Pose, odom_to_base: Pose) -> tuple[Vector, Quaternion]:
-    """Return offset and rotation of map->odom that make two poses of the base agree."""
-    x, y, z, w = odom_to_base.orientation_xyzw
-    turned = rotation(multiply(rotation(map_to_base.orientation_xyzw), (-x, -y, -z, w)))
-    x, y, z = (there - moved for there, moved in zip(
-        map_to_base.position_m, rotate(turned, odom_to_base.position_m)))
-    return (x, y, z), turned
-
-
-def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
-    """Return the quaternion product, xyzw."""
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
-    return (aw * bx + ax * bw + ay * bz - az * by, aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw, aw * bw - ax * bx - ay * by - az * bz)
-
-
-def rotate(quaternion: Quaternion, vector: Vector) -> Vector:
-    """Return a vector turned by a unit quaternion."""
-    x, y, z, w = quaternion
-    turned = multiply(multiply(quaternion, (*vector, 0.0)), (-x, -y, -z, w))
-    return turned[:3]
 
 
 def import_tf2(wish: str) -> Any:
