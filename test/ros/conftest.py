@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ros_harness import NodeProcess
     from ros_harness import Peer
 
+    from vpr_compressed.decision.config import DecisionConfig
     from vpr_compressed.records import ImageArray
     from vpr_compressed.records import Pose
 
@@ -116,6 +117,7 @@ def decider(monkeypatch: pytest.MonkeyPatch) -> type[PatientDecider]:
     from vpr_compressed import recognizer
 
     class Told(PatientDecider):
+        configs: ClassVar[list[DecisionConfig | None]] = []
         odometry: ClassVar[list[Pose | None]] = []
 
     monkeypatch.setattr(recognizer, 'PlaceDecider', Told)

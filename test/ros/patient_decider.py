@@ -31,13 +31,15 @@ from vpr_compressed.records import Status
 
 class PatientDecider:
     """
-    Believes the most similar place and accepts it from so many images on: for what surrounds it.
+    Believes the most similar place, and accepts it from so many images on.
 
-    It stands in for ``PlaceDecider``, which has tests of its own; tests change the class.
+    It stands in for ``PlaceDecider``, which has tests of its own; tests tell the class how many
+    images it needs and why it withholds a place, and see what it was given.
     """
 
     needed = 3
     withheld = Status.UNSURE
+    configs: ClassVar[list[DecisionConfig | None]] = []
     odometry: ClassVar[list[Pose | None]] = []
 
     def __init__(
@@ -45,6 +47,7 @@ class PatientDecider:
         config: DecisionConfig | None = None
     ) -> None:
         """Start patiently."""
+        self.configs.append(config)
         self._map, self._seen = place_map, 0
 
     def reset(self) -> None:

@@ -226,6 +226,11 @@ class Peer(Node):
                     return status
         return None
 
+    def values(self, name: str) -> dict[str, str]:
+        """Return the key-values of the newest diagnostics entry with this ending."""
+        status = self.status(name)
+        return {} if status is None else {item.key: item.value for item in status.values}
+
     def close(self) -> None:
         """Leave."""
         self._executor.shutdown()

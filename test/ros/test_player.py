@@ -28,10 +28,14 @@ import pytest
 from ros_harness import PixelExtractor
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
+from sensor_msgs.msg import PointCloud2
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
+from vpr_compressed.ros.conversions import cloud_from_matches
+from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.conversions import MATCH_DTYPE
 from vpr_compressed.ros.player.node import due_after_s
 from vpr_compressed.ros.player.node import PlayerConfig
 from vpr_compressed.ros.player.recording import NodeReport
@@ -101,8 +105,14 @@ def test_published_pixels_are_those_of_the_files(
 ) -> None:
     """A stored file is sent untouched when the transport is compressed."""
     seen: list[CompressedImage] = []
-    peer.create_subscription(CompressedImage, '/image/compressed', seen.append, 20)
-    player = node_process('player.node', source=folder, rate=0.0, hz=30.0,
+    answers = peer.create_publisher(PointCloud2, '/place_recognition/matches', 20)
+
+    def answer(message: CompressedImage) -> None:
+        seen.append(message)
+        answers.publish(cloud_from_matches(np.zeros(0, MATCH_DTYPE), message.header))
+
+    peer.create_subscription(CompressedImage, '/image/compressed', answer, 20)
+    player = node_process('player.node', source=folder, rate=0.0, wait_for_answer=True,
                           image_transport='compressed')
     assert peer.until(lambda: len(seen) == 12)
     assert player.wait() == 0, player.text
@@ -182,9 +192,6 @@ def test_an_image_without_answer_is_in_the_recording(tmp_path: Path) -> None:
 
 def test_images_of_one_stamp_are_answered_in_order_and_strangers_are_counted() -> None:
     """A bag may hold one stamp twice; another node may answer on the same topic."""
-    from vpr_compressed.ros.conversions import cloud_from_matches
-    from vpr_compressed.ros.conversions import header_at
-    from vpr_compressed.ros.conversions import MATCH_DTYPE
     recording = Recording(None)
     for index in range(2):
         recording.published(Frame(

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
@@ -29,14 +28,14 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
-from vpr_compressed.images.pixels import rgb_from_encoded
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Status
+from vpr_compressed.ros.place_recognition import activity
 
 Stamp = Callable[[int], int]
 
@@ -160,7 +159,7 @@ def test_a_trigger_in_an_unknown_place_gives_up_and_says_so(
     assert peer.until(lambda: not node.node.pipeline.attempt.active)
     assert node.node.pipeline.attempt.outcome == (
         'not localised in time: nothing known looks like this, image 1')
-    assert peer.until(lambda: values_of(peer, 'matching').get(
+    assert peer.until(lambda: peer.values('matching').get(
         'trigger_localization', '').startswith('not localised'))
 
 
@@ -184,10 +183,12 @@ def test_a_late_subscriber_gets_the_places_of_the_map(
 
 
 def test_parameters_change_while_it_runs_or_are_refused_with_the_reason(
-    local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp
+    local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp,
+    decider: Any
 ) -> None:
     """top_k applies to the next image; a wrong value and a read-only one change nothing."""
-    local_node(mode='localization', map_path=str(walk_map)).start()
+    local_node(mode='localization', map_path=str(walk_map), decision__memory_s=9.0).start()
+    assert decider.configs == [DecisionConfig(memory_s=9.0)]
 
     def change(name: str, value: object) -> Any:
         request = SetParameters.Request(
@@ -203,6 +204,7 @@ def test_parameters_change_while_it_runs_or_are_refused_with_the_reason(
     assert 'min_precision' in refused.reason
     assert not change('model_path', '/tmp/other.vpr').successful
     assert len(peer.ask(places[2], stamp(2))) == 2
+    assert decider.configs[-1] == DecisionConfig(min_precision=0.9, memory_s=9.0)
 
 
 def test_diagnostics_tell_how_it_goes(
@@ -216,8 +218,7 @@ def test_diagnostics_tell_how_it_goes(
         peer.ask(again[number], stamp(number))
     peer.diagnostics.clear()
     assert peer.until(lambda: peer.status('matching'))
-    entries = {name: {v.key: v.value for v in peer.status(name).values}
-               for name in ('input', 'inference', 'map', 'matching')}
+    entries = {name: peer.values(name) for name in ('input', 'inference', 'map', 'matching')}
     assert entries['input']['topic'] == '/image'
     assert entries['input']['publishers'] == '1'
     assert entries['input']['received'] == '5'
@@ -242,6 +243,26 @@ def test_diagnostics_tell_how_it_goes(
     assert peer.status('input').hardware_id == 'pixels on pixels'
 
 
+@pytest.mark.parametrize(('reason', 'level'), [
+    (Status.UNSURE, DiagnosticStatus.WARN), (Status.UNKNOWN, DiagnosticStatus.OK)])
+def test_a_robot_that_is_never_sure_is_told_what_to_do(
+    reason: Status, level: bytes, local_node: Any, peer: Any, walk_map: Path, *,
+    again: list[ImageArray], stamp: Stamp, decider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning with the remedy, once it has lasted; to be off the map is no fault."""
+    monkeypatch.setattr(activity, 'MANY_IMAGES', 4)
+    monkeypatch.setattr(activity, 'LONG_S', 0.0)
+    decider.needed, decider.withheld = 99, reason
+    local_node(mode='localization', map_path=str(walk_map)).start()
+    for number in range(4):
+        peer.ask(again[number], stamp(number))
+    assert peer.until(lambda: peer.values('matching').get('looked') == '4')
+    status = peer.status('matching')
+    assert status.level == level
+    assert ('lower decision.min_precision' in status.message) == (reason is Status.UNSURE)
+    assert ('no fault' in status.message) == (reason is Status.UNKNOWN)
+
+
 def test_a_topic_that_never_starts_or_stops_is_reported(
     local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp,
     capfd: pytest.CaptureFixture[str]
@@ -263,91 +284,3 @@ def test_a_topic_that_never_starts_or_stops_is_reported(
     refused = peer.call('trigger_localization')
     assert not refused.success
     assert 'no image on /image' in refused.message
-
-
-def test_the_debug_image_is_made_only_for_somebody(
-    local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp,
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It costs a JPEG per image."""
-    from vpr_compressed.ros.place_recognition import outputs
-
-    made: list[int] = []
-    original = outputs.debug_image
-    monkeypatch.setattr(
-        outputs, 'debug_image', lambda *args: (made.append(1), original(*args))[1])
-    node = local_node(mode='localization', map_path=str(walk_map)).start()
-    peer.ask(places[0], stamp(0))
-    assert not made
-    shown: list[CompressedImage] = []
-    topic = '/place_recognition/debug_image/compressed'
-    peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: node.has_listener(topic))
-    peer.ask(places[1], stamp(1))
-    assert peer.until(lambda: shown)
-    assert bytes(shown[0].data[:2]) == b'\xff\xd8'
-    assert made
-
-
-def test_the_debug_image_shows_the_query_beside_the_matched_place(
-    local_node: Any, peer: Any, tmp_path: Path, places: list[ImageArray],
-    again: list[ImageArray], stamp: Stamp, decider: Any
-) -> None:
-    """The picture of the place was stored while mapping; people see whether a match is right."""
-    decider.needed = 2
-    path = tmp_path / 'walk.map'
-    mapper = local_node(mode='mapping', map_path=str(path)).start()
-    for number in range(3):
-        peer.ask(places[number], stamp(number))
-    assert peer.until(lambda: values_of(peer, 'map').get('places') == '3')
-    assert int(values_of(peer, 'map')['thumbnail_bytes']) > 3 * 500
-    mapper.close()
-    peer._publishers_by_topic.clear()
-
-    node = local_node(mode='localization', map_path=str(path)).start()
-    shown: list[CompressedImage] = []
-    topic = '/place_recognition/debug_image/compressed'
-    peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: node.has_listener(topic))
-    for number, status in ((1, Status.UNSURE), (2, Status.ACCEPTED)):
-        shown.clear()
-        assert peer.ask(again[number], stamp(100 + number))['status'][0] == status
-        assert peer.until(lambda: shown)
-        picture = rgb_from_encoded(bytes(shown[0].data))
-        assert picture.shape == (280, 644, 3), 'two panels of 4:3 with a gap, two lines of text'
-        left, right, text = picture[:240, :320], picture[:240, 324:], picture[240:260]
-        assert similarity(left, again[number]) > 0.95
-        assert similarity(right, places[number]) > 0.95
-        assert abs(similarity(right, places[0])) < 0.5, 'any place would do'
-        red, green, _ = text.reshape(-1, 3)[text.max(axis=2).argmax()]
-        assert max(red, green) > 150, 'no answer in words'
-        assert (red > green) == (status is Status.UNSURE), 'amber is withheld, green accepted'
-
-
-def test_a_map_without_pictures_is_said_in_the_debug_image(
-    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
-) -> None:
-    """Maps of 0.4.0 have none: an empty panel would look like a dark place."""
-    node = local_node(mode='localization', map_path=str(walk_map)).start()
-    shown: list[CompressedImage] = []
-    topic = '/place_recognition/debug_image/compressed'
-    peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: node.has_listener(topic))
-    peer.ask(again[1], stamp(0))
-    assert peer.until(lambda: shown)
-    right = rgb_from_encoded(bytes(shown[0].data))[:240, 324:]
-    assert right.max() > 100, 'nothing is said'
-    assert right.mean() < 10
-
-
-def values_of(peer: Any, name: str) -> dict[str, str]:
-    """Return the key-values of the newest diagnostics entry of this name."""
-    status = peer.status(name)
-    return {} if status is None else {item.key: item.value for item in status.values}
-
-
-def similarity(panel: ImageArray, image: ImageArray) -> float:
-    """Return the correlation of two pictures of any size."""
-    small = [cv2.resize(picture, (64, 48), interpolation=cv2.INTER_AREA).ravel()
-             for picture in (panel, image)]
-    return float(np.corrcoef(*small)[0, 1])
