@@ -34,6 +34,12 @@ MANY_IMAGES = 100
 #: ... so many seconds.
 LONG_S = 30.0
 _WINDOW = 200
+#: Why places that look known may be withheld for long -> what to do.
+_REMEDIES = {
+    Status.UNSURE: 'lower decision.min_precision, or fit the model to this site with '
+                   '"vpr_compressed calibrate"',
+    Status.LOOK_ALIKE: 'the images cannot tell these places apart; odometry can '
+                       '(odometry_source), and so can a camera that sees more of them'}
 #: Key on ``/diagnostics`` -> what may become of an image that was looked at.
 _DECIDED = {
     status.name.lower(): status for status in Status if status is not Status.CANDIDATE}
@@ -149,15 +155,15 @@ class Statistics:
         A robot that stands, or is where the map has no place, is no reason to complain.
         """
         with self._lock:
-            doubtful = self._withheld[Status.UNSURE] + self._withheld[Status.LOOK_ALIKE]
+            counts = {status: self._withheld[status] for status in _REMEDIES}
+            doubtful = sum(counts.values())
             if doubtful < MANY_IMAGES or doubtful <= self._withheld[Status.UNKNOWN] or (
                     time.monotonic() - self._withheld_since_s < LONG_S):
                 return ''
-            reasons = ', '.join(f'{self._withheld[status]} {status.words}' for status in (
-                Status.UNSURE, Status.LOOK_ALIKE) if self._withheld[status])
+        reasons = ', '.join(
+            f'{count} {status.words}' for status, count in counts.items() if count)
         return (f'no place accepted in {doubtful} images that look like places of the map '
-                f'({reasons}): lower decision.min_precision, or fit the model to this site with '
-                '"vpr_compressed calibrate"')
+                f'({reasons}): {_REMEDIES[max(counts, key=counts.__getitem__)]}')
 
     def in_words(self) -> str:
         """Return the last answer, and that to be off the map for long is no fault."""
