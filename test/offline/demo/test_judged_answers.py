@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 import numpy as np
 import pytest
 
@@ -234,9 +234,9 @@ def test_every_reason_has_words_and_a_colour_of_its_own(
 ) -> None:
     """A legend in words says why; reasons that did not come up are left out."""
     said: list[list[str]] = []
-    legend = Axes.legend
-    monkeypatch.setattr(Axes, 'legend', lambda axes, **options: (
-        said.append(axes.get_legend_handles_labels()[1]), legend(axes, **options))[1])
+    legend = Figure.legend
+    monkeypatch.setattr(Figure, 'legend', lambda figure, marks, words, **options: (
+        said.append(words), legend(figure, marks, words, **options))[1])
     withheld = [status for status in REASONS if status is not None]
     for status in withheld:
         answers = replace(ANSWERS, statuses=(*ANSWERS.statuses[:3], status, None, YES))

@@ -61,7 +61,7 @@ REASONS: Mapping[Status | None, str] = {
     Status.STANDING: '#6fb1ee', Status.EMPTY_MAP: '#3b4652', None: '#a678cc'}
 _QUIET = '#52606d'
 #: The legend: columns, and inches of a line.
-_COLUMNS, _ENTRY_IN = 2, 0.2
+_COLUMNS, _ENTRY_IN = 2, 0.21
 
 
 def draw(result: DemoResult, folder: Path, *, town: bool) -> Path:
@@ -98,7 +98,7 @@ def draw_route(
     if town:
         low, high = np.array(RING[:2]) - HOUSE_DEPTH_M, np.array(RING[2:]) + HOUSE_DEPTH_M
     span = np.maximum(high - low, 1.0)
-    height = float(np.clip(8.2 * span[1] / span[0], 3.0, 8.0)) + 1.05
+    height = float(np.clip(8.2 * span[1] / span[0], 3.0, 8.0)) + 1.4
     figure, axes = _axes(height)
     if town:
         _draw_town(axes)
@@ -241,13 +241,15 @@ def _finish(axes: Axes, figure: Figure, path: Path, title: str, caption: str) ->
     """Add title, legend and caption, and write the file."""
     axes.set_title(textwrap.fill(title, 84), loc='left', fontsize=12.5, weight='bold', color=INK,
                    pad=10)
-    entries = len(axes.get_legend_handles_labels()[1])
-    figure.set_figheight(figure.get_figheight() + _ENTRY_IN * math.ceil(entries / _COLUMNS))
-    axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.1), ncol=_COLUMNS, frameon=False,
-                fontsize=9.5, handletextpad=0.4)
+    marks, words = axes.get_legend_handles_labels()
     lines = textwrap.wrap(caption, 118)
+    legend_in = _ENTRY_IN * math.ceil(len(words) / _COLUMNS)
+    caption_in = 0.19 * len(lines) + 0.1
+    height_in = figure.get_figheight() + legend_in
+    figure.set_figheight(height_in)
     figure.text(0.012, 0.012, '\n'.join(lines), fontsize=9.5, color=_QUIET, va='bottom')
-    share = 0.19 * len(lines) / figure.get_size_inches()[1]
-    figure.tight_layout(rect=(0, share + 0.01, 1, 1), pad=0.6)
+    figure.legend(marks, words, loc='lower center', bbox_to_anchor=(0.5, caption_in / height_in),
+                  ncol=_COLUMNS, frameon=False, fontsize=9.5, handletextpad=0.4, borderpad=0.0)
+    figure.tight_layout(rect=(0, (caption_in + legend_in) / height_in, 1, 1), pad=0.6)
     FigureCanvasAgg(figure)
     figure.savefig(path)
