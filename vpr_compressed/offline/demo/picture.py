@@ -98,7 +98,7 @@ def draw_route(
     if town:
         low, high = np.array(RING[:2]) - HOUSE_DEPTH_M, np.array(RING[2:]) + HOUSE_DEPTH_M
     span = np.maximum(high - low, 1.0)
-    height = float(np.clip(8.2 * span[1] / span[0], 3.0, 8.0)) + 1.4
+    height = float(np.clip(8.2 * span[1] / span[0], 1.5, 8.0)) + 1.65
     figure, axes = _axes(height)
     if town:
         _draw_town(axes)
@@ -239,8 +239,8 @@ def _axes(height: float) -> tuple[Figure, Axes]:
 
 def _finish(axes: Axes, figure: Figure, path: Path, title: str, caption: str) -> None:
     """Add title, legend and caption, and write the file."""
-    axes.set_title(textwrap.fill(title, 84), loc='left', fontsize=12.5, weight='bold', color=INK,
-                   pad=10)
+    figure.suptitle(textwrap.fill(title, 84), x=0.012, ha='left', fontsize=12.5, weight='bold',
+                    color=INK)
     marks, words = axes.get_legend_handles_labels()
     lines = textwrap.wrap(caption, 118)
     legend_in = _ENTRY_IN * math.ceil(len(words) / _COLUMNS)
