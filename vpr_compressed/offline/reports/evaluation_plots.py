@@ -35,10 +35,6 @@ from vpr_compressed.offline.reports.image_pairs import QueryGroup
 from vpr_compressed.offline.reports.page import described
 from vpr_compressed.offline.reports.page import Plot
 
-# They differ for every common kind of colour vision, and in lightness on paper.
-_COLOURS = ('#0b66c3', '#e2570e', '#1a936f', '#7b3fa0', '#b8860b', '#44546a')
-_LINES = ('-', '--', '-.', ':')
-_MARKERS = 'osD^vP'
 #: Row of a legend below a plot, in inches.
 _LEGEND_IN = 0.2
 #: Letters of a name above an image.
@@ -73,14 +69,14 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
     curves = [100 * np.array(list(report.recall_curve.values())) for report in reports]
     for number, (report, curve) in enumerate(zip(reports, curves)):
         axes.plot(
-            list(report.recall_curve), curve, **_line(number), marker=_marker(number),
+            list(report.recall_curve), curve, **figures.line(number), marker=figures.marker(number),
             markersize=4, label=f'{report.model.label}: '
             + ', '.join(f'{value:.1%} @{n}' for n, value in report.recall.items()))
     axes.set(
         xlabel='N, places looked at per query', ylabel='recall@N  [%]',
         xlim=(0.5, max(reports[0].recall_curve) + 0.5), xticks=[1, 5, 10, 15, 20, 25],
         ylim=(min(50.0, 10 * np.floor(np.min(curves) / 10)), 102))
-    figures.legend_below(axes, 0.18, fontsize=9.5)
+    figures.legend_below(axes, fontsize=9.5)
     width = 100 * max(
         each.intervals['recall@1'].high - each.intervals['recall@1'].low for each in reports)
     return figures.finish(
@@ -91,7 +87,7 @@ def precision_recall_plot(reports: Sequence[Report]) -> Plot:
     """Draw precision over recall of all models, with the points where they work."""
     _, axes = figures.new_axes(4.4 + _LEGEND_IN * len(reports))
     for number, report in enumerate(reports):
-        curve, accepted, line = report.curve, report.accepted, _line(number)
+        curve, accepted, line = report.curve, report.accepted, figures.line(number)
         full = curve.max_recall_at_full_precision
         share = 'accepts nothing' if accepted.precision is None else (
             f'accepts {accepted.accepted}, {accepted.precision:.0%} right')
@@ -108,7 +104,7 @@ def precision_recall_plot(reports: Sequence[Report]) -> Plot:
     axes.set(
         xlabel='recall: right answers / answerable queries  [%]',
         ylabel='precision: right / accepted  [%]', xlim=(0, 102), ylim=(0, 104))
-    figures.legend_below(axes, 0.15, fontsize=8.5)
+    figures.legend_below(axes, fontsize=8.5)
     return figures.finish(
         'precision_recall.png', *described('precision_recall', reports=reports), axes)
 
@@ -129,7 +125,7 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
                 cost(report), recall,
                 yerr=[[max(0.0, recall - 100 * interval.low)],
                       [max(0.0, 100 * interval.high - recall)]],
-                color=_line(number)['color'], marker=_marker(number), markersize=7, capsize=3,
+                color=figures.line(number)['color'], marker=figures.marker(number), markersize=7, capsize=3,
                 linewidth=1.2, linestyle='none', label=f'{report.model.label}: '
                 '{:.2f} MB, {:.1f} ms, {:.0f} MB of memory'.format(
                     *(each(report) for _, each in panels)))
@@ -138,7 +134,7 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
         _widen(axes, [cost(report) for report in reports])
     every[0].set_ylabel('recall@1  [%]')
     # The legend is wider than its panel.
-    figures.legend_below(every[0], 0.24, left=-0.25, fontsize=9).set_in_layout(False)
+    figures.legend_below(every[0], left=-0.25, fontsize=9).set_in_layout(False)
     return figures.finish('costs.png', *described('costs'), figure, head_in=0.3,
                           foot_in=0.1 + _LEGEND_IN * len(reports))
 
@@ -149,13 +145,13 @@ def latency_plot(reports: Sequence[Report]) -> Plot:
     for number, report in enumerate(reports):
         times = np.sort(latencies_ms(report.measurement.queries))
         axes.step(
-            times, 100 * np.arange(1, len(times) + 1) / len(times), where='post', **_line(number),
+            times, 100 * np.arange(1, len(times) + 1) / len(times), where='post', **figures.line(number),
             label=f'{report.model.label} ({report.model.engine}): ' + ', '.join(
                 f'{name} {value:.1f} ms' for name, value in report.latency_ms.items()))
     axes.set(
         xlabel='time from decoded image to answer  [ms]', ylabel='queries answered  [%]',
         xlim=(0, 1.6 * max(report.latency_ms['p95'] for report in reports)), ylim=(0, 102))
-    figures.legend_below(axes, 0.2, fontsize=9)
+    figures.legend_below(axes, fontsize=9)
     return figures.finish('latency.png', *described('latency', reports=reports), axes)
 
 
@@ -233,7 +229,7 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
     axes.grid(False)
     figure.colorbar(shown, ax=axes, label='cosine similarity', fraction=0.04, pad=0.02)
     axes.plot([], [], 's', color='none', markeredgecolor=figures.ANSWER, label='right answers')
-    figures.legend_below(axes, 0.14 * 5 / height, ncol=3, fontsize=9)
+    figures.legend_below(axes, ncol=3, fontsize=9)
     return figures.finish(name, *described(
         'similarity', label=label, accepted=report.accepted, rows=rows, columns=columns), axes)
 
@@ -281,17 +277,6 @@ def _scatter_matches(axes: Axes, report: Report) -> None:
             x, y = zip(*points)
             area = max(2.0, size * min(1.0, 300 / len(points)))
             axes.scatter(x, y, s=area, color=colour, linewidths=0, zorder=3)
-
-
-def _line(number: int) -> dict[str, Any]:
-    """Return colour, dashes and width of a model's line."""
-    return {'color': _COLOURS[number % len(_COLOURS)], 'linewidth': 1.8,
-            'linestyle': _LINES[number // len(_COLOURS) % len(_LINES)]}
-
-
-def _marker(number: int) -> str:
-    """Return the marker of a model."""
-    return _MARKERS[number % len(_MARKERS)]
 
 
 def _widen(axes: Axes, values: list[float]) -> None:
