@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -49,19 +50,19 @@ class DecisionLine:
     One model in the plot of precision and recall.
 
     :param decision: over the confidence in the believed place
-    :param image: over the similarity of the most similar place, for comparison
+    :param image: over the similarity of the most similar place, for comparison; may be None
     :param accepted: what was accepted at the operating point
     :param precision_interval: of its precision, None when nothing was accepted
-    :param recall_interval: of its recall
+    :param recall_interval: of its recall, None without answerable queries
     :param thresholds: wanted precision -> confidence from which it is promised
     """
 
     label: str
     decision: PrecisionRecallCurve
-    image: PrecisionRecallCurve
+    image: PrecisionRecallCurve | None
     accepted: AcceptedMatches
     precision_interval: Interval | None
-    recall_interval: Interval
+    recall_interval: Interval | None
     thresholds: Mapping[float, float] = field(default_factory=dict)
 
 
@@ -71,29 +72,34 @@ def precision_recall_plot(lines: Sequence[DecisionLine]) -> Plot:
     lowest = [100.0]
     for number, line in enumerate(lines):
         look, accepted = figures.line(number), line.accepted
-        _draw_curve(axes, line.image, **{**look, 'linewidth': 0.9, 'alpha': 0.7})
+        alone = ''
+        if line.image is not None:
+            _draw_curve(axes, line.image, **{**look, 'linewidth': 0.9, 'alpha': 0.7})
+            alone = f' (one image {line.image.area:.3f})'
         share = 'accepts nothing' if accepted.precision is None else (
             f'accepts {accepted.accepted}, {accepted.precision:.1%} right')
         _draw_curve(
             axes, line.decision, **{**look, 'linewidth': 2.2},
-            label=f'{line.label}: area {line.decision.area:.3f} (one image '
-            f'{line.image.area:.3f}), {share}')
+            label=f'{line.label}: area {line.decision.area:.3f}{alone}, {share}')
         _mark_thresholds(axes, line, look['color'], named=number == 0)
-        if accepted.precision is not None and line.precision_interval is not None:
+        if accepted.precision is not None:
             _draw_point(axes, line, look['color'])
         lowest += [100 * curve.precision[curve.recall > 0.1 * curve.recall[-1]].min()
-                   for curve in (line.decision, line.image) if np.any(curve.recall > 0)]
+                   for curve in (line.decision, line.image) if curve and np.any(curve.recall > 0)]
     bottom = max(0.0, 10 * np.floor(min(lowest) / 10 - 0.3))
     axes.set(
         xlabel='recall: right answers / answerable queries  [%]',
         ylabel='precision: right / accepted  [%]', xlim=(-1, 102),
         ylim=(bottom, 100 + 0.06 * (100 - bottom)))
-    axes.plot([], [], color=figures.SOFT, linewidth=2.2, label='decision over the walk')
-    axes.plot([], [], color=figures.SOFT, linewidth=0.9, label='one image, by its similarity')
+    compared = any(line.image for line in lines)
+    if compared:
+        axes.plot([], [], color=figures.SOFT, linewidth=2.2, label='decision over the walk')
+        axes.plot([], [], color=figures.SOFT, linewidth=0.9, label='one image, by its similarity')
     figures.legend_below(axes, fontsize=8.5)
     marked = any(line.thresholds for line in lines)
     return figures.finish(
-        'precision_recall.png', *described('precision_recall', lines=lines, marked=marked), axes)
+        'precision_recall.png', *described(
+            'precision_recall', lines=lines, marked=marked, compared=compared), axes)
 
 
 def marked_points(line: DecisionLine) -> list[tuple[str, float, float]]:
@@ -199,7 +205,7 @@ def first_match_plot(models: Sequence[tuple[str, FirstMatches]]) -> Plot:
         axes)
 
 
-def _draw_curve(axes: Axes, curve: PrecisionRecallCurve, **look: object) -> None:
+def _draw_curve(axes: Axes, curve: PrecisionRecallCurve, **look: Any) -> None:
     """Draw a curve from recall 0 on, where precision is that of the surest answers."""
     axes.plot(
         100 * np.append(0.0, curve.recall), 100 * np.append(curve.precision[:1], curve.precision)
@@ -224,8 +230,8 @@ def _draw_point(axes: Axes, line: DecisionLine, colour: str) -> None:
     recall, precision = line.accepted.recall, line.accepted.precision or 0.0
     axes.errorbar(
         100 * recall, 100 * precision,
-        xerr=100 * _bars([recall], [line.recall_interval]),
-        yerr=100 * _bars([precision], [line.precision_interval or Interval(0.0, 1.0)]),
+        xerr=100 * _bars([recall], [line.recall_interval or Interval(recall, recall)]),
+        yerr=100 * _bars([precision], [line.precision_interval or Interval(precision, precision)]),
         color=colour, marker='D', markersize=8, markeredgecolor='white', capsize=3,
         elinewidth=1.1, zorder=6)
 

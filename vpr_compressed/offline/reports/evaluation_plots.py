@@ -28,6 +28,9 @@ from numpy.typing import NDArray
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.measuring.recognition_run import latencies_ms
 from vpr_compressed.offline.reports import figures
+from vpr_compressed.offline.reports.decision_plots import LEGEND_IN
+from vpr_compressed.offline.reports.decision_views import DecidedWalk
+from vpr_compressed.offline.reports.decision_views import draw_decisions
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import Report
 from vpr_compressed.offline.reports.image_pairs import Gallery
@@ -35,8 +38,6 @@ from vpr_compressed.offline.reports.image_pairs import QueryGroup
 from vpr_compressed.offline.reports.page import described
 from vpr_compressed.offline.reports.page import Plot
 
-#: Row of a legend below a plot, in inches.
-_LEGEND_IN = 0.2
 #: Letters of a name above an image.
 _LETTERS = 28
 #: Rows and columns of a similarity matrix that are drawn at most; a picture has about so many
@@ -52,20 +53,24 @@ def draw(evaluation: Evaluation, gallery: Gallery) -> list[Plot]:
     :param gallery: of one model it is drawn, of several the page shows it
     """
     reports = evaluation.reports
-    curves = [recall_plot(reports), precision_recall_plot(reports)]
+    decided = draw_decisions([
+        DecidedWalk(
+            label=report.model.label, queries=report.measurement.queries, truth=report.truth,
+            decision=report.decision, image=report.curve)
+        for report in reports])
     if len(reports) == 1:
         return [
-            *curves, similarity_plot(reports[0]), timeline_plot(reports[0]),
-            *(pairs_plot(group, gallery) for group in gallery.groups)]
+            *decided, recall_plot(reports), similarity_plot(reports[0]),
+            timeline_plot(reports[0]), *(pairs_plot(group, gallery) for group in gallery.groups)]
     return [
-        cost_plot(reports), *curves, latency_plot(reports),
+        *decided, cost_plot(reports), recall_plot(reports), latency_plot(reports),
         *(similarity_plot(report, name=f'similarity_{number}.png', label=report.model.label)
           for number, report in enumerate(reports, start=1))]
 
 
 def recall_plot(reports: Sequence[Report]) -> Plot:
     """Draw recall@N of all models."""
-    _, axes = figures.new_axes(3.8 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(3.8 + LEGEND_IN * len(reports))
     curves = [100 * np.array(list(report.recall_curve.values())) for report in reports]
     for number, (report, curve) in enumerate(zip(reports, curves)):
         axes.plot(
@@ -83,35 +88,9 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
         'recall.png', *described('recall', reports=reports, width=width), axes)
 
 
-def precision_recall_plot(reports: Sequence[Report]) -> Plot:
-    """Draw precision over recall of all models, with the points where they work."""
-    _, axes = figures.new_axes(4.4 + _LEGEND_IN * len(reports))
-    for number, report in enumerate(reports):
-        curve, accepted, line = report.curve, report.accepted, figures.line(number)
-        full = curve.max_recall_at_full_precision
-        share = 'accepts nothing' if accepted.precision is None else (
-            f'accepts {accepted.accepted}, {accepted.precision:.0%} right')
-        axes.plot(
-            100 * np.append(0.0, curve.recall),
-            100 * np.append(curve.precision[:1], curve.precision), **line,
-            label=f'{report.model.label}: area {curve.area:.3f}, {full:.1%} without an error, '
-            f'{share}')
-        axes.axvline(100 * full, color=line['color'], linewidth=1, linestyle=':')
-        if accepted.precision is not None:
-            axes.plot(
-                100 * accepted.recall, 100 * accepted.precision, marker='D', markersize=9,
-                linestyle='none', color=line['color'], markeredgecolor='white')
-    axes.set(
-        xlabel='recall: right answers / answerable queries  [%]',
-        ylabel='precision: right / accepted  [%]', xlim=(0, 102), ylim=(0, 104))
-    figures.legend_below(axes, fontsize=8.5)
-    return figures.finish(
-        'precision_recall.png', *described('precision_recall', reports=reports), axes)
-
-
 def cost_plot(reports: Sequence[Report]) -> Plot:
     """Draw recall@1 against size, time and memory."""
-    figure = Figure(figsize=(figures.WIDTH_IN, 3.3 + _LEGEND_IN * len(reports)))
+    figure = Figure(figsize=(figures.WIDTH_IN, 3.3 + LEGEND_IN * len(reports)))
     panels: list[tuple[str, Callable[[Report], float]]] = [
         ('model file  [MB]', lambda report: report.model.file_bytes / 1e6),
         ('time, p50  [ms]', lambda report: report.latency_ms['p50']),
@@ -136,12 +115,12 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
     # The legend is wider than its panel.
     figures.legend_below(every[0], left=-0.25, fontsize=9).set_in_layout(False)
     return figures.finish('costs.png', *described('costs'), figure, head_in=0.3,
-                          foot_in=0.1 + _LEGEND_IN * len(reports))
+                          foot_in=0.1 + LEGEND_IN * len(reports))
 
 
 def latency_plot(reports: Sequence[Report]) -> Plot:
     """Draw the share of queries answered within a time, for several models."""
-    _, axes = figures.new_axes(3.4 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(3.4 + LEGEND_IN * len(reports))
     for number, report in enumerate(reports):
         times = np.sort(latencies_ms(report.measurement.queries))
         axes.step(
@@ -161,7 +140,7 @@ def timeline_plot(report: Report) -> Plot:
     queries = report.measurement.queries
     axes.stackplot(
         np.arange(len(queries)), [each.inference_ms for each in queries],
-        [each.search_ms for each in queries], labels=('network', 'search and agreement'),
+        [each.search_ms for each in queries], labels=('network', 'search and decision'),
         colors=(figures.PALE, figures.WRONG), step='mid', linewidth=0)
     for name in ('p50', 'p95'):
         value = report.latency_ms[name]

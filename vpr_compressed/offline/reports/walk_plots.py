@@ -167,13 +167,13 @@ def revisit_plot(label: str, found: Revisits, *, name: str = 'revisits.png') -> 
                       color='#eceff3', linewidth=0, label='too recent to be searched')
     pairs = np.array([(times[query], times[row]) for query, rows in enumerate(found.truth)
                       for row in rows], np.float64).reshape(-1, 2)
-    axes.scatter(*pairs.T, s=16, marker='s', color='#bfe5df', linewidths=0,
+    axes.scatter(pairs[:, 0], pairs[:, 1], s=16, marker='s', color='#bfe5df', linewidths=0,
                  label='the same place, seen before')
     for verdict, colour, size in (('right', figures.RIGHT, 13), ('wrong', figures.WRONG, 30)):
         points = np.array(
             [(times[query], times[row]) for query, row in enumerate(found.matches)
              if row is not None and found.verdicts[query] == verdict], np.float64).reshape(-1, 2)
-        axes.scatter(*points.T, s=size, color=colour, linewidths=0, zorder=3,
+        axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, zorder=3,
                      marker='o' if verdict == 'right' else 'D',
                      label=f'accepted, {verdict} ({len(points)})')
     axes.set(xlabel='time of the image  [s]', ylabel='time of the place it matched  [s]',
