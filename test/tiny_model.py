@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.spec import INPUT
 from vpr_compressed.model_file.spec import Layer
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.model_file.spec import SimilarityCalibration
 
 
 def make_tiny_spec() -> NetworkSpec:
@@ -46,6 +46,5 @@ def make_tiny_model(seed: int = 3) -> Model:
                for name, shape in spec.tensor_shapes().items()}
     return Model(
         spec=spec, preprocessing=PreprocessingSpec(width=64, height=48), tensors=tensors,
-        # Random descriptors of different textures are rarely closer than this.
-        calibration=SimilarityCalibration(threshold=0.9, slope=40.0, offset=0.85),
+        calibration=DecisionCalibration(fitted_on='textures'),
         provenance={'made_by': 'the tests'}).with_precision('int8')

@@ -282,19 +282,20 @@ def recognise(
     :returns: its other fields as ``measurement``, and the cores that other programs kept busy
     :raises VprError: if an image cannot be used
     """
-    from vpr_compressed.offline.measuring import recognition_run
+    from vpr_compressed.offline.measuring import two_recordings
     from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.content_cache import DescribedImages
+    from vpr_compressed.offline.measuring.recognition_run import ARRAYS
     from vpr_compressed.offline.measuring.source_values import source_from_values
     from vpr_compressed.offline.measuring.trial import Trial
     from vpr_compressed.system.machine import OtherLoad
 
     load, known = OtherLoad(), DescribedImages(ContentCache(Path(cache)), key)
-    run = config_from_mapping(Trial, trial).run(
-        [source_from_values(values) for values in recordings], extractor,
+    run = two_recordings.run(
+        list(map(source_from_values, recordings)), extractor, config_from_mapping(Trial, trial),
         progress=processes.talker(), known=known)
     fields = dict(vars(run))
-    np.savez(out, **{name: fields.pop(name) for name in recognition_run.ARRAYS})
+    np.savez(out, **{name: fields.pop(name) for name in ARRAYS})
     # Images described in an earlier run were timed under the load of then.
     return {'measurement': fields, 'others_cores': None if run.recalled else load.cores()}
 

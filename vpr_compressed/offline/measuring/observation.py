@@ -211,8 +211,8 @@ def read_recordings(*sources: ImageSource, progress: Progress = silent) -> Recor
 
 
 def observe(
-    model: EvaluatedModel, recordings: Recordings, cache: ContentCache, progress: Progress = silent,
-    *, trial: Trial | None = None
+    model: EvaluatedModel, recordings: Recordings, cache: ContentCache,
+    progress: Progress = silent, *, trial: Trial | None = None
 ) -> Observation:
     """
     Return what is seen of a model, from the cache or from a process of its own.

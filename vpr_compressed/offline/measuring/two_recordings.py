@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 
-from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.offline.measuring.content_cache import DescribedImages
@@ -42,11 +41,10 @@ from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
 from vpr_compressed.offline.measuring.recognition_run import UnknownWalk
 from vpr_compressed.offline.measuring.replay import Replay
 from vpr_compressed.offline.measuring.replay import Shown
+from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
-from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import Candidate
-from vpr_compressed.records import DescriptorArray
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system import memory
@@ -65,14 +63,13 @@ class Session:
     A recogniser with a map of its own in memory, of which every image becomes a place.
 
     :param total: images of all recordings, for ``progress``
-    :param exclude_recent_s: seconds of the current session that are not searched while mapping
     """
 
     def __init__(
-        self, extractor: Extractor, decision: DecisionConfig | None, known: DescribedImages | None,
-        progress: Progress, *, total: int, config: RecognizerConfig | None = None
+        self, extractor: Extractor, trial: Trial, known: DescribedImages | None,
+        progress: Progress, *, total: int
     ) -> None:
-        self._decision, self._known = decision or DecisionConfig(), known
+        self._decision, self._known = trial.decision, known
         self._calibration = extractor.calibration
         self.place_map = PlaceMap.create(
             None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
@@ -80,8 +77,8 @@ class Session:
         recalling: Any = RecallingExtractor(extractor)
         # The node's configuration, except that mapping leaves no image out.
         self.recognizer = Recognizer(recalling, self.place_map, replace(
-            config or RecognizerConfig(), keyframe_min_interval_s=0.0,
-            keyframe_min_distance_m=0.0), self._decision)
+            trial.recognizer, keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0,
+            keyframe_max_similarity=1.0), self._decision)
         self.walker = Walker(self.recognizer, recalling, known, progress, total=total)
         #: Id of a keyframe -> its row in the reference.
         self.row_of: dict[int, int] = {}
@@ -140,10 +137,27 @@ class Session:
             self._known.save()
 
 
+def run(
+    recordings: Sequence[ImageSource], extractor: Extractor, trial: Trial, *, progress: Progress,
+    known: DescribedImages | None
+) -> RecognitionRun:
+    """
+    Do with recordings what a trial says.
+
+    :param recordings: reference, query and unknown ones; one alone for revisits
+    :raises VprError: as :func:`measure` and :func:`measure_revisits`
+    """
+    if trial.revisits:
+        return measure_revisits(
+            recordings[0], extractor, trial=trial, progress=progress, known=known)
+    reference, query, *unknown = recordings
+    return measure(reference, query, extractor, trial=trial, unknown=unknown, progress=progress,
+                   known=known)
+
+
 def measure(
     reference: ImageSource, query: ImageSource, extractor: Extractor, *,
-    replay: Replay | None = None, decision: DecisionConfig | None = None,
-    unknown: Sequence[ImageSource] = (), progress: Progress = silent,
+    trial: Trial | None = None, unknown: Sequence[ImageSource] = (), progress: Progress = silent,
     known: DescribedImages | None = None
 ) -> RecognitionRun:
     """
@@ -151,7 +165,7 @@ def measure(
 
     Every image is described once; the walks are then replayed with these descriptors.
 
-    :param replay: how the query and the unknown walks are walked, and what is left out of the map
+    :param trial: how the query and the unknown walks are walked, and what is left out of the map
     :param unknown: recordings of places that are not in the reference, each from a cold start
     :param progress: called after each image with those done and in all
     :param known: descriptors of an earlier run, used instead of the network, and kept for the
@@ -160,9 +174,10 @@ def measure(
     :raises ImageFormatError: an image cannot be decoded
     :raises ConfigError: nothing is left of the reference
     """
-    replay, total = replay or Replay(), len(reference) + len(query) + sum(map(len, unknown))
+    trial, total = trial or Trial(), len(reference) + len(query) + sum(map(len, unknown))
+    replay = trial.replay
     left_out = replay.left_out(len(reference))
-    with closing(Session(extractor, decision, known, progress, total=total)) as session, \
+    with closing(Session(extractor, trial, known, progress, total=total)) as session, \
             closing(DescribedWalk()) as walk:
         names = session.map(reference, left_out)
         depth = depth_for(len(session.place_map), len(query))
@@ -188,8 +203,7 @@ def measure(
 
 
 def measure_revisits(
-    recording: ImageSource, extractor: Extractor, *, replay: Replay | None = None,
-    decision: DecisionConfig | None = None, config: RecognizerConfig | None = None,
+    recording: ImageSource, extractor: Extractor, *, trial: Trial | None = None,
     progress: Progress = silent, known: DescribedImages | None = None
 ) -> RecognitionRun:
     """
@@ -197,16 +211,16 @@ def measure_revisits(
 
     Rows count the images in the order in which they were shown: each becomes a place.
 
-    :param config: how much of the recent past is not searched
+    :param trial: how it is walked, and how much of the recent past is not searched
     :raises SourceError: the source ends early
     :raises ImageFormatError: an image cannot be decoded
     """
-    replay, config = replay or Replay(), config or RecognizerConfig()
-    session = Session(extractor, decision, known, progress, total=len(recording), config=config)
+    trial = trial or Trial(revisits=True)
+    session = Session(extractor, trial, known, progress, total=len(recording))
     with closing(session), closing(DescribedWalk()) as walk:
         for _ in session.walker.described(recording, walk):
             pass
-        shown = replay.of([frame.stamp_ns for frame in walk.frames])
+        shown = trial.replay.of([frame.stamp_ns for frame in walk.frames])
         depth, queries, rankings = depth_for(len(shown), len(shown)), [], []
         session.recognizer.mapping = session.recognizer.localization = True
         for number, (frame, recognition) in enumerate(session.walker.again(walk, shown)):
@@ -215,7 +229,8 @@ def measure_revisits(
             queries.append(query_result(
                 recognition, session.row_of, index=frame.index, name=frame.name,
                 inference_ms=frame.inference_ms))
-            since_ns = recognition.stamp_ns - round(config.exclude_recent_s * 1e9)
+            since_ns = recognition.stamp_ns - round(
+                trial.recognizer.exclude_recent_s * 1e9)
             rankings.append(session.ranked(session.place_map.search(
                 recognition.descriptor, depth, exclude_since_ns=since_ns), depth))
         rows, similarities = map(np.stack, zip(*rankings))

@@ -311,8 +311,8 @@ def summarise(
             np.array([each.inference_ms for each in queries]), LEVELS),
         search_ms=metrics.percentiles(np.array([each.search_ms for each in queries]), LEVELS),
         setting={
-            'reference': _source(reference, measurement.reference_sha256),
-            'query': _source(query, measurement.query_sha256), 'command': command,
+            'reference': source_json(reference, measurement.reference_sha256),
+            'query': source_json(query, measurement.query_sha256), 'command': command,
             'created': now(), 'versions': versions(), 'machine': machine()})
 
 
@@ -321,7 +321,7 @@ def replay_json(trial: Trial) -> dict[str, Any]:
     return {**asdict(trial.replay), 'description': trial.replay.describe()}
 
 
-def _source(source: ImageSource, digest: str) -> dict[str, Any]:
+def source_json(source: ImageSource, digest: str) -> dict[str, Any]:
     """Return what a source is and a digest of its pixels."""
     return {
         'description': source.describe(), 'path': str(source.path), 'kind': source.kind,

@@ -45,7 +45,7 @@ from vpr_compressed.system.processes import MeasurementCancelledError
 #: Folder of what was measured, inside that of the report unless the user names another.
 CACHE_NAME = '.vpr_cache'
 #: Pictures that a report may have; those of an earlier one are removed.
-_PICTURES = (
+PICTURES = (
     'recall.png', 'precision_recall.png', 'similarity.png', 'similarity_[0-9]*.png',
     'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png')
 
@@ -176,7 +176,7 @@ def write_report(
     plots = draw(evaluation, gallery)
     return page.write_report_files(
         folder, page.as_json(evaluation.to_json()), render(evaluation, plots, gallery), plots,
-        _PICTURES)
+        PICTURES)
 
 
 def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery) -> str:
