@@ -122,10 +122,13 @@ def add_data_arguments(parser: ArgumentParser) -> None:
         'reported, such as test)')
     answers = parser.add_argument_group(
         'right answers (two recordings need one; a data set has its own)')
-    answers.add_argument(
+    largest = answers.add_mutually_exclusive_group()
+    largest.add_argument(
         '--tolerance-frames', type=int, metavar='N', help='largest difference of the indices')
-    answers.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
-    answers.add_argument('--ground-truth', type=Path, metavar='FILE.json', help='listed answers')
+    largest.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
+    answers.add_argument(
+        '--ground-truth', type=Path, metavar='FILE.json',
+        help='listed answers; with --tolerance-frames, their neighbours too')
 
 
 def _add_walk_arguments(parser: ArgumentParser) -> None:
@@ -305,10 +308,9 @@ def truth_of_recordings(
     :raises GroundTruthError: none asked for, or it does not fit the recordings
     """
     if args.radius_m is not None:
-        if args.tolerance_frames is not None or args.ground_truth is not None:
+        if args.ground_truth is not None:
             raise GroundTruthError(
-                '--radius-m alone says what counts as right; leave out --tolerance-frames and '
-                '--ground-truth')
+                '--radius-m and --ground-truth both say what counts as right; leave out one')
         return ground_truth.from_positions(
             ground_truth.positions_of(query), ground_truth.positions_of(reference),
             args.radius_m)

@@ -50,8 +50,8 @@ from vpr_compressed.offline.measuring.observation import labels
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
-from vpr_compressed.offline.measuring.two_recordings import source_from_values
-from vpr_compressed.offline.measuring.two_recordings import source_to_values
+from vpr_compressed.offline.measuring.source_values import source_from_values
+from vpr_compressed.offline.measuring.source_values import source_to_values
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import ImageList
@@ -99,12 +99,14 @@ def test_a_child_sees_what_this_process_sees(
     found = observe(model, recordings, ContentCache(tmp_path),
                     lambda done, total: calls.append((done, total)))
     expected = two_recordings.measure(
-        recordings.reference, recordings.query,
+        *recordings.sources,
         load_extractor(model.path, engine='onnxruntime', threads=1))
     np.testing.assert_array_equal(found.measurement.rows, expected.rows)
     np.testing.assert_allclose(found.measurement.similarities, expected.similarities, atol=1e-6)
-    assert [(query.match_row, query.votes) for query in found.measurement.queries] == [
-        (query.match_row, query.votes) for query in expected.queries]
+    decided = [[(query.status, query.decided_row, query.reason) for query in run.queries]
+               for run in (found.measurement, expected)]
+    assert decided[0] == decided[1]
+    assert found.measurement.cold_starts == expected.cold_starts
     assert found.measurement.reference_sha256 == expected.reference_sha256
     assert calls[-1] == (2 * COUNT, 2 * COUNT)
     assert not found.cached
@@ -232,7 +234,8 @@ def test_all_code_that_decides_is_part_of_the_question(
 def test_reading_tells_how_far_it_is(walk: FolderSource) -> None:
     """Both recordings are counted together."""
     calls: list[tuple[int, int]] = []
-    found = read_recordings(walk, walk, lambda done, total: calls.append((done, total)))
+    found = read_recordings(
+        walk, walk, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(number, 2 * COUNT) for number in range(1, 2 * COUNT + 1)]
     assert len(found) == 2 * COUNT
 

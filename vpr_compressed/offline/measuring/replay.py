@@ -94,8 +94,9 @@ class Replay(Bounded):
         return gone
 
     def starts(self, shown: int) -> range:
-        """Return the images of a replay at which a cold start is tried."""
-        return range(0, shown, self.start_every or max(_FEWEST, shown // _STARTS))
+        """Return the images of a replay at which a cold start is tried, none near its end."""
+        step = self.start_every or max(_FEWEST, shown // _STARTS)
+        return range(0, max(1, shown - step + 1), step)
 
     def of(self, stamps_ns: Sequence[int]) -> list[Shown]:
         """

@@ -21,6 +21,7 @@ what is measured here is what runs on the robot.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr_compressed.config import config_from_mapping
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.offline.measuring.content_cache import DescribedImages
@@ -41,6 +43,7 @@ from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
 from vpr_compressed.offline.measuring.recognition_run import UnknownWalk
 from vpr_compressed.offline.measuring.replay import Replay
 from vpr_compressed.offline.measuring.replay import Shown
+from vpr_compressed.offline.measuring.source_values import source_from_values
 from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
@@ -138,20 +141,23 @@ class Session:
 
 
 def run(
-    recordings: Sequence[ImageSource], extractor: Extractor, trial: Trial, *, progress: Progress,
-    known: DescribedImages | None
+    recordings: Sequence[Mapping[str, Any]], extractor: Extractor, trial: Mapping[str, Any], *,
+    progress: Progress, known: DescribedImages | None
 ) -> RecognitionRun:
     """
     Do with recordings what a trial says.
 
-    :param recordings: reference, query and unknown ones; one alone for revisits
+    :param recordings: reference, query and unknown ones, one alone for revisits; as
+        :func:`.source_to_values` gives them
+    :param trial: the fields of a :class:`.Trial`
     :raises VprError: as :func:`measure` and :func:`measure_revisits`
     """
-    if trial.revisits:
+    sources, wanted = list(map(source_from_values, recordings)), config_from_mapping(Trial, trial)
+    if wanted.revisits:
         return measure_revisits(
-            recordings[0], extractor, trial=trial, progress=progress, known=known)
-    reference, query, *unknown = recordings
-    return measure(reference, query, extractor, trial=trial, unknown=unknown, progress=progress,
+            sources[0], extractor, trial=wanted, progress=progress, known=known)
+    reference, query, *unknown = sources
+    return measure(reference, query, extractor, trial=wanted, unknown=unknown, progress=progress,
                    known=known)
 
 
