@@ -85,7 +85,7 @@ def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
     _scale(axes, ratios, [main, second], context)
     axes.set(xlabel='file: times smaller than the original float weights',
              ylabel=f'{words[2]}  [points]')
-    _legend(axes, figure, rows)
+    _legend(axes, rows)
     title, caption = described(
         'size_accuracy', rows=rows, drop=None if main is None else main[-1])
     figures.set_title(axes, title)  # the tags go where it leaves room
@@ -206,7 +206,7 @@ def _distance(place: FloatArray, others: FloatArray | Sequence[FloatArray]) -> f
     return float(np.linalg.norm(np.asarray(others) - place, axis=1).min())
 
 
-def _legend(axes: Axes, figure: Figure, rows: Sequence[StepRow]) -> None:
+def _legend(axes: Axes, rows: Sequence[StepRow]) -> None:
     """List the lines, and below them the numbered steps."""
     axes.add_artist(figures.legend_below(
         axes, left=-0.1, ncol=3, fontsize=8.5, columnspacing=1.2))

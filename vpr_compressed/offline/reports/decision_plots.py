@@ -84,6 +84,8 @@ def precision_recall_plot(lines: Sequence[DecisionLine]) -> Plot:
         _mark_thresholds(axes, line, look['color'], named=number == 0)
         if accepted.precision is not None:
             _draw_point(axes, line, look['color'])
+        if line.precision_interval is not None:
+            lowest.append(100 * line.precision_interval.low)
         lowest += [100 * curve.precision[curve.recall > 0.1 * curve.recall[-1]].min()
                    for curve in (line.decision, line.image) if curve and np.any(curve.recall > 0)]
     bottom = max(0.0, 10 * np.floor(min(lowest) / 10 - 0.3))

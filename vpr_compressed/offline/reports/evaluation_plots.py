@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -74,8 +73,8 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
     curves = [100 * np.array(list(report.recall_curve.values())) for report in reports]
     for number, (report, curve) in enumerate(zip(reports, curves)):
         axes.plot(
-            list(report.recall_curve), curve, **figures.line(number), marker=figures.marker(number),
-            markersize=4, label=f'{report.model.label}: '
+            list(report.recall_curve), curve, **figures.line(number),
+            marker=figures.marker(number), markersize=4, label=f'{report.model.label}: '
             + ', '.join(f'{value:.1%} @{n}' for n, value in report.recall.items()))
     axes.set(
         xlabel='N, places looked at per query', ylabel='recall@N  [%]',
@@ -104,8 +103,8 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
                 cost(report), recall,
                 yerr=[[max(0.0, recall - 100 * interval.low)],
                       [max(0.0, 100 * interval.high - recall)]],
-                color=figures.line(number)['color'], marker=figures.marker(number), markersize=7, capsize=3,
-                linewidth=1.2, linestyle='none', label=f'{report.model.label}: '
+                color=figures.line(number)['color'], marker=figures.marker(number), markersize=7,
+                capsize=3, linewidth=1.2, linestyle='none', label=f'{report.model.label}: '
                 '{:.2f} MB, {:.1f} ms, {:.0f} MB of memory'.format(
                     *(each(report) for _, each in panels)))
         axes.set_xlabel(name, fontsize=8.5)
@@ -124,7 +123,8 @@ def latency_plot(reports: Sequence[Report]) -> Plot:
     for number, report in enumerate(reports):
         times = np.sort(latencies_ms(report.measurement.queries))
         axes.step(
-            times, 100 * np.arange(1, len(times) + 1) / len(times), where='post', **figures.line(number),
+            times, 100 * np.arange(1, len(times) + 1) / len(times), where='post',
+            **figures.line(number),
             label=f'{report.model.label} ({report.model.engine}): ' + ', '.join(
                 f'{name} {value:.1f} ms' for name, value in report.latency_ms.items()))
     axes.set(

@@ -69,10 +69,11 @@ def finish(
     figure.set(size_inches=(width, height), dpi=dpi, facecolor='white')
     share = caption_in / height
     figure.text(
-        0.012 * WIDTH_IN / width, share - 0.02 / height, '\n'.join(lines), va='top', ha='left', fontsize=9,
-        color=SOFT, linespacing=1.25)
-    figure.tight_layout(
-        rect=(0, share + foot_in / height, 1, 1 - head_in / height), pad=0.6)
+        0.012 * WIDTH_IN / width, share - 0.02 / height, '\n'.join(lines), va='top', ha='left',
+        fontsize=9, color=SOFT, linespacing=1.25)
+    for _ in range(2):  # the words at the ticks depend on the size of the axes
+        figure.tight_layout(
+            rect=(0, share + foot_in / height, 1, 1 - head_in / height), pad=0.6)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
