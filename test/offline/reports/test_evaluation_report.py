@@ -30,8 +30,9 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.two_recordings import QueryResult
-from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
+from vpr_compressed.offline.measuring.recognition_run import ColdStart
+from vpr_compressed.offline.measuring.recognition_run import QueryResult
+from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports.evaluation import Evaluation
@@ -41,6 +42,7 @@ from vpr_compressed.offline.reports.evaluation_report import check_folder
 from vpr_compressed.offline.reports.evaluation_report import render
 from vpr_compressed.offline.reports.evaluation_report import write_report
 from vpr_compressed.offline.reports.image_pairs import Gallery
+from vpr_compressed.records import Status
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import versions
@@ -48,13 +50,15 @@ from vpr_compressed.system.machine import versions
 PLACES = 6
 
 
-def make_query(number: int, match_row: int | None) -> QueryResult:
-    """Return the record of one query."""
-    known = match_row is not None
+def make_query(number: int, best: int, match_row: int | None) -> QueryResult:
+    """Return the record of one query; what is withheld was believed, too."""
+    status = Status.UNSURE if match_row is None else Status.ACCEPTED
     return QueryResult(
-        index=number, name=f'<{number}>.png', stamp_ns=number, match_row=match_row,
-        match_similarity=0.9 if known else 0.0, confidence=0.8 if known else 0.0,
-        votes=3 if known else 0, inference_ms=10.0 + number, search_ms=1.0)
+        index=number, name=f'<{number}>.png', stamp_ns=number, status=int(status),
+        decided_row=best if match_row is None else match_row, decided_similarity=0.9,
+        confidence=0.4 if match_row is None else 0.98,
+        reason=f'{status.words}: place <{best}>', evidence={'belief': 1.5},
+        inference_ms=10.0 + number, search_ms=1.0)
 
 
 def make_measurement(best: list[int], matches: list[int | None]) -> RecognitionRun:
@@ -63,10 +67,16 @@ def make_measurement(best: list[int], matches: list[int | None]) -> RecognitionR
     similarities = np.tile(np.linspace(0.9, 0.1, PLACES), (len(best), 1))
     similarities -= np.arange(len(best))[:, np.newaxis] / 100
     return RecognitionRun(
-        queries=tuple(make_query(number, row) for number, row in enumerate(matches)), rows=rows,
-        similarities=similarities, reference_names=tuple(f'{i}.png' for i in range(PLACES)),
-        reference_sha256='0' * 64, query_sha256='1' * 64, bytes_per_place=24.0,
-        resident_bytes=100_000_000)
+        queries=tuple(
+            make_query(number, *each) for number, each in enumerate(zip(best, matches))),
+        rows=rows, similarities=similarities, places=PLACES,
+        reference_names=tuple(f'{i}.png' for i in range(PLACES)), reference_sha256='0' * 64,
+        query_sha256='1' * 64, bytes_per_place=24.0, resident_bytes=100_000_000,
+        thresholds={'walk': 0.961, 'single': 0.99},
+        promises={'walk': {'0.9': 0.3, '0.99': 0.961}, 'single': {'0.99': 0.99}},
+        cold_starts=tuple(
+            ColdStart(start=start, images=2 if row is not None else None, match_row=row)
+            for start, row in enumerate(matches[:3])))
 
 
 @pytest.fixture
@@ -128,7 +138,7 @@ def test_file_content_is_plain_json_without_nan(report: Report) -> None:
     values = json.loads(json.dumps(Evaluation([report]).to_json(), allow_nan=False))
     assert values['format'] == 'vpr_compressed report'
     assert values['per_query'][4]['match'] == {
-        'reference': 0, 'similarity': 0.9, 'confidence': 0.8, 'votes': 3, 'correct': False}
+        'reference': 0, 'similarity': 0.9, 'confidence': 0.98, 'correct': False}
     assert values['per_query'][0]['match'] is None
     assert values['per_query'][0]['candidates'][0] == {'reference': 0, 'similarity': 0.9}
 
@@ -239,7 +249,7 @@ def test_corner_cases_are_drawn_and_written(
     report = make_report(best, matches, truth)
     page = write_report(Evaluation([report]), tmp_path / 'report', source, source)
     assert page.name == 'report.html'
-    assert len(list((tmp_path / 'report').glob('*.png'))) == 6
+    assert len(list((tmp_path / 'report').glob('*.png'))) == 9
     assert json.loads((tmp_path / 'report' / 'report.json').read_text())['queries'] == 6
 
 

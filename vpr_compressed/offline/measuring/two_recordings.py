@@ -126,6 +126,13 @@ class Session:
         wanted, found = self._decision.min_precision, self._calibration
         return {'walk': found.walk.threshold(wanted), 'single': found.single.threshold(wanted)}
 
+    def promises(self) -> dict[str, dict[str, float]]:
+        """Return the confidence that other precisions would need, by the name of the curve."""
+        return {
+            name: {f'{wanted:g}': curve.threshold(wanted) for wanted in curve.precisions}
+            for name, curve in (
+                ('walk', self._calibration.walk), ('single', self._calibration.single))}
+
     def close(self) -> None:
         """Forget the map; keep what was described for the next run."""
         self.place_map.close()
@@ -195,6 +202,7 @@ def measure(
             reference_sha256=session.walker.digests[0], query_sha256=session.walker.digests[1],
             bytes_per_place=float(session.place_map.bytes_per_place),
             resident_bytes=resident_bytes, thresholds=session.thresholds(),
+            promises=session.promises(),
             cold_starts=tuple(starts),
             unknown=tuple(_unknown_walk(session, source, replay) for source in unknown),
             recalled=session.walker.recalled)
@@ -239,6 +247,7 @@ def measure_revisits(
             query_sha256=session.walker.digests[0],
             bytes_per_place=float(session.place_map.bytes_per_place),
             resident_bytes=memory.resident_bytes(), thresholds=session.thresholds(),
+            promises=session.promises(),
             recalled=session.walker.recalled)
 
 

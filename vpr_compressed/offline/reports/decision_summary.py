@@ -52,6 +52,7 @@ class DecisionSummary:
     :param first: cold starts
     :param unknown: walks at places that are not in the map
     :param thresholds: confidence that a match needs, by the name of its curve
+    :param promises: confidence that other precisions would need, by curve and precision in digits
     """
 
     config: DecisionConfig
@@ -59,6 +60,7 @@ class DecisionSummary:
     first: FirstMatches
     unknown: tuple[UnknownScores, ...]
     thresholds: Mapping[str, float]
+    promises: Mapping[str, Mapping[str, float]]
 
     def warning(self, recall_at_1: float) -> str | None:
         """
@@ -86,6 +88,7 @@ class DecisionSummary:
         scores = self.scores
         return {
             **asdict(self.config), 'thresholds': dict(self.thresholds),
+            'promises': {name: dict(each) for name, each in self.promises.items()},
             'filtered_recall': scores.filtered_recall,
             'accepted': asdict(scores.accepted),
             'intervals': {
@@ -130,7 +133,7 @@ def summarise_decisions(
         unknown=tuple(
             decisions.unknown_scores(walk.source, [query.status for query in walk.queries])
             for walk in run.unknown),
-        thresholds=run.thresholds)
+        thresholds=run.thresholds, promises=run.promises)
 
 
 def decision_json(query: QueryResult) -> dict[str, Any]:

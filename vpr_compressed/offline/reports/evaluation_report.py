@@ -46,7 +46,8 @@ from vpr_compressed.system.processes import MeasurementCancelledError
 CACHE_NAME = '.vpr_cache'
 #: Pictures that a report may have; those of an earlier one are removed.
 PICTURES = (
-    'recall.png', 'precision_recall.png', 'similarity.png', 'similarity_[0-9]*.png',
+    'walk.png', 'precision_recall.png', 'reliability.png', 'first_match.png', 'revisits.png',
+    'revisits_[0-9]*.png', 'recall.png', 'similarity.png', 'similarity_[0-9]*.png',
     'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png')
 
 

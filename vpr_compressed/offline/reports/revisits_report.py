@@ -158,11 +158,25 @@ def evaluate_revisits(
     values = {
         'format': FORMAT, 'version': VERSION, 'kind': 'revisits', **first.setting,
         **first.to_json(), 'models': [report.to_json() for report in reports]}
+    plots = draw(reports)
     html = page.render(
         'revisits.html.j2', reports=reports, values=values, numbers=table_of(reports),
-        max_rows=page.MAX_ROWS)
+        plots=plots, max_rows=page.MAX_ROWS)
     return headline(reports), page.write_report_files(
-        out, page.as_json(values), html, [], PICTURES)
+        out, page.as_json(values), html, plots, PICTURES)
+
+
+def draw(reports: Sequence[RevisitReport]) -> list[page.Plot]:
+    """Return all plots, in the order a reader wants them."""
+    # Matplotlib is slow to import; nobody needs it before.
+    from vpr_compressed.offline.reports.decision_views import DecidedWalk
+    from vpr_compressed.offline.reports.decision_views import draw_revisits
+
+    return draw_revisits([
+        DecidedWalk(
+            label=report.model.label, queries=report.observation.measurement.queries,
+            truth=report.truth, decision=report.decision)
+        for report in reports], reports[0].trial.recognizer.exclude_recent_s)
 
 
 def summarise_revisits(
