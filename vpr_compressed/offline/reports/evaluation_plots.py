@@ -75,7 +75,8 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
         axes.plot(
             list(report.recall_curve), curve, **figures.line(number),
             marker=figures.marker(number), markersize=4,
-            label=f'{figures.shortened(report.model.label)}: ' + ', '.join(f'{value:.1%} @{n}' for n, value in report.recall.items()))
+            label=f'{figures.shortened(report.model.label)}: ' + ', '.join(
+                f'{value:.1%} @{n}' for n, value in report.recall.items()))
     axes.set(
         xlabel='N, places looked at per query', ylabel='recall@N  [%]',
         xlim=(0.5, max(reports[0].recall_curve) + 0.5), xticks=[1, 5, 10, 15, 20, 25],
