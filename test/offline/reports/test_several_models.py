@@ -212,7 +212,7 @@ def test_page_and_plots_of_every_case(
     gallery = image_pairs.fetch(evaluation, source, source)
     plots = evaluation_plots.draw(evaluation, gallery)
     text = render(evaluation, plots, gallery)
-    assert len({plot.name for plot in plots}) == len(plots) == 4 + len(best)
+    assert len({plot.name for plot in plots}) == len(plots) == 6 + len(best)
     for plot in plots:
         assert plot.pixels.std() > 5
         assert len(plot.caption) > 60

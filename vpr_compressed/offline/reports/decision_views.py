@@ -71,13 +71,15 @@ class DecidedWalk:
         """
         Return the name of the curve whose threshold tells accepted places from the others best.
 
-        Which one is used depends on map and query; that of walks where both fit, None without any.
+        Which one is used depends on map and query; that of walks where nothing was accepted or
+        both fit, None without any.
         """
         sure = np.array([query.confidence for query in self.queries])
         accepted = np.array([query.status == Status.ACCEPTED for query in self.queries])
         limits = self.decision.thresholds
         return min(limits, default=None, key=lambda name: (
-            int(((sure >= limits[name]) != accepted).sum()), name != 'walk'))
+            int(accepted.any()) * int(((sure >= limits[name]) != accepted).sum()),
+            name != 'walk'))
 
     @property
     def strip(self) -> Strip:

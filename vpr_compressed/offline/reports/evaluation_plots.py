@@ -74,8 +74,9 @@ def recall_plot(reports: Sequence[Report]) -> Plot:
     for number, (report, curve) in enumerate(zip(reports, curves)):
         axes.plot(
             list(report.recall_curve), curve, **figures.line(number),
-            marker=figures.marker(number), markersize=4, label=f'{report.model.label}: '
-            + ', '.join(f'{value:.1%} @{n}' for n, value in report.recall.items()))
+            marker=figures.marker(number), markersize=4,
+            label=f'{figures.shortened(report.model.label)}: ' + ', '.join(
+                f'{value:.1%} @{n}' for n, value in report.recall.items()))
     axes.set(
         xlabel='N, places looked at per query', ylabel='recall@N  [%]',
         xlim=(0.5, max(reports[0].recall_curve) + 0.5), xticks=[1, 5, 10, 15, 20, 25],
@@ -104,7 +105,8 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
                 yerr=[[max(0.0, recall - 100 * interval.low)],
                       [max(0.0, 100 * interval.high - recall)]],
                 color=figures.line(number)['color'], marker=figures.marker(number), markersize=7,
-                capsize=3, linewidth=1.2, linestyle='none', label=f'{report.model.label}: '
+                capsize=3, linewidth=1.2, linestyle='none',
+                label=f'{figures.shortened(report.model.label)}: '
                 '{:.2f} MB, {:.1f} ms, {:.0f} MB of memory'.format(
                     *(each(report) for _, each in panels)))
         axes.set_xlabel(name, fontsize=8.5)
@@ -125,7 +127,7 @@ def latency_plot(reports: Sequence[Report]) -> Plot:
         axes.step(
             times, 100 * np.arange(1, len(times) + 1) / len(times), where='post',
             **figures.line(number),
-            label=f'{report.model.label} ({report.model.engine}): ' + ', '.join(
+            label=f'{figures.shortened(report.model.label)} ({report.model.engine}): ' + ', '.join(
                 f'{name} {value:.1f} ms' for name, value in report.latency_ms.items()))
     axes.set(
         xlabel='time from decoded image to answer  [ms]', ylabel='queries answered  [%]',

@@ -77,7 +77,7 @@ def finish(
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    return Plot(name, title, caption, pixels, round(caption_in * dpi), wide=width > WIDTH_IN)
+    return Plot(name, title, caption, pixels, round(caption_in * dpi), wide=bool(width > WIDTH_IN))
 
 
 def new_axes(height: float) -> tuple[Figure, Axes]:
@@ -135,6 +135,11 @@ def line(number: int) -> dict[str, Any]:
 def marker(number: int) -> str:
     """Return the marker of a model, counted from 0."""
     return _MARKERS[number % len(_MARKERS)]
+
+
+def shortened(label: str, letters: int = 22) -> str:
+    """Return the name of a model that fits; models often differ at the end of their names."""
+    return label if len(label) <= letters else f'...{label[3 - letters:]}'
 
 
 def plot_training(log: Path, picture: Path) -> None:

@@ -153,6 +153,17 @@ def evaluate_revisits(
     reports = [
         summarise_revisits(one, truth, model, trial, recording, command=command)
         for model, one in zip(models, seen)]
+    return headline(reports), write_report(reports, out)
+
+
+def write_report(reports: Sequence[RevisitReport], out: Path) -> Path:
+    """
+    Write the report; an earlier one is replaced only when the new one is complete.
+
+    :param reports: of at least one model, on one recording
+    :returns: path of ``report.html``
+    :raises VprError: the folder holds other files, or the disk is full
+    """
     check_folder(out)
     first = reports[0]
     values = {
@@ -162,8 +173,7 @@ def evaluate_revisits(
     html = page.render(
         'revisits.html.j2', reports=reports, values=values, numbers=table_of(reports),
         plots=plots, max_rows=page.MAX_ROWS)
-    return headline(reports), page.write_report_files(
-        out, page.as_json(values), html, plots, PICTURES)
+    return page.write_report_files(out, page.as_json(values), html, plots, PICTURES)
 
 
 def draw(reports: Sequence[RevisitReport]) -> list[page.Plot]:

@@ -46,8 +46,6 @@ _HEAD_IN, _LABEL_IN = 0.2, 0.55
 #: Bottom and height of the line of confidence above cells that reach from 0 to 1, and what a
 #: strip takes with its mark of unmapped places.
 _LINE, _LINE_HEIGHT, _PITCH = 1.3, 1.0, 2.75
-#: Letters of a label beside a strip.
-_LETTERS = 22
 
 
 class Cell(NamedTuple):
@@ -125,7 +123,7 @@ def walk_plot(strips: Sequence[Strip], mapped: NDArray[np.bool_]) -> Plot:
         if several:
             axes.set_yticks(
                 [0.5 - _PITCH * number for number in range(len(strips))],
-                [_shortened(strip.label) for strip in strips])
+                [figures.shortened(strip.label) for strip in strips])
             axes.tick_params(axis='y', length=0, colors=figures.INK)
     every[-1].set_xlabel('query: index', fontsize=9.5, color=figures.INK)
     _legend(figure, strips, used, mapped)
@@ -255,8 +253,3 @@ def _ticks(shown: slice, length: int) -> NDArray[np.int64]:
     """Return round indices in a part of the walk."""
     step = next(step for step in (5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if 22 * step > length)
     return np.arange(math.ceil(shown.start / step) * step, shown.stop, step)
-
-
-def _shortened(label: str) -> str:
-    """Return a label that fits beside a strip; models often differ at the end of their names."""
-    return label if len(label) <= _LETTERS else f'...{label[3 - _LETTERS:]}'
