@@ -111,8 +111,8 @@ def test_page_has_all_models_and_needs_no_network(folder: Path) -> None:
         assert wanted in text
     names = {entry.name for entry in folder.iterdir()}
     assert names == {
-        'report.html', 'report.json', 'costs.png', 'recall.png', 'precision_recall.png',
-        'walk.png', 'reliability.png', 'first_match.png', 'latency.png', 'similarity_1.png',
+        'report.html', 'report.json', 'walk.png', 'precision_recall.png', 'reliability.png',
+        'first_match.png', 'costs.png', 'recall.png', 'latency.png', 'similarity_1.png',
         'similarity_2.png', 'similarity_3.png', '.vpr_cache'}
 
 

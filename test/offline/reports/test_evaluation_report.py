@@ -16,119 +16,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
 from dataclasses import replace
-from html import unescape
 import json
 from pathlib import Path
-import re
 
 import cv2
+from made_reports import PLACES
+from made_reports import ReportMaker
 import numpy as np
 import pytest
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.measuring.observation import EvaluatedModel
-from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.recognition_run import ColdStart
-from vpr_compressed.offline.measuring.recognition_run import QueryResult
-from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
-from vpr_compressed.offline.measuring.recognition_run import UnknownWalk
-from vpr_compressed.offline.measuring.replay import Replay
-from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
-from vpr_compressed.offline.reports.decision_views import DecidedWalk
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import Report
-from vpr_compressed.offline.reports.evaluation import summarise
 from vpr_compressed.offline.reports.evaluation_report import check_folder
 from vpr_compressed.offline.reports.evaluation_report import render
 from vpr_compressed.offline.reports.evaluation_report import write_report
 from vpr_compressed.offline.reports.image_pairs import Gallery
-from vpr_compressed.records import Status
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import versions
-
-PLACES = 6
-
-
-def make_query(number: int, best: int, match_row: int | None) -> QueryResult:
-    """Return the record of one query; what is withheld was believed, too."""
-    status = Status.UNSURE if match_row is None else Status.ACCEPTED
-    return QueryResult(
-        index=number, name=f'<{number}>.png', stamp_ns=number, status=int(status),
-        decided_row=best if match_row is None else match_row, decided_similarity=0.9,
-        confidence=0.4 if match_row is None else 0.98,
-        reason=f'{status.words}: place <{best}>', evidence={'belief': 1.5},
-        inference_ms=10.0 + number, search_ms=1.0)
-
-
-def make_measurement(best: list[int], matches: list[int | None]) -> RecognitionRun:
-    """Return a measurement in which each query has a given best place."""
-    rows = np.stack([np.roll(np.arange(PLACES), -first) for first in best])
-    similarities = np.tile(np.linspace(0.9, 0.1, PLACES), (len(best), 1))
-    similarities -= np.arange(len(best))[:, np.newaxis] / 100
-    return RecognitionRun(
-        queries=tuple(
-            make_query(number, *each) for number, each in enumerate(zip(best, matches))),
-        rows=rows, similarities=similarities, places=PLACES,
-        reference_names=tuple(f'{i}.png' for i in range(PLACES)), reference_sha256='0' * 64,
-        query_sha256='1' * 64, bytes_per_place=24.0, resident_bytes=100_000_000,
-        thresholds={'walk': 0.961, 'single': 0.99},
-        promises={'walk': {'0.9': 0.3, '0.99': 0.961}, 'single': {'0.99': 0.99}},
-        cold_starts=tuple(
-            ColdStart(start=start, images=2 if row is not None else None, match_row=row)
-            for start, row in enumerate(matches[:3])))
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> FolderSource:
-    """Return six images, wide and small in turns."""
-    path = tmp_path / 'images'
-    path.mkdir()
-    for number in range(PLACES):
-        size = (60, 800, 3) if number % 2 else (30, 40, 3)
-        cv2.imwrite(str(path / f'{number}.png'), np.full(size, 40 * number, np.uint8))
-    return FolderSource(path)
-
-
-ReportMaker = Callable[..., Report]
-
-
-@pytest.fixture
-def make_report(tmp_path: Path, source: FolderSource) -> ReportMaker:
-    """Return a function that makes a report of six queries."""
-    def make(
-        best: list[int], matches: list[int | None], truth: GroundTruth | None = None, *,
-        unknown: Sequence[UnknownWalk] = (), trial: Trial | None = None
-    ) -> Report:
-        model = tmp_path / 'model.vpr'
-        model.write_bytes(b'model')
-        described = EvaluatedModel(
-            label='<tiny>', name='<tiny>', path=model, sha256='f' * 64, file_bytes=5,
-            descriptor_id='feed', dimension=16, precision='int8', parameters=100,
-            multiply_adds=2_000, engine='onnxruntime', threads=2)
-        seen = Observation(
-            measurement=replace(make_measurement(best, matches), unknown=tuple(unknown)),
-            load_s=0.5,
-            model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z',
-            others_cores=0.5)
-        return summarise(
-            seen, truth or from_tolerance(PLACES, PLACES, 0), described, source, source,
-            command='vpr_compressed <evaluate>', trial=trial)
-
-    return make
-
-
-@pytest.fixture
-def report(make_report: ReportMaker) -> Report:
-    """Return a report with four right and two wrong best places, one wrong match."""
-    return make_report([0, 1, 2, 3, 0, 1], [None, None, 2, 3, 0, None])
 
 
 def test_summary_agrees_with_a_count_by_hand(report: Report) -> None:
@@ -140,105 +50,6 @@ def test_summary_agrees_with_a_count_by_hand(report: Report) -> None:
     assert report.latency_ms['p50'] == pytest.approx(13.5)
     assert report.inference_ms['p50'] == pytest.approx(12.5)
     assert report.curve.max_recall_at_full_precision == pytest.approx(4 / 6)
-
-
-def text_of(html: str) -> str:
-    """Return what a reader sees of a page, in one line."""
-    return ' '.join(unescape(re.sub('<[^>]*>', ' ', html.split('<h1>')[1])).split())
-
-
-def test_what_the_robot_is_told_comes_first(report: Report) -> None:
-    """With its Wilson intervals, before any number of single images, of cost or of place."""
-    text = text_of(render(Evaluation([report]), [], Gallery()))
-    first = ['66.7% accepted precision: 2 of 3 accepted matches are right; 95 % interval 20.8 to '
-             '93.9 %', '33.3% accepted recall', 'of 6 queries with an answer; 95 % interval 9.7 '
-             'to 70.0 %', '66.7% filtered recall@1', '66.7% recall@1 of the image alone',
-             'images from a cold start to the first match, median', 'model file', 'min_precision']
-    places = [text.index(each) for each in first]
-    assert places == sorted(places)
-    assert 'Warning' not in text
-    assert 'Not walked as it was recorded' not in text
-    assert 'not in the map' not in text[:text.index('Numbers')]
-
-
-def test_reasons_of_withheld_queries_are_listed(report: Report) -> None:
-    """In the words of the decision, with the place that was not told."""
-    text = text_of(render(Evaluation([report]), [], Gallery()))
-    assert 'withheld place 1, confidence 0.40: not sure enough yet: place <1>' in text
-    assert 'accepted place 0, wrong, confidence 0.98' in text
-
-
-def test_places_found_and_not_told_raise_a_warning(make_report: ReportMaker) -> None:
-    """It says what to do about it."""
-    silent = make_report([0, 1, 2, 3, 4, 5], [None] * 6)
-    text = text_of(render(Evaluation([silent]), [], Gallery()))
-    warning = text[text.index('Warning:'):text.index('accepted precision')]
-    assert '100.0% of the queries, but none of 6 are accepted' in warning
-    assert 'vpr_compressed calibrate' in warning
-    assert '--min-precision' in warning
-    assert '- accepted precision: nothing was accepted' in text
-
-
-def test_a_walk_that_was_changed_is_named_at_the_top(make_report: ReportMaker) -> None:
-    """Once; a number without it would be taken for that of the recording."""
-    changed = make_report([0, 1, 2, 3, 4, 5], [None] * 6, trial=Trial(replay=Replay(
-        reverse=True, speed=2.0, cut=((1, 2),))))
-    text = text_of(render(Evaluation([changed]), [], Gallery()))
-    said = ('Not walked as it was recorded: backwards, 2 times as fast, the map without the '
-            'reference images 1 to 1.')
-    assert text.index(said) < text.index('accepted precision')
-    assert text.count('backwards') == 1
-
-
-def test_false_accepts_have_a_table_with_intervals(make_report: ReportMaker) -> None:
-    """None of four, and one of two: an interval for both."""
-    walks = [
-        UnknownWalk(source='folder <far>', queries=tuple(
-            make_query(number, 0, None) for number in range(4))),
-        UnknownWalk(source='folder twin', queries=(make_query(0, 0, 0), make_query(1, 0, None)))]
-    report = make_report([0, 1, 2, 3, 4, 5], [None] * 6, unknown=walks)
-    text = text_of(render(Evaluation([report]), [], Gallery()))
-    text = text[text.index('Places that are not in the map'):]
-    assert 'folder <far> 4 0 0.00 0.00 to 48.99 4 not sure enough yet' in text
-    assert 'folder twin 2 1 50.00 9.45 to 90.55 1 not sure enough yet' in text
-    assert 'false accepts, unknown walk 2 1 of 2' in text
-
-
-@pytest.mark.parametrize('word', [
-    'accepted precision', 'accepted recall', 'filtered recall@1', 'confidence', 'withheld',
-    'expected calibration error', 'time to first match', 'false accept', 'Wilson interval',
-    'recall@N', *(status.words.capitalize() for status in Status if status.value > 1)])
-def test_every_new_word_is_defined(word: str, report: Report) -> None:
-    """By the page itself, for it is read without a manual."""
-    text = text_of(render(Evaluation([report]), [], Gallery()))
-    text = text[text.index('What the numbers mean'):text.index('How it was made')]
-    assert word in text
-
-
-def test_pictures_of_the_decision_come_before_those_of_single_images(report: Report) -> None:
-    """The walk across the page, then the others beside each other."""
-    evaluation = Evaluation([report])
-    plots = evaluation_plots.draw(evaluation, Gallery())
-    assert [plot.name for plot in plots] == [
-        'walk.png', 'precision_recall.png', 'reliability.png', 'first_match.png', 'recall.png',
-        'similarity.png', 'latency.png']
-    assert [plot.wide for plot in plots] == [True] + 6 * [False]
-    html = render(evaluation, plots, Gallery())
-    assert html.count('<figure class="across">') == 1
-    assert html.index('class="across"') < html.index('<div class="plots">')
-    for plot in plots:
-        assert plot.caption in ' '.join(unescape(html).split())
-
-
-def test_the_threshold_in_force_is_found(report: Report) -> None:
-    """The accepted ones are 0.98 sure: that fits the curve of walks, not that of one image."""
-    walk = DecidedWalk(label='', queries=report.measurement.queries, truth=report.truth,
-                       decision=report.decision, image=report.curve)
-    assert walk.strip.threshold == 0.961
-    assert walk.strip.kinds == ['unsure', 'unsure', 'right', 'right', 'wrong', 'unsure']
-    assert walk.line.thresholds == {0.9: 0.3, 0.99: 0.961}
-    single = replace(report.decision, thresholds={'walk': 0.3, 'single': 0.98})
-    assert replace(walk, decision=single).strip.threshold == 0.98
 
 
 def test_file_content_is_plain_json_without_nan(report: Report) -> None:

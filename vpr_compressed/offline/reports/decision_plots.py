@@ -80,7 +80,8 @@ def precision_recall_plot(lines: Sequence[DecisionLine]) -> Plot:
             f'accepts {accepted.accepted}, {accepted.precision:.1%} right')
         _draw_curve(
             axes, line.decision, **{**look, 'linewidth': 2.2},
-            label=f'{figures.shortened(line.label)}: area {line.decision.area:.3f}{alone}, {share}')
+            label=f'{figures.shortened(line.label)}: area {line.decision.area:.3f}{alone}, '
+            f'{share}')
         _mark_thresholds(axes, line, look['color'], named=number == 0)
         if accepted.precision is not None:
             _draw_point(axes, line, look['color'])
@@ -190,8 +191,8 @@ def first_match_plot(models: Sequence[tuple[str, FirstMatches]]) -> Plot:
         median = 'no median' if starts.median is None else f'median {starts.median:g}'
         axes.step(
             ends, shares / max(1, len(counted)), where='post', **look,
-            label=f'{figures.shortened(label)}: {median}; of {len(counted)} starts {never} without '
-            f'a match, {wrong} with a wrong one first')
+            label=f'{figures.shortened(label)}: {median}; of {len(counted)} starts {never} '
+            f'without a match, {wrong} with a wrong one first')
         if starts.median is not None:
             axes.plot(
                 starts.median, 50, marker=figures.marker(number), markersize=8,

@@ -73,8 +73,8 @@ CELLS = {
     **{status.name.lower(): Cell(f'withheld: {status.words}', colour, height)
        for status, colour, height in (
            (Status.UNSURE, figures.WITHHELD, 0.6), (Status.LOOK_ALIKE, '#f2cf4a', 0.6),
-           (Status.UNKNOWN, '#c9d1d9', 0.33), (Status.STANDING, '#6fb1ee', 0.33),
-           (Status.EMPTY_MAP, '#e6ddca', 0.33))}}
+           (Status.UNKNOWN, '#b9c3cd', 0.33), (Status.STANDING, '#6fb1ee', 0.33),
+           (Status.EMPTY_MAP, '#e6ddca', 0.15))}}
 
 
 @dataclass(frozen=True, kw_only=True)
