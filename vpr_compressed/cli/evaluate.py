@@ -56,7 +56,7 @@ examples:
       --model default --model small --model mine.vpr --out out/models
   vpr_compressed evaluate --dataset pitts30k/ --out out/pitts
   vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 \\
-      --unknown other_site/ --cut 100:150 --reverse --speed 2
+      --unknown other_site/ --cut 100:150 --reverse --speed 2 --out out/otherwise
   vpr_compressed evaluate --revisits --query loop/ --radius-m 3 --out out/loop
   vpr_compressed evaluate --live --reference monday.mcap --query tuesday.mcap
 

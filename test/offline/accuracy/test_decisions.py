@@ -43,7 +43,7 @@ def test_believed_places_count_whether_they_were_accepted_or_not() -> None:
     assert found.outcomes == (
         Outcome.RIGHT, Outcome.WITHHELD, Outcome.WRONG, Outcome.WITHHELD, Outcome.WRONG,
         Outcome.UNKNOWN)
-    assert list(found.statuses.items())[0] == (Status.ACCEPTED, 3)
+    assert next(iter(found.statuses.items())) == (Status.ACCEPTED, 3)
     assert found.statuses[Status.UNSURE] == 1
     # From the surest: right, wrong, wrong (not in the map), right, wrong.
     np.testing.assert_allclose(found.curve.thresholds, [0.95, 0.9, 0.85, 0.6, 0.1])

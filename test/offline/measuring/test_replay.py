@@ -27,7 +27,8 @@ STAMPS = [100, 200, 300, 700, 800]
 
 def shown(stamps: list[int] = STAMPS, **how: object) -> list[tuple[int, int]]:
     """Return index and stamp of each image of a replay."""
-    return [(each.index, each.stamp_ns) for each in Replay(**how).of(stamps)]  # type: ignore[arg-type]
+    replay = Replay(**how)  # type: ignore[arg-type]
+    return [(each.index, each.stamp_ns) for each in replay.of(stamps)]
 
 
 def test_as_recorded_means_to_the_nanosecond() -> None:

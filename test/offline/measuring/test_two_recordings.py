@@ -180,7 +180,8 @@ def test_a_walk_backwards_twice_as_fast_is_every_second_image_from_the_end(
     """Rankings follow; the network is asked once for each image."""
     source, thumbnail = write_images(tmp_path / 'walk', images), Thumbnail()
     found = two_recordings.measure(
-        source, source, thumbnail, trial=replayed(reverse=True, speed=2.0))  # type: ignore[arg-type]
+        source, source, thumbnail,  # type: ignore[arg-type]
+        trial=replayed(reverse=True, speed=2.0))
     assert thumbnail.calls == 20
     assert [query.index for query in found.queries] == [9, 7, 5, 3, 1]
     assert [query.name for query in found.queries] == [f'{n}.png' for n in (9, 7, 5, 3, 1)]

@@ -186,7 +186,7 @@ def measure(
     with closing(Session(extractor, trial, known, progress, total=total)) as session, \
             closing(DescribedWalk()) as walk:
         names = session.map(reference, left_out)
-        depth = depth_for(len(session.place_map), len(query))
+        depth = depth_for(len(session.place_map), max(len(query), replay.count(len(query))))
         rankings = [
             session.ranked(session.place_map.search(descriptor, depth), depth)
             for descriptor in session.walker.described(query, walk)]

@@ -62,15 +62,16 @@ class DecisionSummary:
     thresholds: Mapping[str, float]
     promises: Mapping[str, Mapping[str, float]]
 
-    def warning(self, recall_at_1: float) -> str | None:
+    def warning(self, recall_at_1: float, answerable: int) -> str | None:
         """
         Return a warning where places are found and the robot is told of none; None elsewhere.
 
         :param recall_at_1: of single images
+        :param answerable: images whose place is in the map
         """
         scores, queries = self.scores, len(self.scores.outcomes)
         best = max(recall_at_1, scores.filtered_recall or 0.0)
-        if best < _GOOD_RECALL or scores.accepted.accepted > _FEW * queries:
+        if best < _GOOD_RECALL or scores.accepted.accepted > _FEW * answerable:
             return None
         number = scores.accepted.accepted or 'none'
         withheld = [(status, count) for status, count in scores.statuses.items()

@@ -118,7 +118,7 @@ class Report:
     @property
     def warning(self) -> str | None:
         """Return what a user must not overlook, None for nothing."""
-        return self.decision.warning(self.recall[1])
+        return self.decision.warning(self.recall[1], self.truth.answerable)
 
     @property
     def best_rows(self) -> metrics.IntArray:
