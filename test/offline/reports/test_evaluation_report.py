@@ -111,11 +111,27 @@ def test_surest_entries_are_spread_out() -> None:
 
 def test_wrong_answers_are_shown_with_what_would_have_been_right(report: Report) -> None:
     """Query 4 found place 0; query 5 found place 1."""
-    _, worst = image_pairs.choose(Evaluation([report]))
+    *_, worst = image_pairs.choose(Evaluation([report]))
     assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
         [('query', 4), ('wrong', 0), ('solution', 4)]]
     assert [tile.text for tile in worst.queries[0].tiles] == [
         'query 4: <4>.png', 'place 0, wrong: 0.860', 'right would be 4']
+
+
+def test_wrong_places_that_were_accepted_are_shown_first(make_report: ReportMaker) -> None:
+    """Not what the image alone found: query 4 was told to be at 2, though its image finds 4."""
+    told = make_report([0, 1, 2, 3, 4, 5], [0, None, 2, None, 2, None])
+    first, *_ = image_pairs.choose(Evaluation([told]))
+    assert first.name == 'wrong_accepts.png'
+    assert first.title == 'Wrongly accepted: 1 query'
+    assert [[(tile.kind, tile.index, tile.text) for tile in each.tiles]
+            for each in first.queries] == [[
+                ('query', 4, 'query 4: <4>.png'),
+                ('wrong', 2, 'place 2, accepted: confidence 0.98'),
+                ('solution', 4, 'right would be 4')]]
+    right = make_report([0, 1, 2, 3, 4, 5], [0, None, 2, None, None, None])
+    assert [group.name for group in image_pairs.choose(Evaluation([right]))] == [
+        'best_matches.png', 'worst_matches.png']
 
 
 def test_long_names_keep_their_end() -> None:
@@ -136,7 +152,7 @@ def test_images_of_pairs_are_small_and_keep_their_shape(
         cv2.imwrite(str(tmp_path / 'asked' / f'{number}.png'),
                     np.full((30, 40, 3), 10 + 40 * number, np.uint8))
     gallery = image_pairs.fetch(Evaluation([report]), source, FolderSource(tmp_path / 'asked'))
-    best, worst = gallery.groups
+    *_, best, worst = gallery.groups
     assert len(best.queries) >= 2
     for each in (*best.queries, *worst.queries):
         for tile in each.tiles:
@@ -148,27 +164,27 @@ def test_images_of_pairs_are_small_and_keep_their_shape(
 def test_a_query_from_nowhere_is_wrong_and_has_no_solution(make_report: ReportMaker) -> None:
     """The robot was where the map knows nothing; whatever it found is wrong."""
     truth = GroundTruth((*[frozenset({n}) for n in range(5)], frozenset()), PLACES, 'no last one')
-    _, worst = image_pairs.choose(Evaluation(
+    *_, worst = image_pairs.choose(Evaluation(
         [make_report([0, 1, 2, 3, 4, 5], [None] * 6, truth)]))
     assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
         [('query', 5), ('wrong', 5)]]
 
 
-@pytest.mark.parametrize(('best', 'matches', 'truth'), [
-    ([0, 1, 2, 3, 4, 5], [None, None, 2, 3, 4, 5], None),
-    ([5, 4, 4, 5, 0, 1], [None] * 6, None),
+@pytest.mark.parametrize(('best', 'matches', 'truth', 'pictures'), [
+    ([0, 1, 2, 3, 4, 5], [None, None, 2, 3, 4, 5], None, 9),
+    ([5, 4, 4, 5, 0, 1], [None] * 6, None, 9),
     ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5],
-     GroundTruth((frozenset({0}), *[frozenset[int]()] * 5), PLACES, 'mostly unknown places')),
+     GroundTruth((frozenset({0}), *[frozenset[int]()] * 5), PLACES, 'mostly unknown places'), 10),
 ], ids=['all right', 'all wrong and withheld', 'nearly all unanswerable'])
 def test_corner_cases_are_drawn_and_written(
-    best: list[int], matches: list[int | None], truth: GroundTruth | None,
+    best: list[int], matches: list[int | None], truth: GroundTruth | None, pictures: int,
     make_report: ReportMaker, source: FolderSource, tmp_path: Path
 ) -> None:
     """No right pair, no wrong pair, nothing accepted: still a whole report."""
     report = make_report(best, matches, truth)
     page = write_report(Evaluation([report]), tmp_path / 'report', source, source)
     assert page.name == 'report.html'
-    assert len(list((tmp_path / 'report').glob('*.png'))) == 9
+    assert len(list((tmp_path / 'report').glob('*.png'))) == pictures
     assert json.loads((tmp_path / 'report' / 'report.json').read_text())['queries'] == 6
 
 

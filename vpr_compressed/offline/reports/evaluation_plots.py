@@ -151,7 +151,9 @@ def timeline_plot(report: Report) -> Plot:
             f'{name} {value:.1f} ms', (len(queries) - 1, value), (-2, 3),
             textcoords='offset points', ha='right', fontsize=9, color=figures.INK,
             bbox={'facecolor': 'white', 'alpha': 0.8, 'linewidth': 0, 'pad': 1.5})
-    axes.set(xlabel='query: index', ylabel='time  [ms]', ylim=(0, 1.6 * report.latency_ms['p95']))
+    axes.set(
+        xlabel='query: number in the walk', ylabel='time  [ms]',
+        ylim=(0, 1.6 * report.latency_ms['p95']))
     axes.legend(
         loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none', borderpad=0.2)
     return figures.finish('latency.png', *described('timeline', report=report), axes)
@@ -206,7 +208,7 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
             np.arange(truth.shape[0]) * rows + (rows - 1) / 2, truth.astype(float), levels=[0.5],
             colors=[figures.ANSWER], linewidths=0.9)
     _scatter_matches(axes, report)
-    axes.set(xlabel='place: index in the reference', ylabel='query: index')
+    axes.set(xlabel='place: index in the reference', ylabel='query: number in the walk')
     axes.grid(False)
     figure.colorbar(shown, ax=axes, label='cosine similarity', fraction=0.04, pad=0.02)
     axes.plot([], [], 's', color='none', markeredgecolor=figures.ANSWER, label='right answers')

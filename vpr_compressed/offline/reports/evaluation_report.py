@@ -48,7 +48,7 @@ CACHE_NAME = '.vpr_cache'
 PICTURES = (
     'walk.png', 'precision_recall.png', 'reliability.png', 'first_match.png', 'revisits.png',
     'revisits_[0-9]*.png', 'recall.png', 'similarity.png', 'similarity_[0-9]*.png',
-    'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png')
+    'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png', 'wrong_accepts.png')
 
 
 def check_folder(folder: Path) -> None:

@@ -125,7 +125,7 @@ def walk_plot(strips: Sequence[Strip], mapped: NDArray[np.bool_]) -> Plot:
                 [0.5 - _PITCH * number for number in range(len(strips))],
                 [figures.shortened(strip.label) for strip in strips])
             axes.tick_params(axis='y', length=0, colors=figures.INK)
-    every[-1].set_xlabel('query: index', fontsize=9.5, color=figures.INK)
+    every[-1].set_xlabel('query: number in the walk', fontsize=9.5, color=figures.INK)
     _legend(figure, strips, used, mapped)
     counts = {name: strips[0].kinds.count(name) for name in CELLS}
     return figures.finish(
