@@ -83,7 +83,8 @@ def test_every_query_has_its_decision_with_a_reason(
         entry['decision']['reference'] is not None for entry in queries)
     assert found['first_match']['starts'][0]['start'] == 0
     assert values['replay'] == {
-        'reverse': False, 'speed': 1.0, 'start_every': 0, 'cut': [], 'description': ''}
+        'reverse': False, 'speed': 1.0, 'start_every': 0, 'cut': [], 'odometry': False,
+        'description': ''}
 
 
 def test_every_parameter_of_the_decision_is_an_option(
@@ -188,7 +189,8 @@ def test_a_walk_is_recognised_in_its_own_past(
     """The second time round there is one revisit; by positions and by a list."""
     values = evaluate(
         tiny_model_path, tmp_path / 'out', '--revisits', '--query', loop, '--radius-m', '2',
-        '--exclude-recent-s', '5')
+        '--exclude-recent-s', '5', '--odometry')
+    assert values['replay']['odometry']
     assert values['kind'] == 'revisits'
     assert (values['images'], values['revisiting_images']) == (2 * PLACES, PLACES)
     assert [entry['answerable'] for entry in values['per_image']] == (
@@ -208,7 +210,8 @@ def test_a_walk_is_recognised_in_its_own_past(
     listed.write_text(json.dumps({str(place): [place + PLACES] for place in range(PLACES)}))
     again = evaluate(
         tiny_model_path, tmp_path / 'again', '--revisits', '--query', loop, '--ground-truth',
-        listed, '--exclude-recent-s', '5', '--cache', tmp_path / 'out' / '.vpr_cache')
+        listed, '--exclude-recent-s', '5', '--odometry', '--cache',
+        tmp_path / 'out' / '.vpr_cache')
     assert again['from_cache']
     assert again['revisits'] == values['revisits']
 
@@ -246,6 +249,8 @@ def test_a_walk_without_a_loop_is_still_reported(
     (['--reference', 'night', '--tolerance-frames', '0', '--speed', '0'], 'speed is 0.0'),
     (['--reference', 'night', '--tolerance-frames', '0', '--unknown', 'nowhere'],
      'nowhere does not exist'),
+    (['--reference', 'night', '--tolerance-frames', '0', '--odometry'],
+     'has images without a pose'),
     (['--reference', 'night', '--live', '--reverse'], '--live plays the recording as it is'),
     (['--reference', 'night', '--live', '--min-precision', '0.7'], '--live plays the recording'),
     (['--reference', 'night', '--live', '--unknown', 'x'], '--unknown: --live'),

@@ -137,8 +137,11 @@ def _add_walk_arguments(parser: ArgumentParser) -> None:
     from vpr_compressed.offline.measuring.replay import Replay
     from vpr_compressed.recognizer import RecognizerConfig
 
-    options.add_config_arguments(
-        parser.add_argument_group('decision (as the parameters of the node)'), DecisionConfig)
+    decision = parser.add_argument_group('decision (as the parameters of the node)')
+    options.add_config_arguments(decision, DecisionConfig)
+    decision.add_argument(
+        '--odometry', action='store_true',
+        help='the poses of --query tell the decision how far the robot moved, as odometry would')
     walk = parser.add_argument_group('the same walk otherwise')
     options.add_config_arguments(walk, Replay, 'reverse', 'speed', 'start_every')
     walk.add_argument(
@@ -184,12 +187,14 @@ def run(args: Namespace) -> None:
     if args.revisits:
         _refuse(args, _NOT_REVISITS, '--revisits recognises one recording in its own past')
         recording, truth = open_revisits(args)
+        _check_odometry(args, recording)
         headline, page = evaluate_revisits(
             recording, truth, find_models(
                 args.model or [None], engine=args.engine, threads=args.threads),
             out=args.out, cache=cache, command=args.command_line, trial=trial)
     else:
         pair, unknown = open_pair(args), open_unknown(args)
+        _check_odometry(args, pair.query)
         headline, page = evaluate(
             pair, find_models(args.model or [None], engine=args.engine, threads=args.threads),
             out=args.out, cache=cache, command=args.command_line, trial=trial, unknown=unknown)
@@ -220,7 +225,7 @@ def trial_of(args: Namespace) -> Trial:
             reverse=args.reverse, speed=args.speed, start_every=args.start_every,
             cut=tuple(args.cut or ())),
         decision=options.config_from(args, DecisionConfig), recognizer=recognizer,
-        revisits=args.revisits)
+        odometry=args.odometry, revisits=args.revisits)
 
 
 def _check_plain(args: Namespace, trial: Trial) -> None:
@@ -232,6 +237,14 @@ def _check_plain(args: Namespace, trial: Trial) -> None:
         raise ConfigError(
             '--live plays the recording as it is to a node with its defaults; leave out the '
             'options of the decision, of the same walk otherwise, and --revisits')
+
+
+def _check_odometry(args: Namespace, query: ImageSource) -> None:
+    """Refuse odometry that is not there."""
+    if args.odometry and any(frame.pose is None for frame in query):
+        raise ConfigError(
+            f'--odometry: {query.describe()} has images without a pose; name its --pose-topic, or '
+            'put a poses.csv into the folder')
 
 
 def open_unknown(args: Namespace) -> list[ImageSource]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -42,6 +43,7 @@ from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import Decision
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Pose
 from vpr_compressed.records import Status
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.sources import FolderSource
@@ -70,6 +72,9 @@ class Thumbnail:
 class ThirdInARow(PlaceDecider):
     """Accept what looks the same for the third time since the start; believe it before."""
 
+    #: Odometry of every image so far.
+    told: ClassVar[list[Pose | None]] = []
+
     def __init__(
         self, place_map: PlaceMap, calibration: DecisionCalibration,
         config: DecisionConfig | None = None
@@ -83,10 +88,11 @@ class ThirdInARow(PlaceDecider):
         self._seen = 0
 
     def update(
-        self, descriptor: DescriptorArray, *, stamp_ns: int, top_k: int, odometry: object = None,
-        exclude_since_ns: int | None = None
+        self, descriptor: DescriptorArray, *, stamp_ns: int, top_k: int,
+        odometry: Pose | None = None, exclude_since_ns: int | None = None
     ) -> Answer:
         """Take one image."""
+        self.told.append(odometry)
         found = self._map.search(descriptor, top_k, exclude_since_ns=exclude_since_ns)
         self._seen += bool(found) and found[0].similarity > 0.98
         if not found:
@@ -105,6 +111,7 @@ class ThirdInARow(PlaceDecider):
 def decider(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide in a way that can be counted by hand."""
     monkeypatch.setattr(recognizer, 'PlaceDecider', ThirdInARow)
+    monkeypatch.setattr(ThirdInARow, 'told', [])
 
 
 def write_images(path: Path, images: list[ImageArray]) -> FolderSource:
@@ -267,6 +274,21 @@ def test_unknown_walks_start_from_a_clean_belief(
     assert [walk.source for walk in found.unknown] == [
         each.describe() for each in (inverse, two, three)]
     assert matches(found) == matches(measure(source, source)), 'they must not disturb the walk'
+
+
+def test_poses_are_odometry_only_where_that_is_wanted(
+    tmp_path: Path, images: list[ImageArray]
+) -> None:
+    """They follow the replay; a robot that stands has not moved."""
+    path = write_images(tmp_path / 'walk', images[:2]).path
+    (path / 'poses.csv').write_text('name,x_m,y_m\n0.png,0,0\n1.png,7,0\n')
+    source = FolderSource(path)
+    measure(source, source)
+    assert set(ThirdInARow.told) == {None}
+    ThirdInARow.told.clear()
+    measure(source, source, trial=Trial(
+        replay=Replay(reverse=True, speed=0.5), odometry=True))
+    assert [pose and pose.position_m[0] for pose in ThirdInARow.told[:4]] == [7, 7, 0, 0]
 
 
 def test_a_loop_is_recognised_in_its_own_past(tmp_path: Path, images: list[ImageArray]) -> None:

@@ -29,10 +29,12 @@ class Trial:
     """
     One way to walk through recordings.
 
+    :param odometry: whether the poses of the images tell the decision how far the robot moved
     :param revisits: there is one recording, recognised in its own past as in mode ``slam``
     """
 
     replay: Replay = field(default_factory=Replay)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     recognizer: RecognizerConfig = field(default_factory=RecognizerConfig)
+    odometry: bool = False
     revisits: bool = False

@@ -21,6 +21,7 @@ what is measured here is what runs on the robot.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import closing
@@ -33,6 +34,7 @@ from vpr_compressed.config import config_from_mapping
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.offline.measuring.content_cache import DescribedImages
+from vpr_compressed.offline.measuring.described_walk import DescribedFrame
 from vpr_compressed.offline.measuring.described_walk import DescribedWalk
 from vpr_compressed.offline.measuring.described_walk import RecallingExtractor
 from vpr_compressed.offline.measuring.described_walk import Walker
@@ -48,6 +50,7 @@ from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import Candidate
+from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system import memory
@@ -72,7 +75,7 @@ class Session:
         self, extractor: Extractor, trial: Trial, known: DescribedImages | None,
         progress: Progress, *, total: int
     ) -> None:
-        self._decision, self._known = trial.decision, known
+        self._trial, self._known = trial, known
         self._calibration = extractor.calibration
         self.place_map = PlaceMap.create(
             None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
@@ -81,12 +84,12 @@ class Session:
         # The node's configuration, except that mapping leaves no image out.
         self.recognizer = Recognizer(recalling, self.place_map, replace(
             trial.recognizer, keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0,
-            keyframe_max_similarity=1.0), self._decision)
+            keyframe_max_similarity=1.0), trial.decision)
         self.walker = Walker(self.recognizer, recalling, known, progress, total=total)
         #: Id of a keyframe -> its row in the reference.
         self.row_of: dict[int, int] = {}
 
-    def map(self, source: ImageSource, left_out: frozenset[int]) -> list[str]:  # noqa: A003
+    def remember(self, source: ImageSource, left_out: frozenset[int]) -> list[str]:
         """Map a recording without some of its images; return the names of all."""
         names = []
         self.recognizer.mapping, self.recognizer.localization = True, False
@@ -103,19 +106,25 @@ class Session:
         similarities = [each.similarity for each in found] + [np.nan] * missing
         return np.array(rows, np.int64), np.array(similarities, np.float64)
 
+    def again(
+        self, walk: DescribedWalk, shown: Sequence[Shown]
+    ) -> Iterator[tuple[DescribedFrame, Recognition]]:
+        """Yield the images of a replay with what came out."""
+        return self.walker.again(walk, shown, odometry=self._trial.odometry)
+
     def localized(self, walk: DescribedWalk, shown: Sequence[Shown]) -> list[QueryResult]:
         """Recognise the images of a replay in the finished map."""
         self.recognizer.mapping, self.recognizer.localization = False, True
         return [
             query_result(recognition, self.row_of, index=frame.index, name=frame.name,
                          inference_ms=frame.inference_ms)
-            for frame, recognition in self.walker.again(walk, shown)]
+            for frame, recognition in self.again(walk, shown)]
 
     def cold_start(self, walk: DescribedWalk, shown: Sequence[Shown], start: int) -> ColdStart:
         """Switch the robot on in the middle of a replay and wait for its first match."""
         rest = [replace(each, cold=number == 0) for number, each in enumerate(
             shown[start:start + START_LIMIT])]
-        for number, (_, recognition) in enumerate(self.walker.again(walk, rest), start=1):
+        for number, (_, recognition) in enumerate(self.again(walk, rest), start=1):
             if recognition.match is not None:
                 row = self.row_of[recognition.match.keyframe.keyframe_id]
                 return ColdStart(start=start, images=number, match_row=row)
@@ -123,7 +132,7 @@ class Session:
 
     def thresholds(self) -> dict[str, float]:
         """Return the confidence that a match needs, by the name of its curve."""
-        wanted, found = self._decision.min_precision, self._calibration
+        wanted, found = self._trial.decision.min_precision, self._calibration
         return {'walk': found.walk.threshold(wanted), 'single': found.single.threshold(wanted)}
 
     def promises(self) -> dict[str, dict[str, float]]:
@@ -185,7 +194,7 @@ def measure(
     left_out = replay.left_out(len(reference))
     with closing(Session(extractor, trial, known, progress, total=total)) as session, \
             closing(DescribedWalk()) as walk:
-        names = session.map(reference, left_out)
+        names = session.remember(reference, left_out)
         depth = depth_for(len(session.place_map), max(len(query), replay.count(len(query))))
         rankings = [
             session.ranked(session.place_map.search(descriptor, depth), depth)
@@ -229,7 +238,7 @@ def measure_revisits(
         shown = trial.replay.of([frame.stamp_ns for frame in walk.frames])
         depth, queries, rankings = depth_for(len(shown), len(shown)), [], []
         session.recognizer.mapping = session.recognizer.localization = True
-        for number, (frame, recognition) in enumerate(session.walker.again(walk, shown)):
+        for number, (frame, recognition) in enumerate(session.again(walk, shown)):
             if recognition.added is not None:
                 session.row_of[recognition.added.keyframe_id] = number
             queries.append(query_result(

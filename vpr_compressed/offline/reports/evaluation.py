@@ -318,7 +318,8 @@ def summarise(
 
 def replay_json(trial: Trial) -> dict[str, Any]:
     """Return how the recordings were walked; the description is '' where nothing was changed."""
-    return {**asdict(trial.replay), 'description': trial.replay.describe()}
+    return {**asdict(trial.replay), 'odometry': trial.odometry,
+            'description': trial.replay.describe()}
 
 
 def source_json(source: ImageSource, digest: str) -> dict[str, Any]:
