@@ -127,7 +127,7 @@ def test_wrong_places_that_were_accepted_are_shown_first(make_report: ReportMake
     assert [[(tile.kind, tile.index, tile.text) for tile in each.tiles]
             for each in first.queries] == [[
                 ('query', 4, 'query 4: <4>.png'),
-                ('wrong', 2, 'place 2, accepted: confidence 0.98'),
+                ('wrong', 2, 'place 2, wrong: 0.98 sure'),
                 ('solution', 4, 'right would be 4')]]
     right = make_report([0, 1, 2, 3, 4, 5], [0, None, 2, None, None, None])
     assert [group.name for group in image_pairs.choose(Evaluation([right]))] == [

@@ -136,7 +136,7 @@ def _wrong_accepts(report: Report) -> tuple[QueryGroup, ...]:
     for number in _apart(np.where(wrong, sure, -np.inf), COUNT):
         row = queries[number].decided_row
         accepted = () if row is None else (
-            Tile('wrong', row, f'place {row}, accepted: confidence {sure[number]:.2f}'),)
+            Tile('wrong', row, f'place {row}, wrong: {sure[number]:.2f} sure'),)
         shown.append(ShownQuery(
             (_asked(report, number), *accepted, *_solution(report, number)), 0))
     return (QueryGroup('wrong_accepts.png', *described(
