@@ -48,7 +48,7 @@ def run(*arguments: str, missing: tuple[str, ...]) -> str:
 
 def test_tests_of_a_missing_package_are_counted_as_skipped_and_the_others_run() -> None:
     """The summary says how many, and why."""
-    said = run('test/offline/training/test_losses.py', 'test/offline/accuracy/test_follow.py',
+    said = run('test/offline/training/test_losses.py', 'test/offline/accuracy/test_agreement.py',
                missing=('torch', 'torchvision'))
     functions = re.findall(
         '^def test_', (ROOT / 'test/offline/training/test_losses.py').read_text(), re.MULTILINE)

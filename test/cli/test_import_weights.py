@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -27,6 +26,7 @@ from tiny_checkpoints import make_foreign
 import torch  # noqa: F401
 
 from vpr_compressed.cli.main import main
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.runtime.extractor import load_extractor
 
@@ -75,11 +75,11 @@ def test_imported_model_works_as_any_other(
                  *SIZE]) == 0
     said = capsys.readouterr().out
     assert 'family patch-netvlad' in said
-    assert 'threshold 0.5 is a guess' in said
+    assert 'decisions: the cautious default, not fitted' in said
     model = read_model(out)
     assert model.precision == 'fp32'
     assert model.provenance['projection'] == 'WPCA of the checkpoint'
-    assert model.provenance['calibration'].startswith('not fitted')
+    assert model.calibration == DecisionCalibration()
     assert len(model.provenance['file_sha256']) == 64
 
     assert main(['inspect', str(out), '--check']) == 0
@@ -119,27 +119,15 @@ def test_dimension_keeps_the_first_ones(
     assert 'first 5 of 12 dimensions' in read_model(Path('five.vpr')).provenance['projection']
 
 
-def test_pca_is_learned_from_images_and_calibrated(
-    checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A network without whitening gets one, and a threshold that was measured."""
+def test_pca_is_learned_from_images(checkpoints: Path, tmp_path: Path) -> None:
+    """A network without whitening gets one."""
     images = write_walk(tmp_path / 'images', 12, 0)
-    query = write_walk(tmp_path / 'query', 12, 1)
-    truth = tmp_path / 'truth.json'
-    # the last places were never seen: an answer there is wrong
-    truth.write_text(json.dumps({str(n): [n] if n < 9 else [] for n in range(12)}),
-                     encoding='utf-8')
-    reference = write_walk(tmp_path / 'reference', 9, 0)
     out = tmp_path / 'nanne.vpr'
     assert main(['import-weights', str(checkpoints / 'nanne.pth.tar'), '--out', str(out), *SIZE,
-                 '--fit-pca', str(images), '--dimension', '10', '--calibrate', str(query),
-                 str(reference), str(truth)]) == 0
-    assert 'guess' not in capsys.readouterr().out
+                 '--fit-pca', str(images), '--dimension', '10']) == 0
     model = read_model(out)
     assert model.spec.dimension == 10
     assert model.provenance['projection'] == 'PCA with half whitening of 12 images in images'
-    assert model.provenance['calibration'].startswith('fitted on query in reference')
-    assert model.calibration.threshold != 0.5
     extractor = load_extractor(out, engine='onnxruntime')
     seen = [extractor.describe(cv2.imread(str(images / f'{place}.png'))[..., ::-1])
             for place in range(12)]
@@ -165,7 +153,6 @@ def test_pca_is_learned_from_images_and_calibrated(
     (['patch.pth.tar', '--family', 'patch-netvald'], "did you mean 'patch-netvlad'"),
     (['patch.pth.tar', '--width', '8'], 'too small'),
     (['patch.pth.tar', '--width', '0'], 'width is 0, it must be at least 1'),
-    (['patch.pth.tar', '--calibrate', 'images', 'images', 'nowhere.json'], 'nowhere.json'),
     (['nowhere.pth'], 'no checkpoint at'),
     (['images'], 'cannot read'),
 ])

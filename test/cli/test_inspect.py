@@ -51,12 +51,14 @@ def map_path(tmp_path: Path) -> Path:
 def test_model_is_shown_with_its_tensors(
     tiny_model_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Spec, precision, threshold, provenance and bytes of each tensor."""
+    """Spec, precision, decision, provenance and bytes of each tensor."""
     assert main(['inspect', str(tiny_model_path)]) == 0
     lines = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert 'kind model' in lines
     assert 'precision int8' in lines
-    assert 'threshold 0.9' in lines
+    assert 'fitted_on fitted on textures' in lines
+    needed = make_tiny_model().calibration.walk.threshold(0.99)
+    assert f'for min_precision 0.99 {needed:.6g}' in lines
     assert 'made_by the tests' in lines
     row = next(line.split() for line in lines if line.startswith('projection.weight'))
     # Too few of nearly equally likely values to be worth coding.

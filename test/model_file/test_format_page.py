@@ -107,7 +107,8 @@ def test_the_page_names_all_fields_and_the_newest_version(
     assert f'1 or {VERSION};' in text
     write_model(tmp_path / 'model.vpr', with_symbols('sparse'))
     header, _ = page['read'](tmp_path / 'model.vpr')
-    keys = {*header, *header['spec'], *header['preprocessing'], *header['calibration'],
+    keys = {*header, *header['spec'], *header['preprocessing'], *header['decision'],
+            *header['decision']['walk'],
             *header['spec']['layers'][0], *(key for entry in header['tensors'] for key in entry)}
     assert [key for key in sorted(keys) if f'`{key}`' not in text] == []
 

@@ -34,6 +34,8 @@ import pytest
 from tiny_model import make_tiny_model
 
 from vpr_compressed.errors import ModelFileError
+from vpr_compressed.model_file.calibration import ConfidenceCurve
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.container import MAGIC
 from vpr_compressed.model_file.entropy import encode
 from vpr_compressed.model_file.model import default_model_path
@@ -138,7 +140,8 @@ def write_version_1(path: Path, model: Model) -> None:
         entries.append(entry)
     header = json.dumps({
         'format': 'vpr_compressed model', 'spec': asdict(model.spec),
-        'preprocessing': asdict(model.preprocessing), 'calibration': asdict(model.calibration),
+        'preprocessing': asdict(model.preprocessing),
+        'calibration': {'threshold': 0.655, 'slope': 18.5, 'offset': 0.463},
         'descriptor_id': model.descriptor_id, 'provenance': dict(model.provenance),
         'tensors': entries}).encode()
     header += b' ' * (-(16 + len(header)) % 64)
@@ -161,7 +164,22 @@ def test_version_1_is_read_and_becomes_the_same_version_2(
     assert (old.activations, old.reference) == ({}, None)
     for name in model.spec.tensor_shapes():
         np.testing.assert_array_equal(new.float_tensor(name), model.float_tensor(name))
-    assert (new.provenance, new.calibration) == (model.provenance, model.calibration)
+    assert new.provenance == model.provenance
+    # The threshold on one image's similarity that these files hold is worth nothing any more.
+    assert old.calibration == new.calibration == DecisionCalibration()
+
+
+def test_curves_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Both, all of their numbers; they are no part of what a map must fit to."""
+    default = make_tiny_model()
+    walk = ConfidenceCurve(
+        evidence=('a', 'b'), weights=(0.1, 1 / 3), intercept=-2.5, precisions=(0.5, 0.99),
+        thresholds=(0.25, 0.875))
+    model = dataclasses.replace(default, calibration=DecisionCalibration(
+        walk=walk, single=dataclasses.replace(walk, intercept=1.0), fitted_on='site'))
+    write_model(tmp_path / 'model.vpr', model)
+    assert read_model(tmp_path / 'model.vpr').calibration == model.calibration
+    assert model.descriptor_id == default.descriptor_id
 
 
 def test_the_packaged_model_keeps_its_id_in_version_2(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ examples:
       --tolerance-frames 2 --out out/e
 
 Images are stretched to --width x --height; the original code of some families crops instead.
-The similarity threshold is not in any checkpoint: without --calibrate it is a guess, and the
-file says so."""
+No checkpoint says when a place is sure: the file gets the cautious default, which "calibrate"
+fits to your site."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -91,15 +91,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--height', type=int, default=480, metavar='PIXELS',
         help='height of the network input; half of both is four times faster, and less exact')
     parser.add_argument(
-        '--calibrate', type=Path, nargs=3, metavar=('QUERY', 'REFERENCE', 'TRUTH.json'),
-        help='fit the similarity threshold on two image folders and a JSON file: query index -> '
-             'reference indices of the same place')
-    parser.add_argument(
         '--threads', type=int, default=0, metavar='N', help='CPU threads, 0 for all cores')
 
 
 def run(args: Namespace) -> None:
-    """Import, describe the reference images, calibrate and write."""
+    """Import, describe the reference images and write."""
     load_torch(args.threads)
     from vpr_compressed.model_file.model import write_model
     from vpr_compressed.offline.importers.session import import_weights
@@ -108,7 +104,7 @@ def run(args: Namespace) -> None:
     job = ImportJob(
         checkpoint=args.checkpoint, out=args.out, overwrite=args.overwrite, family=args.family,
         dimension=args.dimension, pca=args.pca, fit_pca=args.fit_pca, width=args.width,
-        height=args.height, calibrate=args.calibrate and tuple(args.calibrate))
+        height=args.height)
     model = import_weights(job)
     write_model(args.out, model, overwrite=args.overwrite)
     facts = model.provenance
@@ -116,6 +112,4 @@ def run(args: Namespace) -> None:
     print(f'{args.out}: {size}, family {facts["family"]}, {model.spec.trunk}, '
           f'{model.spec.clusters} clusters, {model.spec.dimension}-D from '
           f'{facts["projection"]}')
-    if args.calibrate is None:
-        print(f'similarity threshold {model.calibration.threshold} is a guess, not fitted; give '
-              '--calibrate, or set recognizer.min_similarity by what "evaluate" shows')
+    print(f'decisions: {model.calibration.origin}')

@@ -87,11 +87,12 @@ def as_text(facts: dict[str, Any]) -> str:
 def _pairs(values: dict[str, Any], indent: str) -> list[str]:
     """Return a mapping as indented lines."""
     lines = []
+    width = max([16, *map(len, values)])
     for key, value in values.items():
         if isinstance(value, dict):
             lines += [f'{indent}{key}:', *_pairs(value, f'{indent}  ')]
         else:
-            lines.append(f'{indent}{key:<16} {_value(key, value)}')
+            lines.append(f'{indent}{key:<{width}} {_value(key, value)}')
     return lines
 
 

@@ -111,3 +111,9 @@ class DecisionCalibration(Bounded):
         'new then', minimum=-20.0, maximum=0.0)
     fitted_on: str = option(
         '', 'walks the curves were fitted on; empty for the cautious default')
+
+    @property
+    def origin(self) -> str:
+        """Return where the curves come from, in words."""
+        return f'fitted on {self.fitted_on}' if self.fitted_on else (
+            'the cautious default, not fitted to this model; "vpr_compressed calibrate" fits it')

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import pytest
 from vpr_compressed.errors import GroundTruthError
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy.validation import check_disjoint
-from vpr_compressed.offline.accuracy.validation import measure
+from vpr_compressed.offline.accuracy.validation import measure_recall
 from vpr_compressed.offline.accuracy.validation import positions_set
 from vpr_compressed.offline.accuracy.validation import walks_set
 
@@ -40,20 +41,19 @@ def _street(folder: Path) -> list[Path]:
                                        'e_0.jpg')]
 
 
-def test_positions_decide_what_is_right_near_and_barred(tmp_path: Path) -> None:
-    """Right: same heading within 12 m, not itself. Near: anything within 50 m. Split obeyed."""
-    found = positions_set(_street(tmp_path), tmp_path / 'places.csv', name='s', split='val',
-                          radius_m=12.0, near_m=50.0)
+def test_positions_decide_what_is_right_and_barred(tmp_path: Path) -> None:
+    """Right: same heading within 12 m, not itself. Split obeyed."""
+    found = positions_set(
+        _street(tmp_path), tmp_path / 'places.csv', name='s', split='val', radius_m=12.0)
     assert [path.stem for path in found.queries] == ['a_0', 'b_0', 'c_0', 'd_0', 'b_1']
     assert np.argwhere(found.right).tolist() == [[0, 1], [1, 0]]
-    assert found.near[0].tolist() == [True, True, True, False, True]
     assert np.array_equal(found.barred, np.eye(5, dtype=bool))
 
 
-def test_measure_counts_answerable_queries_and_clear_decisions(tmp_path: Path) -> None:
-    """Recall over the two answerable queries; near but wrong answers decide nothing."""
-    item = positions_set(_street(tmp_path), tmp_path / 'places.csv', name='s', split='val',
-                         radius_m=12.0, near_m=50.0)
+def test_recall_counts_answerable_queries(tmp_path: Path) -> None:
+    """Over the two that have a right answer; what two sets share is described once."""
+    item = positions_set(
+        _street(tmp_path), tmp_path / 'places.csv', name='s', split='val', radius_m=12.0)
     angles = np.radians([0.0, 10.0, 12.0, 80.0, 60.0])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     asked = []
@@ -62,27 +62,21 @@ def test_measure_counts_answerable_queries_and_clear_decisions(tmp_path: Path) -
         asked.append(change)
         return vectors
 
-    found = measure([item], describe)
-    # a -> b is right; b -> c is wrong but near; c -> b, b_1 -> d and d -> b_1 are wrong.
-    assert found.recalls == {'s': 0.5}
+    # a -> b is right; b -> c, c -> b, b_1 -> d and d -> b_1 are wrong.
+    assert measure_recall([item, replace(item, name='t')], describe) == {'s': 0.5, 't': 0.5}
     assert asked == ['']
-    # decided: a (right), d and b_1 (wrong); without near places every query answers wrongly.
-    assert found.correct.tolist() == [True, False, False] + [False] * 5
-    cosines = np.cos(np.radians([10, 20, 20, 80, 70, 68, 20, 20]))
-    np.testing.assert_allclose(found.similarities, cosines, atol=1e-5)
 
 
 def test_walks_follow_the_ground_truth_file(tmp_path: Path) -> None:
-    """Right answers come from the file; neighbours in the walk are near."""
+    """Right answers come from the file."""
     truth = tmp_path / 'truth.json'
     truth.write_text(json.dumps({'0': [1], '1': []}), encoding='utf-8')
     paths = [tmp_path / f'{n}.jpg' for n in range(5)]
-    found = walks_set(paths[:2], paths, truth, name='w', near_frames=2)
+    found = walks_set(paths[:2], paths, truth, name='w')
     assert found.right.tolist() == [[False, True, False, False, False], [False] * 5]
-    assert found.near.tolist() == [[True, True, True, True, False], [False] * 5]
     truth.write_text('{"7": [1]}', encoding='utf-8')
     with pytest.raises(GroundTruthError, match='does not fit'):
-        walks_set(paths[:2], paths, truth, name='w', near_frames=2)
+        walks_set(paths[:2], paths, truth, name='w')
 
 
 @pytest.mark.parametrize('text', [
@@ -94,19 +88,17 @@ def test_walks_are_read_as_strictly_as_by_the_evaluation(text: str, tmp_path: Pa
     truth.write_text(text, encoding='utf-8')
     paths = [tmp_path / f'{n}.jpg' for n in range(5)]
     with pytest.raises(GroundTruthError, match=r'truth\.json'):
-        walks_set(paths[:2], paths, truth, name='w', near_frames=2)
+        walks_set(paths[:2], paths, truth, name='w')
 
 
 def test_missing_tables_and_shared_images_are_refused(tmp_path: Path) -> None:
     """Each mistake is named with the file."""
     images = _street(tmp_path)
     with pytest.raises(GroundTruthError, match=r'nowhere\.csv'):
-        positions_set(images, tmp_path / 'nowhere.csv', name='s', split='', radius_m=1, near_m=1)
+        positions_set(images, tmp_path / 'nowhere.csv', name='s', split='', radius_m=1)
     with pytest.raises(GroundTruthError, match='places none'):
-        positions_set(images, tmp_path / 'places.csv', name='s', split='test', radius_m=1,
-                      near_m=1)
-    item = positions_set(images, tmp_path / 'places.csv', name='s', split='val', radius_m=1,
-                         near_m=1)
+        positions_set(images, tmp_path / 'places.csv', name='s', split='test', radius_m=1)
+    item = positions_set(images, tmp_path / 'places.csv', name='s', split='val', radius_m=1)
     check_disjoint([item], images[5:])
     with pytest.raises(VprError, match='shares 1 images'):
         check_disjoint([item], images[3:4])

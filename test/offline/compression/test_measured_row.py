@@ -71,7 +71,7 @@ def measured(path: Path, size: int, parent: MeasuredModel | None = None) -> Meas
     random = np.random.default_rng(3)
     found = random.standard_normal((COUNT, 16))[:, :size].astype(np.float32)
     return MeasuredModel(
-        path=path, facts=facts(path), scores={}, decisions=None, parent=parent,
+        path=path, facts=facts(path), scores={}, parent=parent,
         descriptors=found / np.linalg.norm(found, axis=1, keepdims=True))
 
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Labelled image folders: recall@1 and similarity decisions in training, all scores of a model.
+Labelled image folders: recall@1 in training, all scores of a model.
 
 Works on descriptors of image files that a callable provides, so it measures a network in
 training as well as a finished model file.
@@ -51,47 +51,22 @@ class ValidationSet:
     Queries, references and which of them belong together.
 
     :param right: bool ``(Q, R)``, the answers that count as correct
-    :param near: bool ``(Q, R)``, answers too near to be called wrong; includes the right ones
     :param barred: bool ``(Q, R)``, references a query may not see (itself)
     :param dark: whether the queries are darkened
-    :param calibrate: whether thresholds are fitted on this set
     """
 
     name: str
     queries: tuple[Path, ...]
     references: tuple[Path, ...]
     right: NDArray[np.bool_]
-    near: NDArray[np.bool_]
     barred: NDArray[np.bool_]
     dark: bool = False
-    calibrate: bool = True
 
     def similarities(self, describe: Describe) -> NDArray[np.float32]:
         """Return cosines, ``(Q, R)``, -2 where barred."""
         similarity = describe(self.queries, 'dark' if self.dark else '') @ describe(
             self.references, '').T
         return np.asarray(np.where(self.barred, np.float32(-2.0), similarity), np.float32)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """
-    What validation images say about a network.
-
-    Every query is asked twice for a decision: with all references, and with those near it
-    taken away, as on a robot that is somewhere its map does not know. An answer that is near
-    but not right says nothing about a threshold and is left out: two street views 15 m apart
-    show the same street.
-
-    :param recalls: name of the set -> share of answerable queries whose most similar
-        reference is right
-    :param similarities: best similarity of every decision, float32 ``(N,)``
-    :param correct: whether accepting it would be right, bool ``(N,)``
-    """
-
-    recalls: dict[str, float]
-    similarities: NDArray[np.float32]
-    correct: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,42 +126,31 @@ def score(item: ValidationSet, similarity: NDArray[np.float32]) -> SetScores:
         mean_average_precision=metrics.mean_average_precision(rankings, positives))
 
 
-def measure(sets: Sequence[ValidationSet], describe: Describe) -> Measurement:
+def measure_recall(sets: Sequence[ValidationSet], describe: Describe) -> dict[str, float]:
     """
     Measure a network on validation sets; images shared by two sets are described once.
 
     :param sets: at least one
     :param describe: the network
+    :returns: name of the set -> share of answerable queries whose most similar reference is right
     """
     remembered = cache(describe)
     recalls: dict[str, float] = {}
-    similarities: list[NDArray[np.float32]] = []
-    correct: list[NDArray[np.bool_]] = []
     for item in sets:
         similarity = item.similarities(remembered)
-        rows, best = np.arange(len(similarity)), similarity.argmax(axis=1)
-        hits = item.right[rows, best]
+        hits = item.right[np.arange(len(similarity)), similarity.argmax(axis=1)]
         recalls[item.name] = float(hits[item.right.any(axis=1)].mean())
-        if item.calibrate:
-            clear = hits | ~item.near[rows, best]
-            elsewhere = ~item.near.all(axis=1)
-            unknown = np.where(item.near, np.float32(-2.0), similarity)[elsewhere].max(axis=1)
-            similarities += [similarity[rows, best][clear], unknown]
-            correct += [hits[clear], np.zeros(len(unknown), bool)]
-    none = np.zeros(0, np.float32)
-    return Measurement(recalls, np.concatenate([none, *similarities]),
-                       np.concatenate([none.astype(bool), *correct]))
+    return recalls
 
 
 def positions_set(
-    images: Sequence[Path], table: Path, *, name: str, split: str, radius_m: float, near_m: float
+    images: Sequence[Path], table: Path, *, name: str, split: str, radius_m: float
 ) -> ValidationSet:
     """
     Match every image against all others by position; names are ``<pano>_<heading>``.
 
     :param table: CSV with columns pano, x_m, y_m and split
     :param radius_m: another image at the same heading within this distance is right
-    :param near_m: any image within this distance is too near to be called wrong
     :raises GroundTruthError: if the table is missing or places no image
     """
     rows = read_table(
@@ -204,27 +168,19 @@ def positions_set(
     distance = np.linalg.norm(places[:, None] - places[None], axis=2)
     itself = np.eye(len(chosen), dtype=bool)
     right = (distance <= radius_m) & (heading[:, None] == heading[None]) & ~itself
-    return ValidationSet(name, chosen, chosen, right, right | (distance <= near_m), itself)
+    return ValidationSet(name, chosen, chosen, right, itself)
 
 
 def walks_set(
-    queries: Sequence[Path], references: Sequence[Path], ground_truth: Path, *, name: str,
-    near_frames: float
+    queries: Sequence[Path], references: Sequence[Path], ground_truth: Path, *, name: str
 ) -> ValidationSet:
     """
     Match one walk against another by a JSON file: query index -> reference indices.
 
-    :param near_frames: references so near a right one are not called wrong
     :raises GroundTruthError: if the file does not fit the images
     """
-    truth = from_file(ground_truth, len(queries), len(references))
-    right, frames = truth.matrix(), np.arange(len(references))
-    near = right.copy()
-    for query, answers in enumerate(truth.positives):
-        for answer in answers:
-            near[query] |= np.abs(frames - answer) <= near_frames
-    return ValidationSet(name, tuple(queries), tuple(references), right, near,
-                         np.zeros_like(right))
+    right = from_file(ground_truth, len(queries), len(references)).matrix()
+    return ValidationSet(name, tuple(queries), tuple(references), right, np.zeros_like(right))
 
 
 def check_disjoint(sets: Sequence[ValidationSet], training: Sequence[Path]) -> None:

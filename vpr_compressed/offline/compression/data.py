@@ -35,7 +35,6 @@ from vpr_compressed.model_file.spec import multiply_adds
 from vpr_compressed.offline.accuracy.agreement import agree
 from vpr_compressed.offline.accuracy.agreement import TeacherAgreement
 from vpr_compressed.offline.accuracy.validation import check_disjoint
-from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.compression.recipe import needs_labels
@@ -201,7 +200,6 @@ class MeasuredModel:
     A model file and what was seen of it.
 
     :param descriptors: of the images both parent and student are compared on, ``(N, D)``
-    :param decisions: for fitting thresholds; None without labels
     :param parent: the same of the parent, None if this is the parent
     """
 
@@ -209,7 +207,6 @@ class MeasuredModel:
     facts: ModelFacts
     descriptors: DescriptorArray
     scores: Mapping[str, SetScores]
-    decisions: Measurement | None
     parent: MeasuredModel | None
 
     def agreement_with(self, parent: MeasuredModel) -> TeacherAgreement:
@@ -256,12 +253,12 @@ def measure_row(
         found = measure_model(path, sets, threads=threads, cancelled=cancelled, progress=progress)
         return MeasuredModel(
             path=path, facts=found.facts, descriptors=found.descriptors, scores=found.scores,
-            decisions=found.decisions, parent=parent)
+            parent=parent)
     described = describe_in_child(
         path, [stretch] if stretch is not None else [], threads=threads, cancelled=cancelled,
         progress=progress)
     return MeasuredModel(
-        path=path, facts=described.facts, scores={}, decisions=None, parent=parent,
+        path=path, facts=described.facts, scores={}, parent=parent,
         descriptors=np.asarray(described.descriptors[0]))
 
 

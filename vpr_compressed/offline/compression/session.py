@@ -35,7 +35,6 @@ from vpr_compressed.model_file.model import write_model
 from vpr_compressed.offline.accuracy.acceptance import AcceptanceConfig
 from vpr_compressed.offline.accuracy.acceptance import judge
 from vpr_compressed.offline.accuracy.acceptance import judge_agreement
-from vpr_compressed.offline.accuracy.calibrate import follow
 from vpr_compressed.offline.compression.compressor import Compressor
 from vpr_compressed.offline.compression.data import measure_row
 from vpr_compressed.offline.compression.data import MeasuredModel
@@ -51,7 +50,6 @@ from vpr_compressed.offline.reports.compression_rows import ReportContext
 from vpr_compressed.offline.reports.compression_rows import SensitivityRow
 from vpr_compressed.offline.reports.compression_rows import StepRow
 from vpr_compressed.offline.training import parallel
-from vpr_compressed.offline.training.labels import fitted_calibration
 from vpr_compressed.offline.training.parallel import stop_signals
 from vpr_compressed.offline.training.parallel import StoppedError
 from vpr_compressed.runtime.engines import ENGINES
@@ -207,7 +205,7 @@ class _Session:
         model = None
         if verdict.accepted:
             model = self._out / 'model.vpr'
-            write_model(model, self._final(first, last), overwrite=True)
+            write_model(model, self._final(last), overwrite=True)
         else:
             (self._out / 'model.vpr').unlink(missing_ok=True)
         report = write_report(
@@ -217,14 +215,13 @@ class _Session:
         self._display.finish(verdict, model, report)
         return verdict.accepted
 
-    def _final(self, first: MeasuredModel, last: MeasuredModel) -> Model:
+    def _final(self, last: MeasuredModel) -> Model:
         """Return the compressed model with calibration, provenance and reference descriptors."""
         student = self._compressor.student.model()
         engine = ENGINES.load(student, threads=self._job.threads)
         return replace(
-            # Compressed descriptors have other similarities.
-            student, calibration=fitted_calibration(last.decisions) or follow(
-                self._parent.calibration, first.descriptors, last.descriptors),
+            # The evidence of a decision is relative to the map, so the parent's curve holds.
+            student, calibration=self._parent.calibration,
             reference=describe_reference(engine, student.preprocessing).astype(np.float16),
             provenance={
                 'made_by': f'vpr_compressed {__version__} compress', 'recipe': self._job.name,

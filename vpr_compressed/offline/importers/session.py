@@ -12,12 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the ``import-weights`` verb does: projection, reference descriptors, calibration."""
+"""What the ``import-weights`` verb does: projection and reference descriptors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
@@ -25,7 +24,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
@@ -33,11 +31,6 @@ from vpr_compressed import __version__
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.model import Model
-from vpr_compressed.model_file.spec import SimilarityCalibration
-from vpr_compressed.offline.accuracy.calibrate import fit_calibration
-from vpr_compressed.offline.accuracy.validation import measure
-from vpr_compressed.offline.accuracy.validation import ValidationSet
-from vpr_compressed.offline.accuracy.validation import walks_set
 from vpr_compressed.offline.importers.checkpoint_files import HOW_TO_SAVE
 from vpr_compressed.offline.importers.checkpoint_files import read_pca
 from vpr_compressed.offline.importers.families import import_network
@@ -49,13 +42,10 @@ from vpr_compressed.offline.network.engines import TORCH
 from vpr_compressed.offline.network.network import network_of
 from vpr_compressed.offline.network.network import VprNetwork
 from vpr_compressed.offline.training.batches import ImageLoader
-from vpr_compressed.offline.training.describe import describe_batches
 from vpr_compressed.offline.training.labels import list_images
-from vpr_compressed.offline.training.labels import THRESHOLD_PRECISION
 from vpr_compressed.offline.training.session import fit_whitening
 from vpr_compressed.offline.training.train_config import TrainConfig
 from vpr_compressed.offline.training.views import evenly
-from vpr_compressed.records import DescriptorArray
 from vpr_compressed.runtime.parity import describe_reference
 from vpr_compressed.system.terminal import progress
 
@@ -63,8 +53,6 @@ from vpr_compressed.system.terminal import progress
 _LEARNED_DIMENSION = 512
 #: A VGG16 takes 100 MB of activations for each image of 640x480.
 _BATCH = 4
-#: Answers this many frames beside a right one are not called wrong.
-_NEAR_FRAMES = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +64,6 @@ class ImportJob:
     :param dimension: size of the descriptor, None for all there is
     :param pca: ``.npz`` file, or None
     :param fit_pca: folder of images to learn a PCA from, or None
-    :param calibrate: folder of queries, folder of references, ground truth; or None
     """
 
     checkpoint: Path
@@ -88,7 +75,6 @@ class ImportJob:
     fit_pca: Path | None = None
     width: int = 640
     height: int = 480
-    calibrate: tuple[Path, Path, Path] | None = None
 
 
 def import_weights(job: ImportJob) -> Model:
@@ -98,22 +84,19 @@ def import_weights(job: ImportJob) -> Model:
     :raises VprError: nothing can be made of it, or the file to be written exists
     """
     _check_out(job)
-    walks = _walks(job)
-    model, family, origin = _uncalibrated(job)
-    calibration, calibrated = _calibration(model, job, walks)
+    model, family, origin = _projected(job)
     engine = ALL_ENGINES.load(model, TORCH)
     return replace(
-        model, calibration=calibration,
+        model,
         reference=describe_reference(engine, model.preprocessing).astype(np.float16),
         provenance={
             'made_by': f'vpr_compressed {__version__} import-weights', 'family': family.name,
             'source': family.title, 'file': job.checkpoint.name,
             'file_sha256': _sha256(job.checkpoint), 'projection': origin,
-            'calibration': calibrated,
             'licence': 'that of the weights; see the repository they come from'})
 
 
-def _uncalibrated(job: ImportJob) -> tuple[Model, Family, str]:
+def _projected(job: ImportJob) -> tuple[Model, Family, str]:
     """
     Return the network with its projection, its family, and where the projection is from.
 
@@ -143,9 +126,9 @@ def _check_out(job: ImportJob) -> None:
     """Refuse what can be refused, and to destroy a file, before anything is computed."""
     if job.dimension is not None and job.dimension < 1:
         raise ConfigError(f'--dimension is {job.dimension}; give 1 or more')
-    inputs = [job.checkpoint, job.pca, *(job.calibrate or ())]
     if job.out.exists() and any(
-            path is not None and path.exists() and job.out.samefile(path) for path in inputs):
+            path is not None and path.exists() and job.out.samefile(path)
+            for path in (job.checkpoint, job.pca)):
         raise ModelFileError(f'{job.out} is the checkpoint itself, or another file that is read; '
                              'choose another --out')
     if job.out.exists() and not job.overwrite:
@@ -196,39 +179,6 @@ def _fitted(network: ForeignNetwork, folder: Path, dimension: int) -> tuple[Mode
         if name.startswith('projection.')}}
     return (replace(model, tensors=fitted),
             f'PCA with half whitening of {len(paths)} images in {folder.name}')
-
-
-def _walks(job: ImportJob) -> ValidationSet | None:
-    """Return what the calibration is fitted to."""
-    if job.calibrate is None:
-        return None
-    query, reference, truth = job.calibrate
-    return walks_set(list_images(query), list_images(reference), truth, name=query.name,
-                     near_frames=_NEAR_FRAMES)
-
-
-def _calibration(
-    model: Model, job: ImportJob, walks: ValidationSet | None
-) -> tuple[SimilarityCalibration, str]:
-    """Return the calibration and where it comes from."""
-    if walks is None or job.calibrate is None:
-        return SimilarityCalibration(), 'not fitted: threshold and confidence are a guess'
-    query, reference, _ = job.calibrate
-    network = _torch_network(model)
-    with closing(ImageLoader(model.preprocessing)) as loader, progress(
-            len(walks.queries) + len(walks.references), 'calibration') as bar:
-        def batches(paths: Sequence[Path], change: str) -> Iterator[NDArray[np.float32]]:
-            for batch in loader.batches(paths, _BATCH, change=change):
-                yield batch
-                bar.update(len(batch))
-
-        def describe(paths: Sequence[Path], change: str) -> DescriptorArray:
-            found = describe_batches(network, batches(paths, change), exact=True)
-            return np.asarray(found.cpu().numpy(), np.float32)
-        found = measure([walks], describe)
-    return (fit_calibration(found.similarities, found.correct, precision=THRESHOLD_PRECISION),
-            f'fitted on {query.name} in {reference.name}: precision {THRESHOLD_PRECISION}, '
-            f'recall@1 {found.recalls[walks.name]:.3f}')
 
 
 def _torch_network(model: Model) -> VprNetwork:

@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 from vpr_compressed.errors import VprError
+from vpr_compressed.model_file.calibration import ConfidenceCurve
 from vpr_compressed.model_file.model import find_model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.report import file_report
@@ -107,8 +108,21 @@ def _model_facts(path: Path) -> dict[str, Any]:
         'trunk': spec.trunk, 'layers': len(spec.layers), 'clusters': spec.clusters,
         'dimension': spec.dimension, 'parameters': spec.parameters(),
         'preprocessing': asdict(model.preprocessing),
-        'calibration': asdict(model.calibration), 'provenance': dict(model.provenance),
+        'decision': {
+            'fitted_on': model.calibration.origin,
+            'on_a_walk': _curve(model.calibration.walk),
+            'from_one_image': _curve(model.calibration.single)},
+        'provenance': dict(model.provenance),
         'tensors': [_tensor(row) for row in report.tensors]}
+
+
+def _curve(curve: ConfidenceCurve) -> dict[str, Any]:
+    """Return what makes a place sure, and how sure it must be to be reported."""
+    return {
+        'weights': dict(zip(curve.evidence, curve.weights)), 'intercept': curve.intercept,
+        'confidence_needed': {
+            f'for min_precision {precision:g}': threshold
+            for precision, threshold in zip(curve.precisions, curve.thresholds)}}
 
 
 def _check(path: Path) -> dict[str, Any]:

@@ -26,8 +26,6 @@ import numpy as np
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.offline.accuracy import metrics
-from vpr_compressed.offline.accuracy.validation import measure
-from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import score
 from vpr_compressed.offline.accuracy.validation import SetScores
 from vpr_compressed.offline.accuracy.validation import ValidationSet
@@ -83,14 +81,12 @@ class ModelMeasurement:
     All of one model on labelled images.
 
     :param scores: name of the set -> how well it is ranked
-    :param decisions: similarities and whether answering would be right, for the calibration
     :param facts: bytes, memory and time
     :param images: every unchanged image of the sets, once, sorted
     :param descriptors: of ``images``, float32 ``(N, D)``, to compare two models by
     """
 
     scores: dict[str, SetScores]
-    decisions: Measurement
     facts: ModelFacts
     images: tuple[Path, ...]
     descriptors: DescriptorArray
@@ -154,5 +150,5 @@ def measure_model(
 
     scores = {item.name: score(item, item.similarities(describe)) for item in sets}
     return ModelMeasurement(
-        scores=scores, decisions=measure(sets, describe), facts=described.facts, images=images,
+        scores=scores, facts=described.facts, images=images,
         descriptors=described.descriptors[0])

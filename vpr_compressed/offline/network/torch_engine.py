@@ -82,7 +82,7 @@ def write_torch(model: Model, path: Path) -> None:
     ``torch.load(path, weights_only=True)`` gives a dictionary of plain data: ``format``,
     ``version``, ``spec`` (the fields of :class:`.spec.NetworkSpec`: every layer of the trunk with
     its inputs, stride, padding and activation), ``preprocessing`` (width, height, and mean and
-    std of ``(pixel / 255 - mean) / std`` on RGB), ``calibration``, ``descriptor_id``,
+    std of ``(pixel / 255 - mean) / std`` on RGB), ``decision``, ``descriptor_id``,
     ``provenance``, and ``state_dict``: name -> float32 tensor as the spec names and shapes them,
     int8 and shared weights expanded, ranges of activations left out. :mod:`.network` says how
     they are used.
@@ -92,7 +92,7 @@ def write_torch(model: Model, path: Path) -> None:
     """
     content = {
         'format': FORMAT, 'version': VERSION, 'spec': asdict(model.spec),
-        'preprocessing': asdict(model.preprocessing), 'calibration': asdict(model.calibration),
+        'preprocessing': asdict(model.preprocessing), 'decision': asdict(model.calibration),
         # Without rounded activations it is another network, and has another id.
         'descriptor_id': replace(model, activations={}).descriptor_id,
         'provenance': dict(model.provenance),

@@ -36,17 +36,11 @@ from vpr_compressed.config import Bounded
 from vpr_compressed.config import option
 from vpr_compressed.errors import SourceError
 from vpr_compressed.errors import TrainingError
-from vpr_compressed.model_file.spec import SimilarityCalibration
-from vpr_compressed.offline.accuracy.calibrate import fit_calibration
-from vpr_compressed.offline.accuracy.validation import Measurement
 from vpr_compressed.offline.accuracy.validation import positions_set
 from vpr_compressed.offline.accuracy.validation import ValidationSet
 from vpr_compressed.offline.accuracy.validation import walks_set
 from vpr_compressed.sources.csv_table import read_table
 from vpr_compressed.sources.image_files import image_files
-
-#: Share of right answers above the stored similarity threshold, for one image alone.
-THRESHOLD_PRECISION = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,9 +237,6 @@ class ValidationConfig(Bounded):
     reference: str = option('', 'reference folder (kind walks)')
     ground_truth: str = option('', 'JSON: query index -> reference indices (kind walks)')
     dark: bool = option(False, 'make the queries dark, as by night')
-    near: float = option(50.0, 'metres, or frames, within which a wrong answer is too near to '
-                         'count against a threshold', minimum=0.0)
-    calibrate: bool = option(True, 'fit the similarity thresholds on this set')
 
 
 def validation_set(root: Path, item: ValidationConfig) -> ValidationSet:
@@ -258,17 +249,9 @@ def validation_set(root: Path, item: ValidationConfig) -> ValidationSet:
     if item.kind == 'positions':
         found = positions_set(
             list_images(root / item.folder), root / item.table, name=item.name, split=item.split,
-            radius_m=item.radius_m, near_m=item.near)
+            radius_m=item.radius_m)
     else:
         found = walks_set(
             list_images(root / item.query), list_images(root / item.reference),
-            root / item.ground_truth, name=item.name, near_frames=item.near)
-    return replace(found, dark=item.dark, calibrate=item.calibrate)
-
-
-def fitted_calibration(measured: Measurement | None) -> SimilarityCalibration | None:
-    """Return the thresholds that decisions on labelled images give, None if they tell nothing."""
-    if measured is None or not measured.correct.any() or measured.correct.all():
-        return None
-    return fit_calibration(
-        measured.similarities, measured.correct, precision=THRESHOLD_PRECISION)
+            root / item.ground_truth, name=item.name)
+    return replace(found, dark=item.dark)

@@ -35,15 +35,14 @@ import torch
 from torch import Tensor
 
 from vpr_compressed import __version__
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import Model
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
 from vpr_compressed.model_file.spec import NetworkSpec
 from vpr_compressed.model_file.spec import PreprocessingSpec
-from vpr_compressed.model_file.spec import SimilarityCalibration
 from vpr_compressed.offline.accuracy.validation import check_disjoint
-from vpr_compressed.offline.accuracy.validation import measure
-from vpr_compressed.offline.accuracy.validation import Measurement
+from vpr_compressed.offline.accuracy.validation import measure_recall
 from vpr_compressed.offline.network.backbones import build_trunk
 from vpr_compressed.offline.network.initialise import fit_projection
 from vpr_compressed.offline.network.initialise import kmeans
@@ -56,9 +55,7 @@ from vpr_compressed.offline.reports.figures import plot_training
 from vpr_compressed.offline.training import parallel
 from vpr_compressed.offline.training.batches import ImageLoader
 from vpr_compressed.offline.training.describe import describe_images
-from vpr_compressed.offline.training.labels import fitted_calibration
 from vpr_compressed.offline.training.labels import load_training_set
-from vpr_compressed.offline.training.labels import THRESHOLD_PRECISION
 from vpr_compressed.offline.training.labels import TrainingSet
 from vpr_compressed.offline.training.labels import validation_set
 from vpr_compressed.offline.training.loop import TrainRecord
@@ -136,7 +133,7 @@ class _Session:
             folder.mkdir(exist_ok=True)
         trainer = Trainer(
             network, self._data, self._loader, config, folder,
-            lambda describe: measure(self._sets, describe).recalls if self._sets else {})
+            lambda describe: measure_recall(self._sets, describe))
         if trainer.resume() and trainer.step:
             parallel.tell(f'run {number}: resuming at step {trainer.step} of {config.steps}')
         with bar(f'run {number}', config.steps, initial=trainer.step, unit='step',
@@ -152,7 +149,7 @@ class _Session:
         return complete
 
     def export(self) -> None:
-        """Choose among the runs and their average, calibrate, and write the model files."""
+        """Choose among the runs and their average, and write the model files."""
         network = self._starting_network()
         candidates: dict[str, Tensors] = {}
         # First, so that it wins a tie: averages hold better on other data than what they mix.
@@ -162,13 +159,13 @@ class _Session:
                 for name in self._results[0]}
         candidates |= {f'run {number}': tensors
                        for number, tensors in enumerate(self._results, start=1)}
-        best: tuple[float, str, Measurement | None] = (-1.0, next(iter(candidates)), None)
+        best: tuple[float, str, dict[str, float]] = (-1.0, next(iter(candidates)), {})
         if self._sets:
             for name, tensors in candidates.items():
-                measured = self._measure(network, tensors)
-                score = float(np.mean(list(measured.recalls.values())))
-                parallel.tell(f'{name}: recall@1 ' + _in_words(measured.recalls))
-                best = max(best, (score, name, measured), key=lambda item: item[0])
+                recalls = self._measure(network, tensors)
+                score = float(np.mean(list(recalls.values())))
+                parallel.tell(f'{name}: recall@1 ' + _in_words(recalls))
+                best = max(best, (score, name, recalls), key=lambda item: item[0])
         _, name, chosen = best
         parallel.tell(f'keeping {name}')
         if parallel.is_main():
@@ -194,35 +191,35 @@ class _Session:
             spec=network.spec, preprocessing=self._loader.spec, tensors=network.tensors(),
             provenance={'stage': 'before training'}))
 
-    def _measure(self, network: VprNetwork, tensors: Tensors) -> Measurement:
+    def _measure(self, network: VprNetwork, tensors: Tensors) -> dict[str, float]:
         """Measure weights as they will be stored and run: in the final precision, float32."""
         stored = self._model(network, tensors).with_precision(self._config.export)
         network.load_tensors({name: stored.float_tensor(name) for name in stored.tensors})
-        return measure(self._sets, partial(describe_images, network, self._loader, exact=True))
+        return measure_recall(
+            self._sets, partial(describe_images, network, self._loader, exact=True))
 
     def _model(self, network: VprNetwork, tensors: Tensors) -> Model:
-        """Return weights as a model without calibration."""
+        """Return weights as a model with the cautious default calibration."""
         return Model(spec=network.spec, preprocessing=self._loader.spec, tensors=dict(tensors))
 
     def _write(
-        self, network: VprNetwork, tensors: Tensors, measured: Measurement | None, origin: str
+        self, network: VprNetwork, tensors: Tensors, recalls: dict[str, float], origin: str
     ) -> None:
         """Write ``model.vpr`` in the recipe's precision and ``model_fp32.vpr``."""
-        calibration = fitted_calibration(measured) or SimilarityCalibration()
         facts = {
             'made_by': f'vpr_compressed {__version__} train', 'recipe': self._job.name,
             'weights': origin,
             'runs': [{'seed': run.seed, 'steps': run.steps} for run in run_configs(self._config)],
-            'validation_recall_at_1': {} if measured is None else measured.recalls,
-            'validated_in': self._config.export, 'threshold_precision': THRESHOLD_PRECISION,
+            'validation_recall_at_1': recalls, 'validated_in': self._config.export,
             'data': [source.folder or list(source.walks) for source in self._config.data],
             **_attribution(self._job.weights)}
         for name, precision in (('model_fp32.vpr', 'fp32'), ('model.vpr', self._config.export)):
             path = self._out / name
             write_model(path, replace(
-                self._model(network, tensors).with_precision(precision),
-                calibration=calibration, provenance=facts), overwrite=True)
+                self._model(network, tensors).with_precision(precision), provenance=facts),
+                overwrite=True)
             say(f'wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {precision})')
+        say(f'decisions: {DecisionCalibration().origin}')
 
 
 def _attribution(weights: Path | None) -> dict[str, object]:
