@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -66,6 +68,27 @@ class GroundTruth:
                 raise GroundTruthError(
                     f'the ground truth names reference {wrong}, there are {self.references}; '
                     'it belongs to other images')
+
+    def replayed(
+        self, order: Sequence[int], left_out: AbstractSet[int], note: str
+    ) -> GroundTruth:
+        """
+        Return the right answers of queries that are asked in another order, with a smaller map.
+
+        :param order: the query shown each time, by its index; may leave out or repeat
+        :param left_out: references that are not mapped; where all right ones are among them, "I
+            do not know" becomes the right answer
+        :param note: what was changed, for people; '' for nothing
+        :raises GroundTruthError: an index is no query, or no query has an answer any more
+        """
+        if order and not 0 <= min(order) <= max(order) < len(self.positives):
+            raise GroundTruthError(
+                f'queries {min(order)} to {max(order)} were asked, the ground truth has '
+                f'{len(self.positives)}; it belongs to other images')
+        return GroundTruth(
+            tuple(self.positives[query] - left_out for query in order), self.references,
+            f'{self.description}; {note}' if note else self.description,
+            tuple(self.junk[query] - left_out for query in order) if self.junk else ())
 
     @property
     def answerable(self) -> int:

@@ -24,6 +24,9 @@ What the intervals do not cover: another day, another camera, another route. The
 walk resemble their neighbours, so there is less in them than in as many independent queries, and
 the intervals are rather too narrow than too wide. The largest recall without an error and EP
 hang on a single query and have none: the bootstrap is wrong for extremes.
+
+Shares of counted cases that may be none or all of them (accepted matches that are right, false
+accepts) have a *Wilson* interval instead, which the bootstrap would give no width.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ RESAMPLES = 10_000
 #: Share of the resamples that an interval spans.
 LEVEL = 0.95
 SEED = 20_170_501
+#: Standard deviations that :data:`LEVEL` spans to either side.
+_DEVIATIONS = 1.959963984540054
 #: Below this p-value a difference is called significant.
 ALPHA = 0.05
 #: Numbers drawn at once, so that memory stays bounded (8 bytes each).
@@ -54,7 +59,7 @@ _AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile bootstrap interval; ``low`` and ``high`` in the unit of the number."""
+    """A 95 % interval; ``low`` and ``high`` in the unit of the number."""
 
     low: float
     high: float
@@ -181,6 +186,31 @@ def compare(
     return Comparison(
         first=first[0], second=second[0], queries=len(one), difference=float(changes.mean()),
         interval=interval, only_first=lost, only_second=gained, p_value=mcnemar(lost, gained))
+
+
+def wilson(successes: int, total: int) -> Interval:
+    """
+    Return the Wilson score interval of a share, in [0, 1]; it has a width also at 0 and at 1.
+
+    With p the share, n the number of cases and z the standard deviations of the level:
+    ``(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``.
+    Source: Wilson, Journal of the American Statistical Association 1927.
+
+    :param successes: from 0 to ``total``
+    :raises GroundTruthError: if there is no case
+    """
+    if not 0 <= successes <= total or not total:
+        raise GroundTruthError(
+            f'{successes} of {total} cases is no share; at least one case is needed')
+    share, square = successes / total, _DEVIATIONS ** 2
+    centre = share + square / (2 * total)
+    spread = _DEVIATIONS * math.sqrt(
+        share * (1 - share) / total + square / (4 * total ** 2))
+    scale = 1 + square / total
+    # Rounding must not leave 0 or 1 outside.
+    low = (centre - spread) / scale if successes else 0.0
+    high = (centre + spread) / scale if successes < total else 1.0
+    return Interval(low, high)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -267,30 +267,34 @@ def describe_lists(
 
 
 def recognise(
-    extractor: Extractor, *, reference: Mapping[str, Any], query: Mapping[str, Any], cache: str,
-    key: str, out: str
+    extractor: Extractor, *, recordings: Sequence[Mapping[str, Any]], trial: Mapping[str, Any],
+    cache: str, key: str, out: str
 ) -> dict[str, Any]:
     """
-    Map a recording and recognise another in it.
+    Map a recording and recognise others in it, or one in its own past.
 
-    :param reference: a source as :func:`.two_recordings.source_to_values` gives it
+    :param recordings: sources as :func:`.source_values.source_to_values` gives them: reference,
+        query and unknown ones; the query alone to recognise it in its own past
+    :param trial: the fields of a :class:`.trial.Trial`
     :param cache: folder of the cache that keeps descriptors
     :param key: what they depend on besides the pixels
-    :param out: file ``.npz`` for the arrays of the :class:`.two_recordings.RecognitionRun`
+    :param out: file ``.npz`` for the arrays of the :class:`.recognition_run.RecognitionRun`
     :returns: its other fields as ``measurement``, and the cores that other programs kept busy
     :raises VprError: if an image cannot be used
     """
-    from vpr_compressed.offline.measuring import two_recordings
+    from vpr_compressed.offline.measuring import recognition_run
     from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.content_cache import DescribedImages
+    from vpr_compressed.offline.measuring.source_values import source_from_values
+    from vpr_compressed.offline.measuring.trial import Trial
     from vpr_compressed.system.machine import OtherLoad
 
-    walk, again = map(two_recordings.source_from_values, (reference, query))
     load, known = OtherLoad(), DescribedImages(ContentCache(Path(cache)), key)
-    run = two_recordings.measure(
-        walk, again, extractor, progress=processes.talker(), known=known)
+    run = config_from_mapping(Trial, trial).run(
+        [source_from_values(values) for values in recordings], extractor,
+        progress=processes.talker(), known=known)
     fields = dict(vars(run))
-    np.savez(out, **{name: fields.pop(name) for name in two_recordings.ARRAYS})
+    np.savez(out, **{name: fields.pop(name) for name in recognition_run.ARRAYS})
     # Images described in an earlier run were timed under the load of then.
     return {'measurement': fields, 'others_cores': None if run.recalled else load.cores()}
 

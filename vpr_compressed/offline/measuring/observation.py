@@ -13,12 +13,13 @@
 # limitations under the License.
 
 """
-Observe models on two recordings, each in a process of its own, and keep what was seen.
+Observe models on recordings, each in a process of its own, and keep what was seen.
 
-What is seen is kept as a whole (:class:`Observation`: every ranking, accepted match, millisecond
-and byte), under a name made of everything it depends on: the model file, engine and threads, the
-images with their names, stamps and poses, the code of this package, library versions and the
-processor. The same question again, perhaps with another ground truth, is then answered from the
+What is seen is kept as a whole (:class:`Observation`: every ranking, decision, millisecond and
+byte), under a name made of everything it depends on: the model file with its calibration, engine
+and threads, the images with their names, stamps and poses, how they were walked and what the
+decision was set to, the code of this package, library versions and the processor. The same
+question again, perhaps with another ground truth, is then answered from the
 file. A process that was interrupted leaves the descriptors it has computed
 (:class:`.DescribedImages`); the next one runs the recogniser on all images, but the network only
 on those that are missing.
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from dataclasses import dataclass
 from functools import lru_cache
 import hashlib
@@ -47,9 +49,9 @@ from vpr_compressed.model_file.spec import multiply_adds
 from vpr_compressed.offline.measuring.content_cache import ContentCache
 from vpr_compressed.offline.measuring.content_cache import Entry
 from vpr_compressed.offline.measuring.model_process import ModelProcess
-from vpr_compressed.offline.measuring.two_recordings import QueryResult
-from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
-from vpr_compressed.offline.measuring.two_recordings import source_to_values
+from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
+from vpr_compressed.offline.measuring.source_values import source_to_values
+from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.offline.network.engines import resolve_engine
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system import machine
@@ -146,7 +148,7 @@ def _find(path: Path, label: str, engine: str, threads: int) -> EvaluatedModel:
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """
-    One model on two recordings, before any accuracy is computed.
+    One model on its recordings, before any accuracy is computed.
 
     :param load_s: seconds from the model file to the first descriptor
     :param model_resident_bytes: memory gained by that, the engine's library included
@@ -172,31 +174,29 @@ class Observation:
 @dataclass(frozen=True, kw_only=True)
 class Recordings:
     """
-    The two recordings of an evaluation.
+    The recordings of an evaluation.
 
+    :param sources: reference, query and the unknown ones; one alone is recognised in its own past
     :param digest: SHA-256 of all that is read from them
     """
 
-    reference: ImageSource
-    query: ImageSource
+    sources: tuple[ImageSource, ...]
     digest: str
 
     def __len__(self) -> int:
-        """Return the number of images in both."""
-        return len(self.reference) + len(self.query)
+        """Return the number of images in all."""
+        return sum(map(len, self.sources))
 
 
-def read_recordings(
-    reference: ImageSource, query: ImageSource, progress: Progress = silent
-) -> Recordings:
+def read_recordings(*sources: ImageSource, progress: Progress = silent) -> Recordings:
     """
-    Read both recordings once, without decoding an image that was compressed.
+    Read recordings once, without decoding an image that was compressed.
 
     :param progress: called after each image
     :raises SourceError: an image cannot be read
     """
-    digest, total, done = hashlib.sha256(), len(reference) + len(query), 0
-    for source in (reference, query):
+    digest, total, done = hashlib.sha256(), sum(map(len, sources)), 0
+    for source in sources:
         digest.update(f'{source.kind}, {len(source)} images'.encode())
         for frame in source:
             digest.update(f'{frame.name}\n{frame.stamp_ns}\n{frame.pose}\n'.encode())
@@ -207,51 +207,52 @@ def read_recordings(
             digest.update(data)
             done += 1
             progress(done, total)
-    return Recordings(reference=reference, query=query, digest=digest.hexdigest())
+    return Recordings(sources=sources, digest=digest.hexdigest())
 
 
 def observe(
-    model: EvaluatedModel, recordings: Recordings, cache: ContentCache, progress: Progress = silent
+    model: EvaluatedModel, recordings: Recordings, cache: ContentCache, progress: Progress = silent,
+    *, trial: Trial | None = None
 ) -> Observation:
     """
     Return what is seen of a model, from the cache or from a process of its own.
 
     :param progress: called with the images done and in all, not at all for a cached result
+    :param trial: what is done with the recordings; the defaults if it is None
     :raises MeasurementCancelledError: the process was interrupted
     :raises VprError: the model or an image cannot be used, something was changed meanwhile, or
         the disk is full
     """
-    described_key = _digest_of(_facts(model))
-    key = f'observation-{_digest_of([described_key, recordings.digest])}'
+    trial, described_key = trial or Trial(), _digest_of(_facts(model))
+    key = f'observation-{_digest_of([described_key, recordings.digest, asdict(trial)])}'
     for entry in cache.find(key):
         try:
             return _parse(entry, cached=True)
         except (KeyError, TypeError):
             continue  # a file of another version of this package
-    entry = _measure(model, recordings, cache, described_key, progress)
+    entry = _measure(model, recordings, trial, cache, described_key, progress)
     cache.keep(key, entry)
     return _parse(entry, cached=False)
 
 
 def _measure(
-    model: EvaluatedModel, recordings: Recordings, cache: ContentCache, key: str,
+    model: EvaluatedModel, recordings: Recordings, trial: Trial, cache: ContentCache, key: str,
     progress: Progress
 ) -> Entry:
-    """Have a process map the one recording and recognise the other in it."""
-    reference, query = recordings.reference, recordings.query
-    sources = {'reference': source_to_values(reference), 'query': source_to_values(query)}
+    """Have a process walk through the recordings."""
+    values = [source_to_values(source) for source in recordings.sources]
     _check_model(model)
     process = ModelProcess(model.path, engine=model.engine, threads=model.threads)
     with closing(process):
         _check_model(model)
-        values, arrays = process.ask_arrays(
-            'recognise', **sources, cache=cache.folder, key=key, progress=progress)
-    if read_recordings(reference, query).digest != recordings.digest:
-        raise VprError(
-            f'images of {reference.describe()} or {query.describe()} were changed while they '
-            'were measured; start again')
+        found, arrays = process.ask_arrays(
+            'recognise', recordings=values, trial=asdict(trial), cache=cache.folder, key=key,
+            progress=progress)
+    if read_recordings(*recordings.sources).digest != recordings.digest:
+        names = ' or '.join(source.describe() for source in recordings.sources)
+        raise VprError(f'images of {names} were changed while they were measured; start again')
     return Entry(arrays, {
-        **values, 'load_s': process.cost.load_s,
+        **found, 'load_s': process.cost.load_s,
         'model_resident_bytes': process.cost.resident_bytes, 'measured': machine.now()})
 
 
@@ -259,9 +260,7 @@ def _parse(entry: Entry, *, cached: bool) -> Observation:
     """Return a kept observation; raises what the fields of another version may raise."""
     values = dict(entry.values)
     run = {**values.pop('measurement'), **entry.arrays}
-    run['queries'] = tuple(QueryResult(**query) for query in run['queries'])
-    run['reference_names'] = tuple(run['reference_names'])
-    return Observation(measurement=RecognitionRun(**run), **values, cached=cached)
+    return Observation(measurement=RecognitionRun.from_values(run), **values, cached=cached)
 
 
 def _check_model(model: EvaluatedModel) -> None:

@@ -13,46 +13,42 @@
 # limitations under the License.
 
 """
-Measure a model on two recordings: map the first, recognise the second.
+Measure a model on recordings: map the first, recognise the second as it was walked or otherwise.
 
-Both go through :meth:`Recognizer.process`, the method the ROS node calls for each image, so
-what is measured here is what runs on the robot. A process of its own does it, so sources and
-results can be made plain data and back.
+All images go through :meth:`Recognizer.process`, the method the ROS node calls for each image, so
+what is measured here is what runs on the robot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from dataclasses import replace
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vpr_compressed.errors import SourceError
-from vpr_compressed.errors import VprError
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.offline.measuring.content_cache import DescribedImages
+from vpr_compressed.offline.measuring.described_walk import DescribedWalk
+from vpr_compressed.offline.measuring.described_walk import RecallingExtractor
+from vpr_compressed.offline.measuring.described_walk import Walker
+from vpr_compressed.offline.measuring.recognition_run import ColdStart
+from vpr_compressed.offline.measuring.recognition_run import query_result
+from vpr_compressed.offline.measuring.recognition_run import QueryResult
+from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
+from vpr_compressed.offline.measuring.recognition_run import UnknownWalk
+from vpr_compressed.offline.measuring.replay import Replay
+from vpr_compressed.offline.measuring.replay import Shown
 from vpr_compressed.place_map.place_map import PlaceMap
-from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
+from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray
-from vpr_compressed.records import ImageArray
-from vpr_compressed.records import Pose
-from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
-from vpr_compressed.sources import FolderSource
-from vpr_compressed.sources import Frame
-from vpr_compressed.sources import ImageList
 from vpr_compressed.sources import ImageSource
-from vpr_compressed.sources import ListedImage
-from vpr_compressed.sources.bag import BagSource
 from vpr_compressed.system import memory
 from vpr_compressed.system.processes import Progress
 from vpr_compressed.system.processes import silent
@@ -60,236 +56,181 @@ from vpr_compressed.system.processes import silent
 #: Rankings are complete up to this many similarities in all, so that memory stays bounded.
 MAX_SIMILARITIES = 4_000_000
 MIN_DEPTH = 100
-#: The fields of a :class:`RecognitionRun` that are arrays; the others are plain data.
-ARRAYS = ('rows', 'similarities')
+#: Images after which a cold start without a match is given up.
+START_LIMIT = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueryResult:
+class Session:
     """
-    What one query led to; rows are indices into the reference.
+    A recogniser with a map of its own in memory, of which every image becomes a place.
 
-    :param match_row: accepted place, or None for "I do not know"
-    :param confidence: calibrated probability of the accepted place, 0 without one
-    :param votes: recent frames that agreed, 0 without an accepted place
-    :param inference_ms: pre-processing and network
-    :param search_ms: search and agreement over time
+    :param total: images of all recordings, for ``progress``
+    :param exclude_recent_s: seconds of the current session that are not searched while mapping
     """
 
-    index: int
-    name: str
-    stamp_ns: int
-    match_row: int | None
-    match_similarity: float
-    confidence: float
-    votes: int
-    inference_ms: float
-    search_ms: float
+    def __init__(
+        self, extractor: Extractor, decision: DecisionConfig | None, known: DescribedImages | None,
+        progress: Progress, *, total: int, config: RecognizerConfig | None = None
+    ) -> None:
+        self._decision, self._known = decision or DecisionConfig(), known
+        self._calibration = extractor.calibration
+        self.place_map = PlaceMap.create(
+            None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
+            model_name=extractor.model_name)
+        recalling: Any = RecallingExtractor(extractor)
+        # The node's configuration, except that mapping leaves no image out.
+        self.recognizer = Recognizer(recalling, self.place_map, replace(
+            config or RecognizerConfig(), keyframe_min_interval_s=0.0,
+            keyframe_min_distance_m=0.0), self._decision)
+        self.walker = Walker(self.recognizer, recalling, known, progress, total=total)
+        #: Id of a keyframe -> its row in the reference.
+        self.row_of: dict[int, int] = {}
 
+    def map(self, source: ImageSource, left_out: frozenset[int]) -> list[str]:  # noqa: A003
+        """Map a recording without some of its images; return the names of all."""
+        names = []
+        self.recognizer.mapping, self.recognizer.localization = True, False
+        for frame, recognition in self.walker.through(source, without=left_out):
+            if recognition is not None and recognition.added is not None:
+                self.row_of[recognition.added.keyframe_id] = frame.index
+            names.append(frame.name)
+        return names
 
-@dataclass(frozen=True, kw_only=True)
-class RecognitionRun:
-    """
-    Everything that was observed, before any accuracy is computed.
+    def ranked(self, found: Sequence[Candidate], depth: int) -> tuple[IntArray, FloatArray]:
+        """Return rows and similarities of a search, -1 and NaN where it found too few."""
+        missing = depth - len(found)
+        rows = [self.row_of[each.keyframe.keyframe_id] for each in found] + [-1] * missing
+        similarities = [each.similarity for each in found] + [np.nan] * missing
+        return np.array(rows, np.int64), np.array(similarities, np.float64)
 
-    :param rows: reference indices in the order of the map's own search, ``(Q, K)``, -1 for none
-    :param similarities: cosines to ``rows``, ``(Q, K)``, NaN for none
-    :param reference_names: name of each reference image, length R
-    :param reference_sha256: digest of the decoded pixels; equal from a folder and from a bag
-    :param resident_bytes: memory of the whole process after the last query
-    :param recalled: images of both that an earlier, interrupted run had described; their
-        ``inference_ms`` are from then
-    """
+    def localized(self, walk: DescribedWalk, shown: Sequence[Shown]) -> list[QueryResult]:
+        """Recognise the images of a replay in the finished map."""
+        self.recognizer.mapping, self.recognizer.localization = False, True
+        return [
+            query_result(recognition, self.row_of, index=frame.index, name=frame.name,
+                         inference_ms=frame.inference_ms)
+            for frame, recognition in self.walker.again(walk, shown)]
 
-    queries: tuple[QueryResult, ...]
-    rows: IntArray
-    similarities: FloatArray
-    reference_names: tuple[str, ...]
-    reference_sha256: str
-    query_sha256: str
-    bytes_per_place: float
-    resident_bytes: int
-    recalled: int = 0
+    def cold_start(self, walk: DescribedWalk, shown: Sequence[Shown], start: int) -> ColdStart:
+        """Switch the robot on in the middle of a replay and wait for its first match."""
+        rest = [replace(each, cold=number == 0) for number, each in enumerate(
+            shown[start:start + START_LIMIT])]
+        for number, (_, recognition) in enumerate(self.walker.again(walk, rest), start=1):
+            if recognition.match is not None:
+                row = self.row_of[recognition.match.keyframe.keyframe_id]
+                return ColdStart(start=start, images=number, match_row=row)
+        return ColdStart(start=start, images=None, match_row=None)
+
+    def thresholds(self) -> dict[str, float]:
+        """Return the confidence that a match needs, by the name of its curve."""
+        wanted, found = self._decision.min_precision, self._calibration
+        return {'walk': found.walk.threshold(wanted), 'single': found.single.threshold(wanted)}
+
+    def close(self) -> None:
+        """Forget the map; keep what was described for the next run."""
+        self.place_map.close()
+        if self._known is not None:
+            self._known.save()
 
 
 def measure(
     reference: ImageSource, query: ImageSource, extractor: Extractor, *,
-    progress: Progress = silent, known: DescribedImages | None = None,
+    replay: Replay | None = None, decision: DecisionConfig | None = None,
+    unknown: Sequence[ImageSource] = (), progress: Progress = silent,
+    known: DescribedImages | None = None
 ) -> RecognitionRun:
     """
-    Map the reference in memory, every image one place, then recognise every query image.
+    Map the reference in memory, every image one place, then recognise the query.
 
+    Every image is described once; the walks are then replayed with these descriptors.
+
+    :param replay: how the query and the unknown walks are walked, and what is left out of the map
+    :param unknown: recordings of places that are not in the reference, each from a cold start
     :param progress: called after each image with those done and in all
     :param known: descriptors of an earlier run, used instead of the network, and kept for the
         next; the recogniser runs on all images in any case
     :raises SourceError: a source ends early
     :raises ImageFormatError: an image cannot be decoded
+    :raises ConfigError: nothing is left of the reference
     """
-    place_map = PlaceMap.create(
-        None, descriptor_id=extractor.descriptor_id, dimension=extractor.dimension,
-        model_name=extractor.model_name)
-    recalling: Any = _RecallingExtractor(extractor)
-    # The node's configuration, except that mapping leaves no image out.
-    recognizer = Recognizer(recalling, place_map, RecognizerConfig(
-        keyframe_min_interval_s=0.0, keyframe_min_distance_m=0.0))
-    walk = _Walk(recognizer, recalling, known, progress, total=len(reference) + len(query))
-    row_of: dict[int, int] = {}
-    names, queries, rows, similarities = [], [], [], []
-    try:
-        recognizer.mapping, recognizer.localization = True, False
-        for frame, recognition in walk.through(reference):
-            if recognition.added is not None:
-                row_of[recognition.added.keyframe_id] = frame.index
-            names.append(frame.name)
-        # As a robot that was just switched on.
-        recognizer.reset()
-        recognizer.mapping, recognizer.localization = False, True
-        depth = min(len(place_map), max(MIN_DEPTH, MAX_SIMILARITIES // max(1, len(query))))
-        for frame, recognition in walk.through(query):
-            # The map's own ranking of its places, as deep as allowed.
-            found = place_map.search(recognition.descriptor, depth)
-            missing = depth - len(found)
-            rows.append(np.array(
-                [row_of[each.keyframe.keyframe_id] for each in found] + [-1] * missing, np.int64))
-            similarities.append(np.array(
-                [each.similarity for each in found] + [np.nan] * missing, np.float64))
-            queries.append(_result(frame, recognition, row_of))
+    replay, total = replay or Replay(), len(reference) + len(query) + sum(map(len, unknown))
+    left_out = replay.left_out(len(reference))
+    with closing(Session(extractor, decision, known, progress, total=total)) as session, \
+            closing(DescribedWalk()) as walk:
+        names = session.map(reference, left_out)
+        depth = depth_for(len(session.place_map), len(query))
+        rankings = [
+            session.ranked(session.place_map.search(descriptor, depth), depth)
+            for descriptor in session.walker.described(query, walk)]
+        shown = replay.of([frame.stamp_ns for frame in walk.frames])
+        queries = session.localized(walk, shown)
+        resident_bytes = memory.resident_bytes()
+        starts = [session.cold_start(walk, shown, start) for start in replay.starts(len(shown))]
         return RecognitionRun(
-            queries=tuple(queries), rows=np.stack(rows), similarities=np.stack(similarities),
-            reference_names=tuple(names),
-            reference_sha256=walk.digests[0], query_sha256=walk.digests[1],
-            bytes_per_place=float(place_map.bytes_per_place),
-            resident_bytes=memory.resident_bytes(), recalled=walk.recalled)
-    finally:
-        place_map.close()
-        if known is not None:
-            known.save()
+            queries=tuple(queries),
+            rows=np.stack([rankings[each.index][0] for each in shown]),
+            similarities=np.stack([rankings[each.index][1] for each in shown]),
+            reference_names=tuple(names), places=len(session.place_map),
+            reference_sha256=session.walker.digests[0], query_sha256=session.walker.digests[1],
+            bytes_per_place=float(session.place_map.bytes_per_place),
+            resident_bytes=resident_bytes, thresholds=session.thresholds(),
+            cold_starts=tuple(starts),
+            unknown=tuple(_unknown_walk(session, source, replay) for source in unknown),
+            recalled=session.walker.recalled)
 
 
-class _RecallingExtractor:
+def measure_revisits(
+    recording: ImageSource, extractor: Extractor, *, replay: Replay | None = None,
+    decision: DecisionConfig | None = None, config: RecognizerConfig | None = None,
+    progress: Progress = silent, known: DescribedImages | None = None
+) -> RecognitionRun:
     """
-    An extractor that can be told what it will find.
+    Map one recording and recognise it in its own past, as the node does in mode ``slam``.
 
-    Looking an image up is no part of the time that describing it takes.
+    Rows count the images in the order in which they were shown: each becomes a place.
+
+    :param config: how much of the recent past is not searched
+    :raises SourceError: the source ends early
+    :raises ImageFormatError: an image cannot be decoded
     """
-
-    def __init__(self, extractor: ImageDescriber) -> None:
-        self._extractor = extractor
-        #: Descriptor of the next image, None if it is not known.
-        self.known: DescriptorArray | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._extractor, name)
-
-    def describe(self, image: ImageArray) -> DescriptorArray:
-        """Return the descriptor that is known, else what the network computes."""
-        return self._extractor.describe(image) if self.known is None else self.known
-
-
-class _Walk:
-    """Sends the images of both recordings through a recogniser, and counts them."""
-
-    def __init__(
-        self, recognizer: Recognizer, extractor: _RecallingExtractor,
-        known: DescribedImages | None, progress: Progress, *, total: int
-    ) -> None:
-        self._recognizer, self._extractor, self._known = recognizer, extractor, known
-        self._progress, self._done, self._total = progress, 0, total
-        self.recalled = 0
-        #: SHA-256 of all pixels, for each recording that was walked through.
-        self.digests: list[str] = []
-
-    def through(self, source: ImageSource) -> Iterator[tuple[Frame, Recognition]]:
-        """
-        Yield each frame with what came out.
-
-        :raises SourceError: fewer frames than announced, so all numbers would be wrong
-        """
-        start, pixels = self._done, hashlib.sha256()
-        for frame in source:
-            image = frame.load(at_least=self._recognizer.input_size)
-            data = f'{image.shape}'.encode() + image.tobytes()
-            pixels.update(data)
-            yield frame, self._recognise(frame, image, hashlib.sha256(data).digest())
-            self._done += 1
-            self._progress(self._done, self._total)
-        if self._done - start != len(source):
-            raise SourceError(
-                f'{source.describe()} gave only {self._done - start} images; it is damaged or was '
-                'changed while it was read')
-        self.digests.append(pixels.hexdigest())
-
-    def _recognise(self, frame: Frame, image: ImageArray, digest: bytes) -> Recognition:
-        """Recognise one image; an earlier run may have described it."""
-        found = None if self._known is None else self._known.get(digest)
-        self._extractor.known = None if found is None else found[0]
-        recognition = self._recognizer.process(
-            image, stamp_ns=frame.stamp_ns, pose=frame.pose, name=frame.name)
-        if found is not None:
-            self.recalled += 1
-            return replace(recognition, inference_ms=found[1])
-        if self._known is not None:
-            self._known.put(digest, recognition.descriptor, recognition.inference_ms)
-        return recognition
+    replay, config = replay or Replay(), config or RecognizerConfig()
+    session = Session(extractor, decision, known, progress, total=len(recording), config=config)
+    with closing(session), closing(DescribedWalk()) as walk:
+        for _ in session.walker.described(recording, walk):
+            pass
+        shown = replay.of([frame.stamp_ns for frame in walk.frames])
+        depth, queries, rankings = depth_for(len(shown), len(shown)), [], []
+        session.recognizer.mapping = session.recognizer.localization = True
+        for number, (frame, recognition) in enumerate(session.walker.again(walk, shown)):
+            if recognition.added is not None:
+                session.row_of[recognition.added.keyframe_id] = number
+            queries.append(query_result(
+                recognition, session.row_of, index=frame.index, name=frame.name,
+                inference_ms=frame.inference_ms))
+            since_ns = recognition.stamp_ns - round(config.exclude_recent_s * 1e9)
+            rankings.append(session.ranked(session.place_map.search(
+                recognition.descriptor, depth, exclude_since_ns=since_ns), depth))
+        rows, similarities = map(np.stack, zip(*rankings))
+        return RecognitionRun(
+            queries=tuple(queries), rows=rows, similarities=similarities,
+            reference_names=tuple(query.name for query in queries),
+            places=len(session.place_map), reference_sha256=session.walker.digests[0],
+            query_sha256=session.walker.digests[0],
+            bytes_per_place=float(session.place_map.bytes_per_place),
+            resident_bytes=memory.resident_bytes(), thresholds=session.thresholds(),
+            recalled=session.walker.recalled)
 
 
-def _result(
-    frame: Frame, recognition: Recognition, row_of: Mapping[int, int]
-) -> QueryResult:
-    """Return the record of one query."""
-    match = recognition.match
-    return QueryResult(
-        index=frame.index, name=frame.name, stamp_ns=frame.stamp_ns,
-        match_row=None if match is None else row_of[match.keyframe.keyframe_id],
-        match_similarity=0.0 if match is None else match.similarity,
-        confidence=0.0 if match is None else match.confidence,
-        votes=0 if match is None else match.votes,
-        inference_ms=recognition.inference_ms, search_ms=recognition.search_ms)
+def depth_for(places: int, queries: int) -> int:
+    """Return how many places are ranked for each query."""
+    return min(places, max(MIN_DEPTH, MAX_SIMILARITIES // max(1, queries)))
 
 
-def latencies_ms(queries: Sequence[QueryResult]) -> FloatArray:
-    """Return the time of each query from decoded image to answer, in milliseconds, ``(Q,)``."""
-    return np.array([query.inference_ms + query.search_ms for query in queries], np.float64)
-
-
-def source_to_values(source: ImageSource) -> dict[str, Any]:
-    """
-    Return all that :func:`source_from_values` needs to open a source in another process.
-
-    :raises VprError: if the source is of a kind that only this process knows
-    """
-    if type(source) is BagSource:
-        names: tuple[str, ...] = ('path', 'topic', 'pose_topic', 'utm_zone')
-    elif type(source) in (FolderSource, ImageList):
-        names = ('path', 'kind', 'rate_hz', 'note', 'images')
-    else:
-        raise VprError(f'cannot hand {source.describe()} to a process of its own')
-    return {name: getattr(source, name) for name in names}
-
-
-def source_from_values(values: Mapping[str, Any]) -> ImageSource:
-    """
-    Return a source that gives the same frames as the one the values were made from.
-
-    :param values: as JSON has them
-    :raises VprError: if it cannot be opened any more
-    """
-    fields = {**values, 'path': Path(values['path'])}
-    if 'topic' in fields:
-        return BagSource(**fields)
-    kind = fields.pop('kind')
-    fields['images'] = [_listed(**image) for image in fields['images']]
-    found = ImageList(**fields)
-    found.kind = kind
-    return found
-
-
-def _listed(
-    *, file: str, pose: Mapping[str, Any] | None, box: list[int] | None, **rest: Any
-) -> ListedImage:
-    """Return one image of a list; JSON has no tuples."""
-    bounds: Any = None if box is None else tuple(box)
-    fields: Any = {name: tuple(value) if isinstance(value, list) else value
-                   for name, value in (pose or {}).items()}
-    return ListedImage(
-        file=Path(file), box=bounds, pose=Pose(**fields) if fields else None, **rest)
+def _unknown_walk(session: Session, source: ImageSource, replay: Replay) -> UnknownWalk:
+    """Walk through places that are not in the map."""
+    with closing(DescribedWalk()) as walk:
+        for _ in session.walker.described(source, walk):
+            pass
+        shown = replay.of([frame.stamp_ns for frame in walk.frames])
+        return UnknownWalk(
+            source=source.describe(), queries=tuple(session.localized(walk, shown)))

@@ -29,11 +29,17 @@ from numpy.typing import NDArray
 
 from vpr_compressed.offline.accuracy import metrics
 from vpr_compressed.offline.accuracy import uncertainty
+from vpr_compressed.offline.accuracy.decisions import Outcome
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.two_recordings import latencies_ms
-from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
+from vpr_compressed.offline.measuring.recognition_run import latencies_ms
+from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
+from vpr_compressed.offline.measuring.trial import Trial
+from vpr_compressed.offline.reports.decision_summary import curve_json
+from vpr_compressed.offline.reports.decision_summary import decision_json
+from vpr_compressed.offline.reports.decision_summary import DecisionSummary
+from vpr_compressed.offline.reports.decision_summary import summarise_decisions
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import now
@@ -41,12 +47,12 @@ from vpr_compressed.system.machine import versions
 
 FORMAT = 'vpr_compressed report'
 #: 2: several models, intervals, Oxford mAP, EP, recall over all queries; the keys of 1 mean the
-#: same, of the first model.
-VERSION = 2
+#: same, of the first model. 3: the decision and its reasons instead of votes, replays.
+VERSION = 3
 #: Keys that are the same for all models and stand once in the file.
 _SHARED = (
     'command', 'created', 'versions', 'machine', 'queries', 'answerable_queries', 'places',
-    'ground_truth', 'junk')
+    'ground_truth', 'junk', 'replay')
 CUTOFFS = (1, 5, 10)
 #: Cut-offs of the recall curve.
 CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25)
@@ -62,12 +68,16 @@ class Report:
     One model on two recordings: what was run, what came out, and on what.
 
     :param measurement: its rankings are without junk
+    :param truth: of the queries as they were shown, over the places that were mapped
+    :param trial: how the recordings were walked
     :param recall: N -> recall@N over the answerable queries
     :param recall_of_all: N -> recall@N over all queries
     :param oxford_map: mean average precision by the Oxford protocol
     :param intervals: ``recall@1``, ... -> 95 % bootstrap interval
     :param latency_ms: p50, p95 and p99 from decoded image to answer
     :param recall_curve: N -> recall@N for the plot
+    :param curve: accepting the most similar place of single images from some similarity on
+    :param decision: what the decision over the walk was worth
     :param setting: sources, command, time, versions, machine: what is needed to repeat it
     """
 
@@ -75,6 +85,7 @@ class Report:
     truth: GroundTruth
     model: EvaluatedModel
     observation: Observation
+    trial: Trial
     recall: Mapping[int, float]
     recall_of_all: Mapping[int, float]
     precision_at: Mapping[int, float]
@@ -83,7 +94,7 @@ class Report:
     intervals: Mapping[str, uncertainty.Interval]
     recall_curve: Mapping[int, float]
     curve: metrics.PrecisionRecallCurve
-    accepted: metrics.AcceptedMatches
+    decision: DecisionSummary
     latency_ms: Mapping[str, float]
     inference_ms: Mapping[str, float]
     search_ms: Mapping[str, float]
@@ -92,7 +103,22 @@ class Report:
     @property
     def complete(self) -> bool:
         """Return whether every place is ranked for every query."""
-        return bool(self.measurement.rows.shape[1] >= len(self.measurement.reference_names))
+        return bool(self.measurement.rows.shape[1] >= self.measurement.places)
+
+    @property
+    def accepted(self) -> metrics.AcceptedMatches:
+        """Return what was accepted."""
+        return self.decision.scores.accepted
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Return what became of each query, length Q; for the strip of the walk."""
+        return self.decision.scores.outcomes
+
+    @property
+    def warning(self) -> str | None:
+        """Return what a user must not overlook, None for nothing."""
+        return self.decision.warning(self.recall[1])
 
     @property
     def best_rows(self) -> metrics.IntArray:
@@ -111,12 +137,9 @@ class Report:
 
     def verdict(self, number: int) -> str | None:
         """Return what the accepted match of a query is: right, wrong or junk; None without."""
-        row = self.measurement.queries[number].match_row
-        if row is None:
-            return None
-        if self.truth.junk and row in self.truth.junk[number]:
-            return 'junk'
-        return 'right' if row in self.truth.positives[number] else 'wrong'
+        outcome = self.outcomes[number]
+        return outcome.name.lower() if outcome in (
+            Outcome.RIGHT, Outcome.WRONG, Outcome.JUNK) else None
 
     @property
     def origin(self) -> str:
@@ -144,9 +167,10 @@ class Report:
                 'kind': f'percentile bootstrap over queries, {uncertainty.RESAMPLES} resamples',
                 'level': uncertainty.LEVEL,
                 **{name: [each.low, each.high] for name, each in self.intervals.items()}},
-            'accepted_matches': asdict(self.accepted),
+            'accepted_matches': asdict(self.accepted), 'decision': self.decision.to_json(),
+            'warning': self.warning, 'replay': replay_json(self.trial),
             'queries': len(measured.queries), 'answerable_queries': self.truth.answerable,
-            'places': len(measured.reference_names), 'ranking_depth': measured.rows.shape[1],
+            'places': measured.places, 'ranking_depth': measured.rows.shape[1],
             'ranking_complete': self.complete, 'junk': sum(map(len, self.truth.junk)),
             'ground_truth': self.truth.description,
             'latency_ms': self.latency_ms, 'inference_ms': self.inference_ms,
@@ -164,10 +188,7 @@ class Report:
             'descriptor_id': model.descriptor_id,
             'model': {'name': model.name, 'path': str(model.path), 'sha256': model.sha256},
             **self.setting, 'recall_curve': self.recall_curve,
-            'pr_curve': {
-                name: np.round(values, 6).tolist() for name, values in (
-                    ('threshold', self.curve.thresholds), ('precision', self.curve.precision),
-                    ('recall', self.curve.recall))}}
+            'pr_curve': curve_json(self.curve)}
 
     def per_query(self) -> list[dict[str, Any]]:
         """Return what happened to each query, as ``report.json`` has it."""
@@ -181,14 +202,14 @@ class Report:
                 if row >= 0]
             verdict = self.verdict(number)
             match: dict[str, Any] | None = None if verdict is None else {
-                'reference': query.match_row, 'similarity': query.match_similarity,
-                'confidence': query.confidence, 'votes': query.votes,
-                'correct': verdict == 'right'}
+                'reference': query.match_row, 'similarity': query.decided_similarity,
+                'confidence': query.confidence, 'correct': verdict == 'right'}
             if match is not None and self.truth.junk:
                 match['junk'] = verdict == 'junk'
             entries.append({
                 'index': query.index, 'name': query.name, 'stamp_ns': query.stamp_ns,
                 'answerable': bool(self.truth.positives[number]), 'candidates': candidates,
+                'decision': decision_json(query), 'outcome': self.outcomes[number].value,
                 'match': match})
         return entries
 
@@ -233,6 +254,7 @@ class Evaluation:
             for entry, other in zip(queries, report.per_query()):
                 entry.setdefault('others', []).append(
                     {'label': report.model.label, 'candidates': other['candidates'],
+                     'decision': other['decision'], 'outcome': other['outcome'],
                      'match': other['match']})
         return {
             'format': FORMAT, 'version': VERSION, **entries[0],
@@ -245,15 +267,21 @@ class Evaluation:
 
 def summarise(
     seen: Observation, truth: GroundTruth, model: EvaluatedModel, reference: ImageSource,
-    query: ImageSource, *, command: str
+    query: ImageSource, *, command: str, trial: Trial | None = None
 ) -> Report:
     """
     Compute all numbers of one model.
 
+    :param truth: of the recordings, in their own order and whole
     :param reference: what was mapped; it and ``query`` are described, not read
     :param command: command line that somebody needs to repeat it
+    :param trial: how the recordings were walked; as they were recorded if it is None
     :raises GroundTruthError: if the ground truth has another number of queries
     """
+    trial = trial or Trial()
+    truth = truth.replayed(
+        [each.index for each in seen.measurement.queries],
+        trial.replay.left_out(truth.references), trial.replay.describe())
     rows, similarities = metrics.without_junk(
         seen.measurement.rows, seen.measurement.similarities, truth.junk)
     measurement = replace(seen.measurement, rows=rows, similarities=similarities)
@@ -267,7 +295,7 @@ def summarise(
         'map_oxford': metrics.average_precisions(rows, positives, oxford=True)})
     intervals['auc_pr'] = uncertainty.bootstrap_area(similarities[:, 0], right[:, 0], known)
     return Report(
-        measurement=measurement, truth=truth, model=model, observation=seen,
+        measurement=measurement, truth=truth, model=model, observation=seen, trial=trial,
         recall=metrics.recall_at(rows, positives, CUTOFFS),
         recall_of_all=metrics.recall_of_all_at(rows, positives, CUTOFFS),
         precision_at=metrics.precision_at(rows, positives, CUTOFFS),
@@ -277,8 +305,7 @@ def summarise(
         recall_curve=metrics.recall_at(rows, positives, CURVE),
         curve=metrics.precision_recall_curve(
             similarities[found, 0], right[found, 0], truth.answerable),
-        accepted=metrics.accepted_matches(
-            [each.match_row for each in queries], positives, truth.junk),
+        decision=summarise_decisions(measurement, trial.decision, positives, truth.junk),
         latency_ms=metrics.percentiles(latencies_ms(queries), LEVELS),
         inference_ms=metrics.percentiles(
             np.array([each.inference_ms for each in queries]), LEVELS),
@@ -287,6 +314,11 @@ def summarise(
             'reference': _source(reference, measurement.reference_sha256),
             'query': _source(query, measurement.query_sha256), 'command': command,
             'created': now(), 'versions': versions(), 'machine': machine()})
+
+
+def replay_json(trial: Trial) -> dict[str, Any]:
+    """Return how the recordings were walked; the description is '' where nothing was changed."""
+    return {**asdict(trial.replay), 'description': trial.replay.describe()}
 
 
 def _source(source: ImageSource, digest: str) -> dict[str, Any]:

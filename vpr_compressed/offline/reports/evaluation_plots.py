@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
-from vpr_compressed.offline.measuring.two_recordings import latencies_ms
+from vpr_compressed.offline.measuring.recognition_run import latencies_ms
 from vpr_compressed.offline.reports import figures
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import Report

@@ -30,6 +30,7 @@ from vpr_compressed.offline.measuring.observation import Observation
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
+from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.offline.reports import page
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import FORMAT
@@ -83,7 +84,8 @@ def _is_report(path: Path) -> bool:
 
 
 def evaluate(
-    pair: Dataset, models: Sequence[EvaluatedModel], *, out: Path, cache: Path, command: str
+    pair: Dataset, models: Sequence[EvaluatedModel], *, out: Path, cache: Path, command: str,
+    trial: Trial | None = None, unknown: Sequence[ImageSource] = ()
 ) -> tuple[str, Path]:
     """
     Measure every model and write one report of all of them.
@@ -91,35 +93,51 @@ def evaluate(
     :param out: folder of the report, see :func:`check_folder`
     :param cache: folder of what was measured
     :param command: command line, for the report
+    :param trial: how the recordings are walked, and what the decision is set to
+    :param unknown: recordings of places that are not in the map
     :returns: the numbers as text, and the page
     :raises KeyboardInterrupt: what was measured until then is kept
     :raises VprError: a model or an image cannot be used, or the disk is full
     """
-    reference, query = pair.reference, pair.query
-    kept = ContentCache(cache)
-    with terminal.progress(len(reference) + len(query), 'reading') as bar:
-        recordings = read_recordings(
-            reference, query, lambda done, _total: bar.update(done - bar.n))
-    try:
-        seen = observe_all(models, recordings, kept)
-    except KeyboardInterrupt:
-        terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
-        raise
+    reference, query, trial = pair.reference, pair.query, trial or Trial()
+    # What does not fit is said before the long work starts.
+    trial.replay.left_out(len(reference))
+    recordings = read_all(reference, query, *unknown)
+    seen = observe_all(models, recordings, cache, trial)
     evaluation = Evaluation([
-        summarise(one, pair.truth, model, reference, query, command=command)
+        summarise(one, pair.truth, model, reference, query, command=command, trial=trial)
         for model, one in zip(models, seen)])
     return headline(evaluation), write_report(evaluation, out, reference, query)
 
 
+def read_all(*sources: ImageSource) -> Recordings:
+    """Read recordings once, with a bar."""
+    with terminal.progress(sum(map(len, sources)), 'reading') as bar:
+        return read_recordings(
+            *sources, progress=lambda done, _total: bar.update(done - bar.n))
+
+
 def observe_all(
-    models: Sequence[EvaluatedModel], recordings: Recordings, cache: ContentCache
+    models: Sequence[EvaluatedModel], recordings: Recordings, cache: Path, trial: Trial
 ) -> list[Observation]:
     """
     Run every model in a process of its own, one after the other, with one bar for all.
 
-    :raises KeyboardInterrupt: also if it reached only a child
+    :param cache: folder of what was measured
+    :raises KeyboardInterrupt: also if it reached only a child; what was measured is kept
     :raises VprError: the text of a child
     """
+    try:
+        return _observe_all(models, recordings, ContentCache(cache), trial)
+    except KeyboardInterrupt:
+        terminal.say(f'what was measured is kept in {cache}; the same command goes on from there')
+        raise
+
+
+def _observe_all(
+    models: Sequence[EvaluatedModel], recordings: Recordings, cache: ContentCache, trial: Trial
+) -> list[Observation]:
+    """Run every model, with one bar for all."""
     seen: list[Observation] = []
     with terminal.progress(len(models) * len(recordings), 'evaluating') as bar:
         for model in models:
@@ -130,7 +148,7 @@ def observe_all(
                 bar.update(start + done - bar.n)
 
             try:
-                seen.append(observe(model, recordings, cache, progress))
+                seen.append(observe(model, recordings, cache, progress, trial=trial))
             except MeasurementCancelledError as error:
                 raise KeyboardInterrupt from error
             if seen[-1].cached:
@@ -181,7 +199,10 @@ def headline(evaluation: Evaluation) -> str:
     if len(evaluation.reports) > 1:
         rows.insert(0, ['', *(report.model.label for report in evaluation.reports)])
     lines = terminal.columns(rows, left=1)
-    return '\n'.join([*lines, *(each.sentence() for each in evaluation.comparisons)])
+    warnings = [f'WARNING, {report.model.label}: {report.warning}'
+                for report in evaluation.reports if report.warning]
+    return '\n'.join([
+        *lines, *(each.sentence() for each in evaluation.comparisons), *warnings])
 
 
 def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:

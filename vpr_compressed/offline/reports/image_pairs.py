@@ -225,11 +225,12 @@ def _shown(evaluation: Evaluation, query: int) -> ShownQuery:
     # A right one that somebody found must be seen.
     right = [row for row in rows if row in positives][:1]
     shown = rows[:PLACES] + [row for row in right if row not in rows[:PLACES]]
-    name = first.measurement.queries[query].name
+    # A replay shows the images of a recording in another order.
+    index, name = first.measurement.queries[query].index, first.measurement.queries[query].name
     # The name of a topic would say nothing new.
-    asked = f'query {query}' if name.endswith(f'[{query}]') else f'query {query}: {name}'
+    asked = f'query {index}' if name.endswith(f'[{index}]') else f'query {index}: {name}'
     kinds = ['right' if row in positives else 'wrong' for row in shown]
-    tiles = [Tile('query', query, asked), *(
+    tiles = [Tile('query', index, asked), *(
         Tile(kind, row, f'place {row}, {kind}: {", ".join(found[row])}')
         for kind, row in zip(kinds, shown))]
     if positives and not right:
