@@ -164,10 +164,14 @@ def _curve_lines(found: Fitted) -> list[str]:
     how = 'in the images it was fitted to' if found.held_out is None else (
         'in kinds of place that a fit had not seen')
     rows = [('to set', 'confidence needed', 'right of what is reported', 'reported of places '
-             'in the map'), *map(_trade_row, fit.trades(found.samples, found.curve))]
+             'in the map')]
+    trades = fit.trades(found.samples, found.curve)
+    rows += map(_trade_row, trades)
+    few = [] if all(trade.shown for trade in trades) else [
+        '  * too few images to show it; the threshold is that of the model before, or more']
     return [f'{found.name}: log-odds = {terms or "0"} {found.curve.intercept:+.3g}; calibration '
             f'error {error or 0.0:.3f} {how}',
-            *(f'  {line}' for line in terminal.columns(rows, left=1))]
+            *(f'  {line}' for line in terminal.columns(rows, left=1)), *few]
 
 
 def _trade_row(trade: Trade) -> tuple[str, str, str, str]:

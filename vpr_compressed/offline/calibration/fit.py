@@ -55,6 +55,8 @@ ALIKE = 5
 PRIOR_IMAGES = 50.0
 #: A curve is fitted to no fewer images, right ones, and wrong ones.
 FEWEST_RIGHT, FEWEST_WRONG, FEWEST_UNKNOWN = 30, 30, 20
+#: Where a precision counts as shown, chance may hide so many times the errors that are wanted.
+_SLACK = 2.0
 #: A threshold is no surer than this, so that certainty can reach it.
 _SUREST = 0.9999
 
@@ -227,9 +229,8 @@ def _thresholds(
     """
     Return the least confidence for each of :data:`PRECISIONS`, never falling.
 
-    It is the lowest one above which the lower end of the interval of the precision is what is
-    wanted. Where there are too few images to show that, it is what ``start`` asks for, or more
-    where that was not enough here.
+    It is the lowest one above which the images show the precision (:func:`_shows`). Where there
+    are too few to show it, it is what ``start`` asks for, or more where that was not enough here.
     """
     order = np.argsort(-samples.confidences(curve), kind='stable')
     sure = samples.confidences(curve)[order]
@@ -241,11 +242,22 @@ def _thresholds(
     last = np.append(sure[1:] < sure[:-1], True)  # of equal confidences all are accepted
     found: list[float] = []
     for wanted in PRECISIONS:
-        shown = sure[last & (low >= wanted)]
+        shown = sure[last & _shows(wanted, precision, low)]
         threshold = float(shown[-1]) if shown.size else _kept(
             sure[last], precision[last], wanted, start.threshold(wanted))
         found.append(min(_SUREST, max([threshold, *found[-1:]])))
     return tuple(found)
+
+
+def _shows(
+    wanted: float, precision: NDArray[np.float64], low: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """
+    Return where as many were right as wanted, and at worst twice as many wrong by chance.
+
+    :param low: lower end of the interval of the precision
+    """
+    return np.asarray((precision >= wanted) & (low >= 1.0 - _SLACK * (1.0 - wanted)))
 
 
 def _kept(
@@ -274,11 +286,14 @@ def trades(samples: Samples, curve: ConfidenceCurve) -> list[Trade]:
         accepted = samples.weights * (sure >= threshold)
         right, total = float(accepted @ samples.right), float(accepted.sum())
         images = int(effective(accepted))
-        interval = wilson(round(right / total * images), images) if images else None
+        precision = right / total if total else None
+        interval = None if precision is None or not images else wilson(
+            round(precision * images), images)
         found.append(Trade(
-            wanted=wanted, threshold=threshold, precision=right / total if total else None,
-            interval=interval, recall=right / has_place if has_place else 0.0,
-            shown=interval is not None and interval.low >= wanted))
+            wanted=wanted, threshold=threshold, precision=precision, interval=interval,
+            recall=right / has_place if has_place else 0.0,
+            shown=precision is not None and interval is not None and bool(
+                _shows(wanted, np.array(precision), np.array(interval.low)))))
     return found
 
 
