@@ -27,7 +27,7 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.system import terminal
 
 if TYPE_CHECKING:
-    from vpr_compressed.offline.calibration.fit import Trade
+    from vpr_compressed.offline.calibration.outcome import Trade
     from vpr_compressed.offline.calibration.session import Calibrated
     from vpr_compressed.offline.calibration.session import Calibration
     from vpr_compressed.offline.calibration.session import Fitted
@@ -84,7 +84,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     own.add_argument('--topic', metavar='T', help='image topic of that bag, if it has several')
     evaluate.add_data_arguments(parser)
     parser.add_argument(
-        '--unknown', type=Path, action='append', default=[], metavar='SRC',
+        '--unknown', type=Path, action='append', metavar='SRC',
         help='recording of places that are not in the own site; may be repeated')
     options.add_model_arguments(parser)
 
@@ -106,9 +106,11 @@ def calibrated(args: Namespace, calibration: Calibration) -> Calibrated:
 
     :raises VprError: it cannot be read, or is too little
     """
+    from vpr_compressed.sources import open_source
+
     if args.recipe is not None:
         return calibration.by_recipe(args.recipe, args.data)
-    others = [options.source_from(args, path, None) for path in args.unknown]
+    others = [open_source(path, rate_hz=args.rate_hz) for path in args.unknown or ()]
     if args.source is not None:
         source = options.source_from(args, args.source, args.topic, utm_zone=args.utm_zone)
         return calibration.by_one_recording(source, args.radius_m, others)
@@ -152,20 +154,20 @@ def as_text(found: Calibrated) -> str:
 
 def _curve_lines(found: Fitted) -> list[str]:
     """Return what became of one curve."""
-    from vpr_compressed.offline.calibration import fit
+    from vpr_compressed.offline.calibration import outcome
 
     if found.samples is None:
         return [f'{found.name}: kept as it was, there is too little to fit it to: {found.note}']
     terms = ' + '.join(f'{weight:.3g} {name}' for name, weight in zip(
         found.curve.evidence, found.curve.weights) if weight)
-    error = fit.reliability_of(
+    error = outcome.reliability_of(
         found.samples, found.samples.confidences(found.curve) if found.held_out is None
         else found.held_out).error
     how = 'in the images it was fitted to' if found.held_out is None else (
         'in kinds of place that a fit had not seen')
     rows = [('to set', 'confidence needed', 'right of what is reported', 'reported of places '
              'in the map')]
-    trades = fit.trades(found.samples, found.curve)
+    trades = outcome.trades(found.samples, found.curve)
     rows += map(_trade_row, trades)
     few = [] if all(trade.shown for trade in trades) else [
         '  * too few images to show it; the threshold is that of the model before, or more']

@@ -136,8 +136,8 @@ def test_a_cut_takes_places_out_of_the_map(data: Path) -> None:
 def test_metres_and_heading_tell_right_from_wrong(data: Path) -> None:
     """Another heading at the place is neither, and so is an image without a position."""
     walk, = labelled(planned(data, """\
-  - {group: spots, reference: {site: spots}, query: {site: spots}, by: metres, right: 12, wrong: 25,
-     sequence: false}
+  - {group: spots, reference: {site: spots}, query: {site: spots}, by: metres, right: 12,
+     wrong: 25, sequence: false}
 """))
     assert not walk.sequence
     assert walk.labels[0].tolist() == [

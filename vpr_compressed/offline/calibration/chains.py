@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,8 @@ from numpy.typing import NDArray
 _FEWEST, _NEAREST_M = 18, 1.5
 #: The way never turns by more than this between two positions, in degrees.
 _SHARPEST = 100.0
+#: A position so many metres nearer may lie 53 degrees off the way.
+_STRAIGHT_M = 16.0
 #: A heading is kept until it is off the way by this, in degrees.
 _KEEP = 60.0
 
@@ -37,12 +41,14 @@ def chains(positions_m: NDArray[np.float64], step_m: float) -> list[list[tuple[i
     :param step_m: longest step
     :returns: for each way index of the position and heading: 0 north, 1 east, 2 south, 3 west
     """
+    distance = np.linalg.norm(positions_m[:, np.newaxis] - positions_m, axis=2)
+    near = [np.flatnonzero((row >= _NEAREST_M) & (row <= step_m)) for row in distance]
     free = np.ones(len(positions_m), bool)
     found: list[list[tuple[int, int]]] = []
     while True:
-        ways = [_way(positions_m, free, int(start), int(second), step_m)
-                for start in np.flatnonzero(free)
-                for second in _near(positions_m, free, int(start), step_m)]
+        ways = [_way(positions_m, near, free, start, second)
+                for start in np.flatnonzero(free).tolist()
+                for second in near[start][free[near[start]]].tolist()]
         longest = max(ways, key=len, default=[])
         if len(longest) < _FEWEST:
             return found
@@ -50,33 +56,30 @@ def chains(positions_m: NDArray[np.float64], step_m: float) -> list[list[tuple[i
         found.append(list(zip(longest, _headings(positions_m[longest]))))
 
 
-def _near(
-    positions_m: NDArray[np.float64], free: NDArray[np.bool_], start: int, step_m: float
-) -> NDArray[np.int64]:
-    """Return the free positions one step away."""
-    distance = np.linalg.norm(positions_m - positions_m[start], axis=1)
-    return np.flatnonzero(free & (distance >= _NEAREST_M) & (distance <= step_m))
-
-
 def _way(
-    positions_m: NDArray[np.float64], free: NDArray[np.bool_], start: int, second: int,
-    step_m: float
+    positions_m: NDArray[np.float64], near: Sequence[NDArray[np.int64]],
+    free: NDArray[np.bool_], start: int, second: int
 ) -> list[int]:
-    """Return the way that goes on straight from two positions."""
+    """
+    Return the way that goes on straight from two positions.
+
+    :param near: for each position those one step away
+    """
     way, unused = [start, second], free.copy()
     unused[way] = False
     ahead = _unit(positions_m[second] - positions_m[start])
     while True:
-        near = _near(positions_m, unused, way[-1], step_m)
-        steps = positions_m[near] - positions_m[way[-1]]
+        here = near[way[-1]]
+        here = here[unused[here]]
+        steps = positions_m[here] - positions_m[way[-1]]
         lengths = np.linalg.norm(steps, axis=1)
         cosines = steps @ ahead / np.maximum(lengths, 1e-9)
         costs = np.where(cosines > np.cos(np.radians(_SHARPEST)),
-                         lengths / step_m + 2.5 * (1.0 - cosines), np.inf)
+                         lengths / _STRAIGHT_M + 2.5 * (1.0 - cosines), np.inf)
         if not np.isfinite(costs).any():
             return way
         best = int(costs.argmin())
-        way.append(int(near[best]))
+        way.append(int(here[best]))
         unused[way[-1]] = False
         ahead = _unit(0.4 * ahead + 0.6 * steps[best] / lengths[best])
 

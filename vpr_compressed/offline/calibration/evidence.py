@@ -124,7 +124,7 @@ def observe(
     :param describer: says which model the descriptors are of; is not asked for any
     :param tick: called after each image
     """
-    for _, sharing in groupby(walks, key=lambda walk: id(walk.mapped if walk.mapped else walk)):
+    for _, sharing in groupby(walks, key=lambda walk: id(walk.mapped or walk)):
         same = list(sharing)
         with PlaceMap.create(None, descriptor_id=describer.descriptor_id,
                              dimension=describer.dimension) as place_map:

@@ -31,7 +31,6 @@ chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -189,7 +188,8 @@ def _cut(walk: LabelledWalk) -> Iterator[LabelledWalk]:
             (route,) = walk.mapped
             if (~gone).sum() < 2:
                 continue
-            kept = Route(route.descriptors[~gone], tuple(np.array(route.stamps_ns)[~gone].tolist()))
+            stamps_ns = np.array(route.stamps_ns)[~gone]
+            kept = Route(route.descriptors[~gone], tuple(stamps_ns.tolist()))
             yield replace(walk, name=f'{walk.name}, places cut out', mapped=(kept,),
                           labels=walk.labels[:, ~gone], counted=counted)
         else:

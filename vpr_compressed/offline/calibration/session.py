@@ -43,7 +43,13 @@ from vpr_compressed.offline.calibration.evidence import Judged
 from vpr_compressed.offline.calibration.evidence import LabelledWalk
 from vpr_compressed.offline.calibration.evidence import observe
 from vpr_compressed.offline.calibration.labelling import Plan
+from vpr_compressed.offline.calibration.outcome import precision_recall_of
+from vpr_compressed.offline.calibration.outcome import reliability_of
+from vpr_compressed.offline.calibration.outcome import trades
 from vpr_compressed.offline.calibration.recipe import load_recipe
+from vpr_compressed.offline.calibration.samples import missing
+from vpr_compressed.offline.calibration.samples import Samples
+from vpr_compressed.offline.calibration.samples import samples_of
 from vpr_compressed.offline.reports import calibration_plots
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
@@ -69,7 +75,7 @@ class Fitted:
     name: str
     curve: ConfidenceCurve
     note: str = ''
-    samples: fit.Samples | None = None
+    samples: Samples | None = None
     held_out: NDArray[np.float64] | None = None
 
 
@@ -102,9 +108,10 @@ class Calibration:
         self, extractor: Extractor, out: Path, *, overwrite: bool = False,
         cache: Path | None = None
     ) -> None:
+        fit.check_scipy()
         self._extractor, self._out, self._overwrite = extractor, out, overwrite
-        self._pictures = tuple(
-            out.with_name(f'{out.stem}_{name}.png') for name in ('reliability', 'precision_recall'))
+        self._pictures = tuple(out.with_name(f'{out.stem}_{name}.png')
+                               for name in ('reliability', 'precision_recall'))
         there = [str(path) for path in (out, *self._pictures) if path.exists()]
         if there and not overwrite:
             raise ModelFileError(f'{", ".join(there)} exists already; replace it with '
@@ -204,13 +211,13 @@ class Calibration:
     ) -> tuple[Path, ...]:
         """Write model and pictures, which are drawn before anything is written."""
         lines = [calibration_plots.Line(
-            label=each.name, curve=fit.precision_recall_of(each.samples, each.curve),
-            reliability=fit.reliability_of(
+            label=each.name, curve=precision_recall_of(each.samples, each.curve),
+            reliability=reliability_of(
                 each.samples, each.samples.confidences(each.curve) if each.held_out is None
                 else each.held_out),
             held_out=each.held_out is not None,
             points=[(trade.wanted, trade.recall, trade.precision)
-                    for trade in fit.trades(each.samples, each.curve)
+                    for trade in trades(each.samples, each.curve)
                     if trade.precision is not None])
             for each in fitted if each.samples is not None]
         pictures = [plot(lines).png(caption=True) for plot in (
@@ -229,8 +236,8 @@ class Calibration:
 def _fitted(name: str, judged: Iterable[Judged], before: ConfidenceCurve) -> Fitted:
     """Fit one curve, or keep it where there is too little."""
     walks = list(judged)
-    samples = fit.samples_of(walks, before.evidence)
-    if lacking := fit.missing(samples):
+    samples = samples_of(walks, before.evidence)
+    if lacking := missing(samples):
         return Fitted(name=name, curve=before, note='; '.join(lacking))
     assert samples is not None  # noqa: S101 what is missing says so
     doubtful = any(each.walk.doubtful for each in walks)

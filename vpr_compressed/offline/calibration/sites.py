@@ -99,7 +99,8 @@ class Site:
         :raises SourceError: one is no number
         """
         try:
-            return np.array([float(entry.columns.get(self.config.heading, 0)) for entry in entries])
+            return np.array([
+                float(entry.columns.get(self.config.heading, 0)) for entry in entries])
         except ValueError as error:
             raise SourceError(f'site {self.name!r} has a heading that is no number: {error}'
                               ) from error

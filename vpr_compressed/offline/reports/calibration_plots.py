@@ -63,29 +63,30 @@ def reliability_plot(lines: Sequence[Line]) -> Plot:
             f'{line.reliability.error or 0.0:.3f}, {line.reliability.images} images')
     axes.set(xlabel='confidence in the believed place', ylabel='right  [share]',
              xlim=(0, 1), ylim=(-0.03, 1.05))
-    axes.legend(loc='upper left', frameon=False, fontsize=9)
+    axes.legend(loc='lower right', frameon=False, fontsize=9)
     judge = 'a fit without its kind of place' if all(line.held_out for line in lines) else (
         'the fit itself where there are fewer than three kinds of place, which flatters it; else '
         'by a fit without its own kind')
     return figures.finish(
-        'reliability.png', 'What was believed with confidence p was right in a share p',
-        'On the dashed line a confidence is what it says. Every kind of place counts alike. Every '
-        f'image is judged by {judge}. Bars: Wilson 95 %, as if all images were independent.', axes)
+        'reliability.png', 'Is a confidence what it says?',
+        'On the dashed line, what is believed with confidence p is right in a share p. Every kind '
+        f'of place counts alike. Every image is judged by {judge}. Bars: Wilson 95 %, '
+        'as if all images were independent.', axes)
 
 
 def precision_recall_plot(lines: Sequence[Line]) -> Plot:
     """Draw precision over recall, and where the stored thresholds are."""
     _, axes = figures.new_axes(4.2)
     lowest = 1.0
-    for line, colour in zip(lines, _COLOURS):
+    for line, colour, above in zip(lines, _COLOURS, (7, -14)):
         axes.step(100 * line.curve.recall, 100 * line.curve.precision, where='post',
                   color=colour, linewidth=1.8, label=line.label)
         for wanted, recall, precision in line.points:
             axes.plot(100 * recall, 100 * precision, 'D', color=colour, markersize=6,
                       markeredgecolor='white')
-            axes.annotate(f'{wanted:g}'.lstrip('0'), (100 * recall, 100 * precision), (0, 7),
+            axes.annotate(f'{wanted:g}'.lstrip('0'), (100 * recall, 100 * precision), (0, above),
                           textcoords='offset points', ha='center', fontsize=8.5,
-                          color=figures.INK)
+                          color=colour)
         later = line.curve.precision[line.curve.recall > 0.1]
         lowest = min([lowest, *later.tolist()])
     bottom = max(0.0, 10 * np.floor(10 * lowest - 0.3))
@@ -95,7 +96,7 @@ def precision_recall_plot(lines: Sequence[Line]) -> Plot:
     axes.legend(loc='lower left', frameon=False, fontsize=9)
     return figures.finish(
         'precision_recall.png', 'What precision costs',
-        'Diamonds: the thresholds for the wanted precisions, as min_precision chooses them. They '
-        'lie on the side of caution: the lower end of the interval of the precision is what is '
-        'wanted. Every kind of place counts alike, images in the map and not in it half each.',
+        'Diamonds: the thresholds for the wanted precisions, as min_precision chooses them; with '
+        'few images they lie on the side of caution. Every kind of place counts alike, images in '
+        'the map and not in it half each.',
         axes)
