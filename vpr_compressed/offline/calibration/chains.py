@@ -44,16 +44,18 @@ def chains(positions_m: NDArray[np.float64], step_m: float) -> list[list[tuple[i
     distance = np.linalg.norm(positions_m[:, np.newaxis] - positions_m, axis=2)
     near = [np.flatnonzero((row >= _NEAREST_M) & (row <= step_m)) for row in distance]
     free = np.ones(len(positions_m), bool)
+    ways = [_way(positions_m, near, free, start, second)
+            for start in range(len(near)) for second in near[start].tolist()]
     found: list[list[tuple[int, int]]] = []
     while True:
-        ways = [_way(positions_m, near, free, start, second)
-                for start in np.flatnonzero(free).tolist()
-                for second in near[start][free[near[start]]].tolist()]
         longest = max(ways, key=len, default=[])
         if len(longest) < _FEWEST:
             return found
         free[longest] = False
         found.append(list(zip(longest, _headings(positions_m[longest]))))
+        # A way that loses none of its positions would go on as it did.
+        ways = [way if free[way].all() else _way(positions_m, near, free, way[0], way[1])
+                for way in ways if free[way[:2]].all()]
 
 
 def _way(
