@@ -108,6 +108,19 @@ def test_a_loop_with_poses_calibrates_a_model(
     assert read_model(out).calibration.fitted_on.startswith('loop (own site; ')
 
 
+def test_a_loop_calibrates_a_model_by_itself(
+    walks: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    """Where it is seen beyond doubt that it comes back."""
+    bare = tmp_path / 'loop'
+    bare.mkdir()
+    for path in (walks / 'loop').glob('*.png'):
+        (bare / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / 'site.vpr'
+    assert main(command(tiny_model_path, out, '--source', bare, '--rate-hz', 0.5)) == 0
+    assert read_model(out).calibration.fitted_on.startswith('loop (own site; ')
+
+
 def test_a_recipe_calibrates_a_model(walks: Path, tiny_model_path: Path, tmp_path: Path) -> None:
     """Its groups are named; with a cache the network is not asked a second time."""
     recipe = tmp_path / 'mine.yaml'
@@ -198,6 +211,6 @@ def test_too_few_images_are_refused_with_what_to_add(
     assert main(command(tiny_model_path, tmp_path / 'site.vpr', '--reference', short, '--query',
                         again, '--tolerance-frames', 0)) == 1
     said = capsys.readouterr().err
-    assert 'too little to fit a curve to' in said
+    assert 'nothing is written; on a walk there is too little to fit it to' in said
     assert 'needed 30' in said
     assert 'add a recording of other places' in said

@@ -157,7 +157,7 @@ def _curve_lines(found: Fitted) -> list[str]:
     from vpr_compressed.offline.calibration import outcome
 
     if found.samples is None:
-        return [f'{found.name}: kept as it was, there is too little to fit it to: {found.note}']
+        return [f'{found.name}: kept as it was; {found.note}']
     terms = ' + '.join(f'{weight:.3g} {name}' for name, weight in zip(
         found.curve.evidence, found.curve.weights) if weight)
     error = outcome.reliability_of(

@@ -186,6 +186,14 @@ def test_what_is_sure_but_no_way_is_not_believed(rows: str) -> None:
         own_site.by_itself(given, seen(given, sure, where), CURVE)
 
 
+def test_a_way_that_looks_like_many_is_not_believed() -> None:
+    """A corridor whose doors repeat fools the decision; other ways fit as well, so who knows."""
+    given = recording(np.arange(240.0) % 40.0)
+    sure = range(180, 230)
+    with pytest.raises(VprError, match='comes back to 0'):
+        own_site.by_itself(given, seen(given, sure, {image: image - 80 for image in sure}), CURVE)
+
+
 def test_a_third_lap_finds_both_earlier_ones() -> None:
     """A place has as many right rows as it was passed before."""
     given = recording(np.concatenate([np.arange(LAP)] * 3).astype(float))

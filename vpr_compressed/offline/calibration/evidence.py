@@ -133,6 +133,11 @@ def observe(
             yield from map(walker.through, same)
 
 
+def recent_ns() -> int:
+    """Return for how long an image of a walk is not searched by the walk itself."""
+    return round(RecognizerConfig().exclude_recent_s * _NS_PER_S)
+
+
 def in_own_past(
     labels: NDArray[np.int8], stamps_ns: Sequence[int], left_out: frozenset[int] = frozenset()
 ) -> NDArray[np.int8]:
@@ -143,8 +148,7 @@ def in_own_past(
     :param left_out: images that do not become places
     """
     stamps = np.asarray(stamps_ns, np.int64)
-    recent_ns = round(RecognizerConfig().exclude_recent_s * _NS_PER_S)
-    searched = stamps[np.newaxis, :] < stamps[:, np.newaxis] - recent_ns
+    searched = stamps[np.newaxis, :] < stamps[:, np.newaxis] - recent_ns()
     searched[:, sorted(left_out)] = False
     return np.where(searched, labels, np.int8(WRONG)).astype(np.int8)
 

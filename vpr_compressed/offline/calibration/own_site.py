@@ -20,17 +20,18 @@ one recording that comes back and nothing else. Places that the map lacks are ma
 has: a third of the walk is asked once more with its surroundings taken out of the map.
 
 Without positions the recording itself must say what is right, and only what is beyond doubt
-counts. Where the present curve is surer than ever needed, image after image along the way, the
-robot has surely been there before. Such a stretch is followed on along the way in both
-directions while the images fit: there the decision was not yet, or no longer, sure, and this is
-what a curve is fitted to. An answer to any other image is wrong where the two stretches do not
-look alike, and else in doubt: it is left out of the fit, and counts as wrong when thresholds are
-chosen.
+counts. Where the present curve is surer than ever needed, image after image along the way, and no
+other way through the recording looks nearly as much like it, the robot has surely been there
+before. Such a stretch is followed on along the way in both directions while the images fit: there
+the decision was not yet, or no longer, sure, and this is what a curve is fitted to. An answer to
+any other image is wrong where the two stretches do not look alike, and else in doubt: it is left
+out of the fit, and counts as wrong when thresholds are chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -43,6 +44,7 @@ from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.calibration.evidence import in_own_past
 from vpr_compressed.offline.calibration.evidence import Judged
 from vpr_compressed.offline.calibration.evidence import LabelledWalk
+from vpr_compressed.offline.calibration.evidence import recent_ns
 from vpr_compressed.offline.calibration.evidence import RIGHT
 from vpr_compressed.offline.calibration.evidence import Route
 from vpr_compressed.offline.calibration.evidence import UNCLEAR
@@ -57,8 +59,13 @@ SURE = 0.999
 _PARTS = 3
 #: Rows beside a right one that go with it when it is cut out, and those that are neither.
 _MARGIN = 5
-#: Images a sure stretch has at least; images it may jump over; rows it may move per image.
-_STRETCH, _GAP, _SPEED = 8, 3, 4.0
+#: Images a sure stretch has at least; images it may jump over.
+_STRETCH, _GAP = 12, 3
+#: Rows it moves per image, at least over all of it, and at most from image to image.
+_SLOWEST, _FASTEST = 0.33, 4.0
+#: Images that are compared with other ways at once, and how far of the way from the mean of the
+#: others to it the best other one may come.
+_COMPARED, _NEAREST = 20, 0.65
 #: A stretch is followed on by so many images at most, and never by more than its own length.
 _FOLLOWED = 15
 #: Right within so many rows of the way, wrong beyond so many.
@@ -135,13 +142,14 @@ def by_itself(recording: Recording, judged: Judged, curve: ConfidenceCurve) -> l
     """
     similarity = recording.route.descriptors @ recording.route.descriptors.T
     sure = judged.confidences >= curve.threshold(SURE)
-    way = _followed(similarity, judged.rows, sure)
-    revisits = np.isfinite(way)
+    place = np.arange(len(sure), dtype=np.float64)
+    revisits = np.zeros(len(sure), bool)
+    for stretch in _stretches(judged.rows, sure):
+        if _stands_out(similarity, stretch, judged.rows, place, recording.route.stamps_ns):
+            for image, row in _followed(similarity, stretch, judged.rows, revisits):
+                place[image] = np.interp(row, np.arange(image), place[:image])
+                revisits[image] = True
     _check_revisits(recording, int(revisits.sum()), 'beyond doubt at an earlier place')
-    # Where the robot was, in images of its first time there.
-    place = np.arange(len(way), dtype=np.float64)
-    for number in np.flatnonzero(revisits):
-        place[number] = np.interp(way[number], np.arange(number), place[:number])
     labels = np.where(_unlike(similarity), np.int8(WRONG), np.int8(UNCLEAR))
     for number in np.flatnonzero(revisits):
         off = np.abs(place - place[number])
@@ -200,24 +208,49 @@ def _cut(walk: LabelledWalk) -> Iterator[LabelledWalk]:
 
 
 def _followed(
-    similarity: NDArray[np.float32], rows: NDArray[np.int64], sure: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return where each image surely is, as a row of the walk, NaN where that is not sure."""
-    way = np.full(len(rows), np.nan)
-    for stretch in _stretches(rows, sure):
-        way[stretch] = rows[stretch]
-        speed = (rows[stretch[-1]] - rows[stretch[0]]) / max(1, stretch[-1] - stretch[0])
-        for end, step in ((stretch[0], -1), (stretch[-1], 1)):
-            for ahead in range(1, min(_FOLLOWED, len(stretch)) + 1):
-                number, row = end + step * ahead, rows[end] + speed * step * ahead
-                if not (0 <= number < len(rows) and np.isnan(way[number])) or not _fits(
-                        similarity[number], number, row):
-                    break
-                way[number] = row
-        # Between sure images the robot did not jump.
-        inside = np.arange(stretch[0], stretch[-1] + 1)
-        way[inside] = np.interp(inside, stretch, rows[stretch])
-    return way
+    similarity: NDArray[np.float32], stretch: NDArray[np.int64], rows: NDArray[np.int64],
+    taken: NDArray[np.bool_]
+) -> list[tuple[int, float]]:
+    """Return the images of a stretch and of the way on to both sides, with their rows."""
+    # Between sure images the robot did not jump.
+    inside = np.arange(stretch[0], stretch[-1] + 1)
+    way = dict(zip(inside.tolist(), np.interp(inside, stretch, rows[stretch]).tolist()))
+    speed = (rows[stretch[-1]] - rows[stretch[0]]) / (stretch[-1] - stretch[0])
+    for end, step in ((int(stretch[0]), -1), (int(stretch[-1]), 1)):
+        for ahead in range(1, min(_FOLLOWED, len(stretch)) + 1):
+            number, row = end + step * ahead, float(rows[end] + speed * step * ahead)
+            if not 0 <= number < len(rows) or taken[number] or not _fits(
+                    similarity[number], number, row):
+                break
+            way[number] = row
+    return sorted(way.items())
+
+
+def _stands_out(
+    similarity: NDArray[np.float32], stretch: NDArray[np.int64], rows: NDArray[np.int64],
+    place: NDArray[np.float64], stamps_ns: Sequence[int]
+) -> bool:
+    """
+    Tell whether no other way through the past looks nearly as much like a stretch.
+
+    Other ways have the same speed, either direction, and lead past other places.
+
+    :param place: of each image, in images of the first time there
+    """
+    parts = np.array_split(stretch, max(1, len(stretch) // _COMPARED))
+    passed = 0
+    for part in parts:
+        past = int(np.searchsorted(stamps_ns, stamps_ns[part[0]] - recent_ns()))
+        way = rows[part]
+        steps = way - way.min()
+        others = [
+            float(similarity[part, start + turned].mean())
+            for turned in (steps, steps.max() - steps) for start in range(past - steps.max())
+            if np.abs(place[start + turned] - place[way]).min() > _FAR]
+        if len(others) >= _STRETCH:
+            mean, score = float(np.mean(others)), float(similarity[part, way].mean())
+            passed += max(others) - mean <= _NEAREST * (score - mean)
+    return 2 * passed > len(parts)
 
 
 def _stretches(
@@ -227,9 +260,9 @@ def _stretches(
     run: list[int] = []
     for number in [*np.flatnonzero(sure).tolist(), len(rows) + _GAP + 1]:
         goes_on = run and number - run[-1] <= _GAP and (
-            abs(int(rows[number]) - int(rows[run[-1]])) <= _SPEED * (number - run[-1]))
+            abs(int(rows[number]) - int(rows[run[-1]])) <= _FASTEST * (number - run[-1]))
         if run and not goes_on:
-            if len(run) >= _STRETCH and np.ptp(rows[run]) >= _STRETCH / 2:
+            if len(run) >= _STRETCH and np.ptp(rows[run]) >= _SLOWEST * (run[-1] - run[0]):
                 yield np.array(run)
             run = []
         run.append(number)

@@ -195,7 +195,7 @@ class Calibration:
             FROM_ONE_IMAGE, (each for each in judged if not each.walk.sequence), before.single)
         fitted = [each for each in (walk, single) if each.samples is not None]
         if not fitted:
-            raise VprError(f'there is too little to fit a curve to: {walk.note}')
+            raise VprError(f'nothing is written; {walk.name} {walk.note}')
         images = sum(len(each.samples) for each in fitted if each.samples is not None)
         groups = tuple(sorted({group for each in fitted if each.samples is not None
                                for group in each.samples.groups}))
@@ -236,9 +236,12 @@ class Calibration:
 def _fitted(name: str, judged: Iterable[Judged], before: ConfidenceCurve) -> Fitted:
     """Fit one curve, or keep it where there is too little."""
     walks = list(judged)
+    if not walks:
+        return Fitted(name=name, curve=before, note='nothing of that kind was given')
     samples = samples_of(walks, before.evidence)
     if lacking := missing(samples):
-        return Fitted(name=name, curve=before, note='; '.join(lacking))
+        return Fitted(name=name, curve=before,
+                      note=f'there is too little to fit it to: {"; ".join(lacking)}')
     assert samples is not None  # noqa: S101 what is missing says so
     doubtful = any(each.walk.doubtful for each in walks)
     return Fitted(
