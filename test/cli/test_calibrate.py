@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ import numpy as np
 import pytest
 
 from vpr_compressed.cli.main import main
+from vpr_compressed.model_file.calibration import ConfidenceCurve
 from vpr_compressed.model_file.model import read_model
+from vpr_compressed.offline.calibration import own_site
 from vpr_compressed.offline.calibration import session
+from vpr_compressed.offline.calibration.evidence import Judged
+from vpr_compressed.offline.calibration.evidence import LabelledWalk
 from vpr_compressed.place_map.place_map import PlaceMap
 
 #: Images of a walk, of which a lap comes back to all.
@@ -108,16 +113,28 @@ def test_a_loop_with_poses_calibrates_a_model(
     assert read_model(out).calibration.fitted_on.startswith('loop (own site; ')
 
 
-def test_a_loop_calibrates_a_model_by_itself(
-    walks: Path, tiny_model_path: Path, tmp_path: Path
+def test_a_loop_without_poses_must_say_itself_where_it_comes_back(
+    walks: Path, tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it is seen beyond doubt that it comes back."""
+    """It is asked with what the decision says on a first pass, every image of it."""
     bare = tmp_path / 'loop'
     bare.mkdir()
     for path in (walks / 'loop').glob('*.png'):
         (bare / path.name).write_bytes(path.read_bytes())
+
+    def told(
+        recording: own_site.Recording, judged: Judged, curve: ConfidenceCurve
+    ) -> list[LabelledWalk]:
+        assert recording.positions_m is None
+        assert (judged.rows[:30] == -1).all()
+        assert (judged.rows[COUNT:] >= 0).mean() > 0.8
+        assert curve == read_model(tiny_model_path).calibration.walk
+        where = np.array([[10.0 * place, 0.0, 0.0] for place in [*range(COUNT)] * 2])
+        return own_site.with_positions(replace(recording, positions_m=where), 3.0)
+
+    monkeypatch.setattr(own_site, 'by_itself', told)
     out = tmp_path / 'site.vpr'
-    assert main(command(tiny_model_path, out, '--source', bare, '--rate-hz', 0.5)) == 0
+    assert main(command(tiny_model_path, out, '--source', bare, '--rate-hz', 1)) == 0
     assert read_model(out).calibration.fitted_on.startswith('loop (own site; ')
 
 
