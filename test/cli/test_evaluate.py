@@ -29,13 +29,13 @@ from vpr_compressed.cli.main import main
 from vpr_compressed.system import processes
 
 PLOTS = {
-    'recall.png', 'precision_recall.png', 'similarity.png', 'best_matches.png',
-    'worst_matches.png', 'latency.png'}
+    'walk.png', 'precision_recall.png', 'reliability.png', 'first_match.png', 'recall.png',
+    'similarity.png', 'best_matches.png', 'worst_matches.png', 'latency.png'}
 KEYS = {
     'recall', 'precision_at', 'map', 'queries', 'answerable_queries', 'places', 'latency_ms',
     'model_bytes', 'resident_bytes', 'model_resident_bytes', 'bytes_per_place', 'engine',
     'precision', 'descriptor_id', 'accepted_matches', 'auc_pr', 'command', 'versions',
-    'ground_truth', 'machine'}
+    'ground_truth', 'machine', 'decision', 'warning', 'replay'}
 
 
 def evaluate(reference: Path, query: Path, model: Path, *more: str) -> int:
@@ -152,15 +152,17 @@ def test_folder_and_bag_give_the_same_numbers_to_the_digit(
 def test_walk_against_itself_is_perfect(
     walks: Path, tmp_path: Path, tiny_model_path: Path
 ) -> None:
-    """Every query finds its own image; accepted matches are right once frames agree."""
+    """Every query finds its own image; what is accepted is right."""
     assert evaluate(walks / 'day', walks / 'day', tiny_model_path,
                     '--tolerance-frames', '0', '--out', str(tmp_path)) == 0
     values = read_report(tmp_path)
     assert values['recall'] == {'1': 1.0, '5': 1.0, '10': 1.0}
     assert values['map'] == values['auc_pr'] == values['max_recall_at_100_precision'] == 1.0
-    assert values['accepted_matches']['precision'] == 1.0
-    assert values['accepted_matches']['accepted'] >= 9
-    assert values['per_query'][0]['match'] is None, 'one frame alone is not enough'
+    accepted = values['accepted_matches']
+    assert accepted['correct'] == accepted['accepted']
+    assert values['decision']['filtered_recall'] == 1.0
+    if not accepted['accepted']:
+        assert 'none of 12 are accepted' in values['warning']
 
 
 def test_ground_truth_file_and_positions_give_the_same_answers(

@@ -75,7 +75,7 @@ def folder(walks: Path, models: list[Path], tmp_path_factory: pytest.TempPathFac
 def test_each_model_has_its_own_numbers(folder: Path, models: list[Path]) -> None:
     """The first stands at the top, as when it is alone; the others do not disturb it."""
     values = read_report(folder)
-    assert values['version'] == 2
+    assert values['version'] == 3
     assert [entry['label'] for entry in values['models']] == ['tiny', 'a/other', 'b/other']
     assert len({entry['descriptor_id'] for entry in values['models']}) == 3
     assert [entry['model']['path'] for entry in values['models']] == list(map(str, models))
@@ -111,8 +111,9 @@ def test_page_has_all_models_and_needs_no_network(folder: Path) -> None:
         assert wanted in text
     names = {entry.name for entry in folder.iterdir()}
     assert names == {
-        'report.html', 'report.json', 'costs.png', 'recall.png', 'precision_recall.png',
-        'latency.png', 'similarity_1.png', 'similarity_2.png', 'similarity_3.png', '.vpr_cache'}
+        'report.html', 'report.json', 'walk.png', 'precision_recall.png', 'reliability.png',
+        'first_match.png', 'costs.png', 'recall.png', 'latency.png', 'similarity_1.png',
+        'similarity_2.png', 'similarity_3.png', '.vpr_cache'}
 
 
 def test_another_ground_truth_is_answered_without_a_child(

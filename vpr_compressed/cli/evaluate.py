@@ -21,7 +21,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 import textwrap
+from typing import TYPE_CHECKING
 
+from vpr_compressed.cli import evaluate_live
 from vpr_compressed.cli import options
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import GroundTruthError
@@ -32,9 +34,9 @@ from vpr_compressed.offline.datasets.layouts import LAYOUTS
 from vpr_compressed.offline.datasets.layouts import open_dataset
 from vpr_compressed.sources import ImageSource
 
-MAP_SUFFIX = '.vprmap'
-#: A live report does not mix with another one in the default folder.
-OUT, LIVE_OUT = Path('out/evaluate'), Path('out/live')
+if TYPE_CHECKING:
+    from vpr_compressed.offline.measuring.trial import Trial
+
 CHOICE = (
     'say what counts as a right answer: --tolerance-frames N (walks aligned image by image), '
     '--radius-m R (recordings with positions), or --ground-truth FILE.json')
@@ -42,6 +44,8 @@ CHOICE = (
 _RECORDINGS = ('reference', 'query', 'reference_topic', 'query_topic', 'pose_topic', 'utm_zone',
                'ground_truth')
 _DATASET = ('layout', 'split')
+#: What the recognition of a walk in its own past cannot be combined with.
+_NOT_REVISITS = ('reference', 'reference_topic', 'dataset', 'unknown', 'cut')
 EPILOG = """\
 examples:
   vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 --out out/night
@@ -51,6 +55,9 @@ examples:
   vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 \\
       --model default --model small --model mine.vpr --out out/models
   vpr_compressed evaluate --dataset pitts30k/ --out out/pitts
+  vpr_compressed evaluate --reference day/ --query night/ --tolerance-frames 2 \\
+      --unknown other_site/ --cut 100:150 --reverse --speed 2 --out out/otherwise
+  vpr_compressed evaluate --revisits --query loop/ --radius-m 3 --out out/loop
   vpr_compressed evaluate --live --reference monday.mcap --query tuesday.mcap
 
 The reference is mapped, then every query image is recognised by the code that runs in the ROS
@@ -58,9 +65,19 @@ node. What counts as right is yours to say, with exactly one of
   --tolerance-frames N   two walks of one route, aligned image by image: index within N
   --radius-m R           both recordings have positions in one common frame (poses.csv or
                          --pose-topic)
-  --ground-truth FILE    JSON, {"query index": [reference indices]}, indices from 0
+  --ground-truth FILE    JSON, {"query index": [reference indices]}, indices from 0; with
+                         --tolerance-frames N, references within N of a listed one too
 or a data set brings it. --pose-topic may be Odometry, PoseStamped, PoseWithCovarianceStamped or
 NavSatFix (metres on the UTM grid; pip install utm).
+--reverse, --speed, --start-every and --cut walk the query and the unknown recordings otherwise;
+they can be combined, and the right answers follow. A robot at speed 2 is every second image with
+the same time between two images. There are no images for a slower robot: at 0.5 it stands at each
+image until it is time for the next. Stretches that --cut leaves out of the map, and --unknown
+recordings, must be withheld. How many images a robot that was just switched on needs is measured
+from cold starts every --start-every images, or at ten places of the walk.
+--revisits recognises one walk, --query, in its own past, as the node does in mode slam. Right is
+an image of the same place from more than --exclude-recent-s before; where there is none, every
+accepted match is a false closure. --ground-truth then lists images of the same recording.
 Each --model runs in a process of its own; with several, the report compares each with the first
 on the same queries. The folder given with --out gets report.html (open it in a browser),
 report.json and the plots. An earlier report in it is replaced; a folder with anything else is
@@ -72,14 +89,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.epilog = EPILOG
     add_data_arguments(parser)
+    _add_walk_arguments(parser)
     options.add_model_arguments(parser, several=True)
     parser.add_argument(
-        '--out', type=Path, default=OUT, metavar='DIR',
+        '--out', type=Path, default=evaluate_live.OUT, metavar='DIR',
         help='folder of the report')
     parser.add_argument(
         '--cache', type=Path, metavar='DIR',
         help='folder of what was measured, to share it among reports (default: in --out)')
-    _add_live_arguments(parser)
+    evaluate_live.add_live_arguments(parser)
 
 
 def add_data_arguments(parser: ArgumentParser) -> None:
@@ -104,11 +122,39 @@ def add_data_arguments(parser: ArgumentParser) -> None:
         'reported, such as test)')
     answers = parser.add_argument_group(
         'right answers (two recordings need one; a data set has its own)')
-    truth = answers.add_mutually_exclusive_group()
-    truth.add_argument(
+    largest = answers.add_mutually_exclusive_group()
+    largest.add_argument(
         '--tolerance-frames', type=int, metavar='N', help='largest difference of the indices')
-    truth.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
-    truth.add_argument('--ground-truth', type=Path, metavar='FILE.json', help='listed answers')
+    largest.add_argument('--radius-m', type=float, metavar='R', help='largest distance in metres')
+    answers.add_argument(
+        '--ground-truth', type=Path, metavar='FILE.json',
+        help='listed answers; with --tolerance-frames, their neighbours too')
+
+
+def _add_walk_arguments(parser: ArgumentParser) -> None:
+    """Add what the decision is set to, and how the recordings are walked."""
+    from vpr_compressed.decision.config import DecisionConfig
+    from vpr_compressed.offline.measuring.replay import Replay
+    from vpr_compressed.recognizer import RecognizerConfig
+
+    decision = parser.add_argument_group('decision (as the parameters of the node)')
+    options.add_config_arguments(decision, DecisionConfig)
+    decision.add_argument(
+        '--odometry', action='store_true',
+        help='the poses of --query tell the decision how far the robot moved, as odometry would')
+    walk = parser.add_argument_group('the same walk otherwise')
+    options.add_config_arguments(walk, Replay, 'reverse', 'speed', 'start_every')
+    walk.add_argument(
+        '--cut', type=options.stretch, action='append', metavar='A:B',
+        help='leave the images A up to B of the reference, B not included, out of the map; may be '
+        'repeated')
+    walk.add_argument(
+        '--unknown', type=Path, action='append', metavar='SRC',
+        help='images of places that are not in the map, all to be withheld; may be repeated')
+    past = parser.add_argument_group('loop closure within one recording')
+    past.add_argument(
+        '--revisits', action='store_true', help='recognise --query in its own past')
+    options.add_config_arguments(past, RecognizerConfig, 'exclude_recent_s')
 
 
 def layouts_text() -> str:
@@ -120,50 +166,116 @@ def layouts_text() -> str:
         for name, layout in LAYOUTS.items())
 
 
-def _add_live_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of a live evaluation."""
-    group = parser.add_argument_group(
-        'live (the ROS 2 node answers while the query is played; default folder out/live)')
-    group.add_argument('--live', action='store_true',
-                       help='play the query to the node and compare with the offline answers; '
-                       '--reference may be a map file (.vprmap) of this model')
-    group.add_argument('--live-record', type=Path, metavar='FILE',
-                       help='compare an existing record_path of replay.launch.py; --reference is '
-                       'the map file it was played with')
-    pace = group.add_mutually_exclusive_group()
-    pace.add_argument('--rate', type=options.positive, default=1.0, metavar='X',
-                      help='speed relative to the stamps')
-    pace.add_argument('--hz', type=options.positive, metavar='HZ',
-                      help='images per second whatever their stamps say')
-    pace.add_argument('--wait-for-answer', action='store_true',
-                      help='publish each image after the answer to the last, so none is dropped')
-    group.add_argument('--image-transport', choices=('auto', 'raw', 'compressed'), default='auto',
-                       help='auto: compressed where the query holds compressed images')
-    group.add_argument('--domain-id', type=int, metavar='N',
-                       help='ROS_DOMAIN_ID (default: one of its own)')
-
-
 def run(args: Namespace) -> None:
     """Write the report and print its headline."""
     from vpr_compressed.offline.reports.page import check_jinja2
 
     check_jinja2()
+    trial = trial_of(args)
     if args.live or args.live_record:
-        run_live(args)
+        _check_plain(args, trial)
+        evaluate_live.run_live(args)
         return
     from vpr_compressed.offline.measuring.observation import find_models
     from vpr_compressed.offline.reports.evaluation_report import CACHE_NAME
     from vpr_compressed.offline.reports.evaluation_report import check_folder
     from vpr_compressed.offline.reports.evaluation_report import evaluate
+    from vpr_compressed.offline.reports.revisits_report import evaluate_revisits
 
     check_folder(args.out)
-    pair = open_pair(args)
-    models = find_models(args.model or [None], engine=args.engine, threads=args.threads)
-    headline, page = evaluate(
-        pair, models, out=args.out, cache=args.cache or args.out / CACHE_NAME,
-        command=args.command_line)
+    cache = args.cache or args.out / CACHE_NAME
+    if args.revisits:
+        _refuse(args, _NOT_REVISITS, '--revisits recognises one recording in its own past')
+        recording, truth = open_revisits(args)
+        _check_odometry(args, recording)
+        headline, page = evaluate_revisits(
+            recording, truth, find_models(
+                args.model or [None], engine=args.engine, threads=args.threads),
+            out=args.out, cache=cache, command=args.command_line, trial=trial)
+    else:
+        pair, unknown = open_pair(args), open_unknown(args)
+        _check_odometry(args, pair.query)
+        headline, page = evaluate(
+            pair, find_models(args.model or [None], engine=args.engine, threads=args.threads),
+            out=args.out, cache=cache, command=args.command_line, trial=trial, unknown=unknown)
     print(headline)
     print(f'report: {page}')
+
+
+def trial_of(args: Namespace) -> Trial:
+    """
+    Return how the recordings are walked, and what the decision is set to.
+
+    :raises ConfigError: a value is out of bounds, or an option would be ignored
+    """
+    from vpr_compressed.decision.config import DecisionConfig
+    from vpr_compressed.offline.measuring.replay import Replay
+    from vpr_compressed.offline.measuring.trial import Trial
+    from vpr_compressed.recognizer import RecognizerConfig
+
+    recognizer = options.config_from(args, RecognizerConfig)
+    if args.revisits and args.start_every:
+        raise ConfigError(
+            '--start-every: --revisits recognises a walk that goes on; leave it out')
+    if not args.revisits and recognizer != RecognizerConfig():
+        raise ConfigError('--exclude-recent-s: only --revisits maps and recognises at once; leave '
+                          'it out')
+    return Trial(
+        replay=Replay(
+            reverse=args.reverse, speed=args.speed, start_every=args.start_every,
+            cut=tuple(args.cut or ())),
+        decision=options.config_from(args, DecisionConfig), recognizer=recognizer,
+        odometry=args.odometry, revisits=args.revisits)
+
+
+def _check_plain(args: Namespace, trial: Trial) -> None:
+    """Refuse what a walk that is played to the node would ignore."""
+    from vpr_compressed.offline.measuring.trial import Trial
+
+    _refuse(args, ('unknown',), '--live plays one recording')
+    if trial != Trial():
+        raise ConfigError(
+            '--live plays the recording as it is to a node with its defaults; leave out the '
+            'options of the decision, of the same walk otherwise, and --revisits')
+
+
+def _check_odometry(args: Namespace, query: ImageSource) -> None:
+    """Refuse odometry that is not there."""
+    if args.odometry and any(frame.pose is None for frame in query):
+        raise ConfigError(
+            f'--odometry: {query.describe()} has images without a pose; name its --pose-topic, or '
+            'put a poses.csv into the folder')
+
+
+def open_unknown(args: Namespace) -> list[ImageSource]:
+    """
+    Open the recordings of places that are not in the map.
+
+    :raises SourceError: one cannot be read
+    """
+    from vpr_compressed.sources import open_source
+    from vpr_compressed.sources.image_files import is_bag
+
+    return [
+        open_source(path, topic=args.query_topic if is_bag(path) else None, rate_hz=args.rate_hz)
+        for path in args.unknown or ()]
+
+
+def open_revisits(args: Namespace) -> tuple[ImageSource, ground_truth.GroundTruth]:
+    """
+    Open one recording, and say which of its images show the same place.
+
+    :raises ConfigError: no recording
+    :raises GroundTruthError: none asked for, or it does not fit the recording
+    """
+    if args.query is None:
+        raise ConfigError('say which walk to recognise in its own past: --query SRC')
+    source = options.source_from(args, args.query, args.query_topic, utm_zone=args.utm_zone)
+    if args.radius_m is None and args.ground_truth is None:
+        raise GroundTruthError(
+            'say which images show the same place: --radius-m R (a recording with positions) or '
+            '--ground-truth FILE.json, {"image": [images of the same place]}')
+    return source, truth_of_recordings(args, source, source, may_be_empty=True)
 
 
 def open_pair(args: Namespace) -> Dataset:
@@ -200,21 +312,27 @@ def open_pair(args: Namespace) -> Dataset:
 
 
 def truth_of_recordings(
-    args: Namespace, reference: ImageSource, query: ImageSource
+    args: Namespace, reference: ImageSource, query: ImageSource, *, may_be_empty: bool = False
 ) -> ground_truth.GroundTruth:
     """
     Return the right answers that the command line asks for.
 
+    :param may_be_empty: whether it makes sense that no image has one
     :raises GroundTruthError: none asked for, or it does not fit the recordings
     """
-    if args.tolerance_frames is not None:
-        return ground_truth.from_tolerance(len(query), len(reference), args.tolerance_frames)
     if args.radius_m is not None:
+        if args.ground_truth is not None:
+            raise GroundTruthError(
+                '--radius-m and --ground-truth both say what counts as right; leave out one')
         return ground_truth.from_positions(
             ground_truth.positions_of(query), ground_truth.positions_of(reference),
             args.radius_m)
     if args.ground_truth is not None:
-        return ground_truth.from_file(args.ground_truth, len(query), len(reference))
+        return ground_truth.from_file(
+            args.ground_truth, len(query), len(reference), may_be_empty=may_be_empty,
+            tolerance_frames=args.tolerance_frames or 0)
+    if args.tolerance_frames is not None:
+        return ground_truth.from_tolerance(len(query), len(reference), args.tolerance_frames)
     raise GroundTruthError(CHOICE)
 
 
@@ -223,54 +341,3 @@ def _refuse(args: Namespace, names: Sequence[str], reason: str) -> None:
     given = [f'--{name.replace("_", "-")}' for name in names if getattr(args, name) is not None]
     if given:
         raise ConfigError(f'{", ".join(given)}: {reason}; leave them out')
-
-
-def run_live(args: Namespace) -> None:
-    """Write the report of a live evaluation and print its numbers."""
-    from vpr_compressed.offline.live.ros_processes import check_rclpy
-    from vpr_compressed.offline.live.session import evaluate_live
-    from vpr_compressed.offline.live.session import LiveEvaluation
-    from vpr_compressed.offline.live.session import PAGE_NAME
-    from vpr_compressed.offline.network.engines import load_extractor
-
-    check_live_arguments(args)
-    if args.live_record is None:
-        check_rclpy()
-    query = options.source_from(args, args.query, args.query_topic)
-    reference = args.reference if args.reference.suffix == MAP_SUFFIX else options.source_from(
-        args, args.reference, args.reference_topic, utm_zone=args.utm_zone)
-    out = LIVE_OUT if args.out == OUT else args.out
-    extractor = load_extractor(
-        args.model[0] if args.model else None, engine=args.engine, threads=args.threads)
-    rows = evaluate_live(
-        LiveEvaluation(
-            reference=reference, query=query, query_topic=args.query_topic or '',
-            rate_hz=args.rate_hz, record=args.live_record, rate=args.rate, hz=args.hz or 0.0,
-            wait_for_answer=args.wait_for_answer, image_transport=args.image_transport,
-            domain_id=args.domain_id, threads=args.threads, out=out),
-        extractor, command=args.command_line)
-    for name, value in rows:
-        print(f'{name:<28} {value}')
-    print(f'report: {out / PAGE_NAME}')
-
-
-def check_live_arguments(args: Namespace) -> None:
-    """
-    Refuse what would be ignored.
-
-    :raises ConfigError: no recordings, a ground truth, or a number that makes no sense
-    """
-    if args.reference is None or args.query is None or args.dataset is not None:
-        raise ConfigError('--live plays a recording: give --query SRC and --reference SRC, image '
-                          f'folders, ROS bags or a map file ({MAP_SUFFIX}), and no --dataset')
-    if len(args.model or []) > 1:
-        raise ConfigError('--live runs one node with one model; give --model once')
-    if any(value is not None for value in (
-            args.tolerance_frames, args.radius_m, args.ground_truth)):
-        raise ConfigError('--live compares with the offline answers and needs no ground truth; '
-                          'leave it out, and run evaluate without --live for the accuracy')
-    if args.domain_id is not None and not 0 <= args.domain_id <= 101:
-        raise ConfigError(f'--domain-id must lie in [0, 101], got {args.domain_id}')
-    if args.live_record is not None and args.reference.suffix != MAP_SUFFIX:
-        raise ConfigError('--live-record needs the map file that was played with as --reference, '
-                          f'e.g. site{MAP_SUFFIX}; got {args.reference}')

@@ -22,9 +22,13 @@ from argparse import ArgumentParser
 from argparse import ArgumentTypeError
 from argparse import HelpFormatter
 from argparse import Namespace
+import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 from typing import TYPE_CHECKING
+
+from vpr_compressed.config import ConfigT
 
 if TYPE_CHECKING:
     from vpr_compressed.sources import ImageSource
@@ -74,6 +78,49 @@ def add_rate_argument(parser: _ActionsContainer) -> None:
     parser.add_argument(
         '--rate-hz', type=positive, default=2.0, metavar='HZ',
         help='images per second of a folder without poses.csv')
+
+
+def add_config_arguments(
+    parser: _ActionsContainer, config_type: type[Any], *names: str
+) -> None:
+    """
+    Add an option for each field of a configuration; its bounds are checked when it is made.
+
+    :param config_type: a dataclass whose fields have a default that is a truth value or a number
+    :param names: the fields wanted, none for all
+    """
+    for field in dataclasses.fields(config_type):
+        if names and field.name not in names:
+            continue
+        flag, text = f'--{field.name.replace("_", "-")}', field.metadata['doc']
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action='store_true', help=text)
+        else:
+            parser.add_argument(
+                flag, type=type(field.default), default=field.default, help=text,
+                metavar='N' if isinstance(field.default, int) else 'X')
+
+
+def config_from(args: Namespace, config_type: type[ConfigT]) -> ConfigT:
+    """
+    Return the configuration of :func:`add_config_arguments`.
+
+    :raises ConfigError: a value lies outside of its bounds
+    """
+    described: Any = config_type  # typeshed wants a dataclass
+    return config_type(**{
+        field.name: getattr(args, field.name) for field in dataclasses.fields(described)
+        if hasattr(args, field.name)})
+
+
+def stretch(text: str) -> tuple[int, int]:
+    """Return the first image of a stretch ``A:B`` and the one after its last, for argparse."""
+    first, found, end = text.partition(':')
+    if not (found and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise ArgumentTypeError(
+            f'{text!r} is no stretch of images; give the first and the one after the last, such '
+            'as 100:150')
+    return int(first), int(end)
 
 
 def positive(text: str) -> float:

@@ -172,3 +172,51 @@ def test_junk_is_a_list_for_each_query_apart_from_the_right_ones(
     """An image cannot count as right and be left out."""
     with pytest.raises(GroundTruthError, match=message):
         ground_truth.GroundTruth((frozenset({1}), frozenset({0})), 3, 'by hand', junk)
+
+
+def test_neighbours_of_listed_answers_can_be_right_too(tmp_path: Path) -> None:
+    """Cut off at both ends."""
+    path = tmp_path / 'truth.json'
+    path.write_text('{"0": [0, 6], "1": [3]}')
+    truth = ground_truth.from_file(path, 3, 8, tolerance_frames=2)
+    assert truth.positives == ({0, 1, 2, 4, 5, 6, 7}, {1, 2, 3, 4, 5}, set())
+    assert truth.description == 'file truth.json within 2 frames'
+    with pytest.raises(GroundTruthError, match='tolerance is -1'):
+        ground_truth.from_file(path, 3, 8, tolerance_frames=-1)
+
+
+def test_truth_follows_a_replay_and_a_smaller_map() -> None:
+    """Repeated and left out queries; one loses all its answers and is to be withheld."""
+    junk = (frozenset({4}), frozenset[int](), frozenset[int]())
+    whole = ground_truth.GroundTruth(
+        (frozenset({0, 1}), frozenset({2}), frozenset({3, 4})), 5, 'listed', junk)
+    found = whole.replayed([2, 2, 1, 0], {2, 4}, 'backwards')
+    assert found.positives == ({3}, {3}, set(), {0, 1})
+    assert found.junk == (set(), set(), set(), set())
+    assert (found.answerable, found.references) == (3, 5)
+    assert found.description == 'listed; backwards'
+    assert whole.replayed([0, 1, 2], set(), '') == whole
+    with pytest.raises(GroundTruthError, match='none of the 1 queries has a right answer'):
+        whole.replayed([1], {2}, '')
+    with pytest.raises(GroundTruthError, match='it belongs to other images'):
+        whole.replayed([3], set(), '')
+
+
+def test_the_past_of_a_recording_is_what_was_shown_long_enough_before() -> None:
+    """Places A B C A B, one second each; whoever lists a pair lists it both ways."""
+    same = ground_truth.GroundTruth(
+        (frozenset({3}), frozenset[int](), frozenset[int](), frozenset[int](), frozenset({1})),
+        5, 'listed', may_be_empty=True)
+    stamps = [second * 10**9 for second in range(5)]
+    found = same.of_past(range(5), stamps, 2 * 10**9)
+    assert found.positives == (set(), set(), set(), {0}, {1})
+    assert found.description == 'listed, seen more than 2 s before'
+    # Exactly as long ago is not long enough, as in the search of the map.
+    assert same.of_past(range(5), stamps, 3 * 10**9).answerable == 0
+    # Backwards B A C B A: again the second one has seen the first.
+    again = same.of_past([4, 3, 2, 1, 0], stamps, 2 * 10**9)
+    assert again.positives == (set(), set(), set(), {0}, {1})
+    # Held for two images each, a place is right in both of its images.
+    held = ground_truth.GroundTruth(
+        (frozenset({0}), frozenset({1})), 2, 'x').of_past([0, 0, 1, 0], stamps[:4], 10**9)
+    assert held.positives == (set(), set(), set(), {0, 1})

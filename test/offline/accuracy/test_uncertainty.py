@@ -145,3 +145,22 @@ def test_nothing_to_compare_is_refused() -> None:
         uncertainty.bootstrap_means({'': np.zeros(0)})
     with pytest.raises(GroundTruthError, match='a was asked 2 queries and b 3'):
         uncertainty.compare(('a', np.ones(2, bool)), ('b', np.ones(3, bool)))
+
+
+@pytest.mark.parametrize(('successes', 'total', 'low', 'high'), [
+    # By the formula on paper; the first is the usual example of textbooks.
+    (8, 10, 0.4902, 0.9433), (0, 5, 0.0, 0.4345), (5, 5, 0.5655, 1.0), (1, 4, 0.0456, 0.6994),
+    (2, 5000, 0.00011, 0.00146)])
+def test_wilson_by_hand(successes: int, total: int, low: float, high: float) -> None:
+    """It has a width at both ends."""
+    found = uncertainty.wilson(successes, total)
+    assert found.low == pytest.approx(low, abs=5e-5)
+    assert found.high == pytest.approx(high, abs=5e-5)
+    assert found.low <= successes / total <= found.high
+
+
+@pytest.mark.parametrize(('successes', 'total'), [(0, 0), (3, 2), (-1, 2)])
+def test_a_share_of_nothing_has_no_interval(successes: int, total: int) -> None:
+    """Nor has one that cannot be."""
+    with pytest.raises(GroundTruthError, match='is no share'):
+        uncertainty.wilson(successes, total)

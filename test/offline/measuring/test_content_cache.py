@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.model_file.spec import SimilarityCalibration
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.offline.measuring import content_cache
 from vpr_compressed.offline.measuring import two_recordings
 from vpr_compressed.offline.measuring.content_cache import ContentCache
@@ -166,7 +166,7 @@ class Pixels:
 
     dimension = 48
     descriptor_id = '00000000feedf00d'
-    calibration = SimilarityCalibration(threshold=0.99, slope=50.0, offset=0.98)
+    calibration = DecisionCalibration()
     model_name = 'pixels'
 
     def __init__(self, patience: int = 1000) -> None:

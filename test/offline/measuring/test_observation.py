@@ -32,6 +32,7 @@ import numpy as np
 import pytest
 from tiny_model import make_tiny_model
 
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import SourceError
@@ -50,8 +51,10 @@ from vpr_compressed.offline.measuring.observation import labels
 from vpr_compressed.offline.measuring.observation import observe
 from vpr_compressed.offline.measuring.observation import read_recordings
 from vpr_compressed.offline.measuring.observation import Recordings
-from vpr_compressed.offline.measuring.two_recordings import source_from_values
-from vpr_compressed.offline.measuring.two_recordings import source_to_values
+from vpr_compressed.offline.measuring.replay import Replay
+from vpr_compressed.offline.measuring.source_values import source_from_values
+from vpr_compressed.offline.measuring.source_values import source_to_values
+from vpr_compressed.offline.measuring.trial import Trial
 from vpr_compressed.runtime.extractor import load_extractor
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.sources import ImageList
@@ -99,12 +102,14 @@ def test_a_child_sees_what_this_process_sees(
     found = observe(model, recordings, ContentCache(tmp_path),
                     lambda done, total: calls.append((done, total)))
     expected = two_recordings.measure(
-        recordings.reference, recordings.query,
+        *recordings.sources,
         load_extractor(model.path, engine='onnxruntime', threads=1))
     np.testing.assert_array_equal(found.measurement.rows, expected.rows)
     np.testing.assert_allclose(found.measurement.similarities, expected.similarities, atol=1e-6)
-    assert [(query.match_row, query.votes) for query in found.measurement.queries] == [
-        (query.match_row, query.votes) for query in expected.queries]
+    decided = [[(query.status, query.decided_row, query.reason) for query in run.queries]
+               for run in (found.measurement, expected)]
+    assert decided[0] == decided[1]
+    assert found.measurement.cold_starts == expected.cold_starts
     assert found.measurement.reference_sha256 == expected.reference_sha256
     assert calls[-1] == (2 * COUNT, 2 * COUNT)
     assert not found.cached
@@ -212,27 +217,63 @@ def test_all_code_that_decides_is_part_of_the_question(
     root = tmp_path / 'package'
     files = [root / name for name in (
         'images/pixels.py', 'model_file/spec.py', 'offline/measuring/race.py', 'cli/main.py',
-        'offline/training/losses.py', 'offline/reports/evaluation.py')]
+        'offline/training/losses.py', 'offline/reports/evaluation.py', 'decision/decider.py')]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text('a = 1')
     monkeypatch.setattr(observation.vpr_compressed, '__file__', str(root / '__init__.py'))
     observation.code_digest.cache_clear()
-    digests = [observation.code_digest()]
+    digests, of_descriptors = [observation.code_digest()], []
     for file in files:
         file.write_text('a = 2')
         observation.code_digest.cache_clear()
         digests.append(observation.code_digest())
+        of_descriptors.append(observation.code_digest(observation._NO_DESCRIPTOR))
     monkeypatch.undo()
     observation.code_digest.cache_clear()
     assert len(set(digests[:4])) == 4
-    assert len(set(digests[3:])) == 1
+    assert len(set(digests[3:-1])) == 1
+    assert digests[-1] != digests[-2]
+    assert of_descriptors[-1] == of_descriptors[-2], 'a descriptor is not decided there'
+
+
+def test_another_calibration_of_the_same_weights_spares_the_network(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    """As after fitting it to the site: another decision, the same descriptors and milliseconds."""
+    tiny, paths = make_tiny_model(), (tmp_path / 'one.vpr', tmp_path / 'other.vpr')
+    write_model(paths[0], tiny)
+    write_model(paths[1], replace(tiny, calibration=replace(
+        tiny.calibration, fitted_on='another site')))
+    cache = ContentCache(tmp_path / 'cache')
+    first, second = (
+        observe(model, recordings, cache)
+        for model in find_models(paths, engine='onnxruntime', threads=1))
+    assert not second.cached
+    assert (first.measurement.recalled, second.measurement.recalled) == (0, 2 * COUNT)
+    assert [query.inference_ms for query in second.measurement.queries] == [
+        query.inference_ms for query in first.measurement.queries]
+
+
+def test_how_it_is_walked_is_part_of_the_question(
+    model: EvaluatedModel, recordings: Recordings, tmp_path: Path
+) -> None:
+    """Replay, decision and mode; the descriptors are the same."""
+    cache = ContentCache(tmp_path)
+    for number, trial in enumerate((
+            Trial(), Trial(replay=Replay(reverse=True)), Trial(replay=Replay(cut=((0, 2),))),
+            Trial(decision=DecisionConfig(min_precision=0.9)))):
+        found = observe(model, recordings, cache, trial=trial)
+        assert not found.cached
+        assert bool(found.measurement.recalled) == (number > 0)
+        assert observe(model, recordings, cache, trial=trial).cached
 
 
 def test_reading_tells_how_far_it_is(walk: FolderSource) -> None:
     """Both recordings are counted together."""
     calls: list[tuple[int, int]] = []
-    found = read_recordings(walk, walk, lambda done, total: calls.append((done, total)))
+    found = read_recordings(
+        walk, walk, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(number, 2 * COUNT) for number in range(1, 2 * COUNT + 1)]
     assert len(found) == 2 * COUNT
 

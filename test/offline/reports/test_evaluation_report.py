@@ -16,27 +16,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
 
 import cv2
+from made_reports import PLACES
+from made_reports import ReportMaker
 import numpy as np
 import pytest
 
 from vpr_compressed.errors import VprError
-from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
-from vpr_compressed.offline.measuring.observation import EvaluatedModel
-from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.two_recordings import QueryResult
-from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import Report
-from vpr_compressed.offline.reports.evaluation import summarise
 from vpr_compressed.offline.reports.evaluation_report import check_folder
 from vpr_compressed.offline.reports.evaluation_report import render
 from vpr_compressed.offline.reports.evaluation_report import write_report
@@ -44,72 +39,6 @@ from vpr_compressed.offline.reports.image_pairs import Gallery
 from vpr_compressed.sources import FolderSource
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import versions
-
-PLACES = 6
-
-
-def make_query(number: int, match_row: int | None) -> QueryResult:
-    """Return the record of one query."""
-    known = match_row is not None
-    return QueryResult(
-        index=number, name=f'<{number}>.png', stamp_ns=number, match_row=match_row,
-        match_similarity=0.9 if known else 0.0, confidence=0.8 if known else 0.0,
-        votes=3 if known else 0, inference_ms=10.0 + number, search_ms=1.0)
-
-
-def make_measurement(best: list[int], matches: list[int | None]) -> RecognitionRun:
-    """Return a measurement in which each query has a given best place."""
-    rows = np.stack([np.roll(np.arange(PLACES), -first) for first in best])
-    similarities = np.tile(np.linspace(0.9, 0.1, PLACES), (len(best), 1))
-    similarities -= np.arange(len(best))[:, np.newaxis] / 100
-    return RecognitionRun(
-        queries=tuple(make_query(number, row) for number, row in enumerate(matches)), rows=rows,
-        similarities=similarities, reference_names=tuple(f'{i}.png' for i in range(PLACES)),
-        reference_sha256='0' * 64, query_sha256='1' * 64, bytes_per_place=24.0,
-        resident_bytes=100_000_000)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> FolderSource:
-    """Return six images, wide and small in turns."""
-    path = tmp_path / 'images'
-    path.mkdir()
-    for number in range(PLACES):
-        size = (60, 800, 3) if number % 2 else (30, 40, 3)
-        cv2.imwrite(str(path / f'{number}.png'), np.full(size, 40 * number, np.uint8))
-    return FolderSource(path)
-
-
-ReportMaker = Callable[..., Report]
-
-
-@pytest.fixture
-def make_report(tmp_path: Path, source: FolderSource) -> ReportMaker:
-    """Return a function that makes a report of six queries."""
-    def make(
-        best: list[int], matches: list[int | None], truth: GroundTruth | None = None
-    ) -> Report:
-        model = tmp_path / 'model.vpr'
-        model.write_bytes(b'model')
-        described = EvaluatedModel(
-            label='<tiny>', name='<tiny>', path=model, sha256='f' * 64, file_bytes=5,
-            descriptor_id='feed', dimension=16, precision='int8', parameters=100,
-            multiply_adds=2_000, engine='onnxruntime', threads=2)
-        seen = Observation(
-            measurement=make_measurement(best, matches), load_s=0.5,
-            model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z',
-            others_cores=0.5)
-        return summarise(
-            seen, truth or from_tolerance(PLACES, PLACES, 0), described, source, source,
-            command='vpr_compressed <evaluate>')
-
-    return make
-
-
-@pytest.fixture
-def report(make_report: ReportMaker) -> Report:
-    """Return a report with four right and two wrong best places, one wrong match."""
-    return make_report([0, 1, 2, 3, 0, 1], [None, None, 2, 3, 0, None])
 
 
 def test_summary_agrees_with_a_count_by_hand(report: Report) -> None:
@@ -128,7 +57,7 @@ def test_file_content_is_plain_json_without_nan(report: Report) -> None:
     values = json.loads(json.dumps(Evaluation([report]).to_json(), allow_nan=False))
     assert values['format'] == 'vpr_compressed report'
     assert values['per_query'][4]['match'] == {
-        'reference': 0, 'similarity': 0.9, 'confidence': 0.8, 'votes': 3, 'correct': False}
+        'reference': 0, 'similarity': 0.9, 'confidence': 0.98, 'correct': False}
     assert values['per_query'][0]['match'] is None
     assert values['per_query'][0]['candidates'][0] == {'reference': 0, 'similarity': 0.9}
 
@@ -182,11 +111,27 @@ def test_surest_entries_are_spread_out() -> None:
 
 def test_wrong_answers_are_shown_with_what_would_have_been_right(report: Report) -> None:
     """Query 4 found place 0; query 5 found place 1."""
-    _, worst = image_pairs.choose(Evaluation([report]))
+    *_, worst = image_pairs.choose(Evaluation([report]))
     assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
         [('query', 4), ('wrong', 0), ('solution', 4)]]
     assert [tile.text for tile in worst.queries[0].tiles] == [
         'query 4: <4>.png', 'place 0, wrong: 0.860', 'right would be 4']
+
+
+def test_wrong_places_that_were_accepted_are_shown_first(make_report: ReportMaker) -> None:
+    """Not what the image alone found: query 4 was told to be at 2, though its image finds 4."""
+    told = make_report([0, 1, 2, 3, 4, 5], [0, None, 2, None, 2, None])
+    first, *_ = image_pairs.choose(Evaluation([told]))
+    assert first.name == 'wrong_accepts.png'
+    assert first.title == 'Wrongly accepted: 1 query'
+    assert [[(tile.kind, tile.index, tile.text) for tile in each.tiles]
+            for each in first.queries] == [[
+                ('query', 4, 'query 4: <4>.png'),
+                ('wrong', 2, 'place 2, wrong: 0.98 sure'),
+                ('solution', 4, 'right would be 4')]]
+    right = make_report([0, 1, 2, 3, 4, 5], [0, None, 2, None, None, None])
+    assert [group.name for group in image_pairs.choose(Evaluation([right]))] == [
+        'best_matches.png', 'worst_matches.png']
 
 
 def test_long_names_keep_their_end() -> None:
@@ -207,7 +152,7 @@ def test_images_of_pairs_are_small_and_keep_their_shape(
         cv2.imwrite(str(tmp_path / 'asked' / f'{number}.png'),
                     np.full((30, 40, 3), 10 + 40 * number, np.uint8))
     gallery = image_pairs.fetch(Evaluation([report]), source, FolderSource(tmp_path / 'asked'))
-    best, worst = gallery.groups
+    *_, best, worst = gallery.groups
     assert len(best.queries) >= 2
     for each in (*best.queries, *worst.queries):
         for tile in each.tiles:
@@ -219,27 +164,27 @@ def test_images_of_pairs_are_small_and_keep_their_shape(
 def test_a_query_from_nowhere_is_wrong_and_has_no_solution(make_report: ReportMaker) -> None:
     """The robot was where the map knows nothing; whatever it found is wrong."""
     truth = GroundTruth((*[frozenset({n}) for n in range(5)], frozenset()), PLACES, 'no last one')
-    _, worst = image_pairs.choose(Evaluation(
+    *_, worst = image_pairs.choose(Evaluation(
         [make_report([0, 1, 2, 3, 4, 5], [None] * 6, truth)]))
     assert [[(tile.kind, tile.index) for tile in each.tiles] for each in worst.queries] == [
         [('query', 5), ('wrong', 5)]]
 
 
-@pytest.mark.parametrize(('best', 'matches', 'truth'), [
-    ([0, 1, 2, 3, 4, 5], [None, None, 2, 3, 4, 5], None),
-    ([5, 4, 4, 5, 0, 1], [None] * 6, None),
+@pytest.mark.parametrize(('best', 'matches', 'truth', 'pictures'), [
+    ([0, 1, 2, 3, 4, 5], [None, None, 2, 3, 4, 5], None, 9),
+    ([5, 4, 4, 5, 0, 1], [None] * 6, None, 9),
     ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5],
-     GroundTruth((frozenset({0}), *[frozenset[int]()] * 5), PLACES, 'mostly unknown places')),
+     GroundTruth((frozenset({0}), *[frozenset[int]()] * 5), PLACES, 'mostly unknown places'), 10),
 ], ids=['all right', 'all wrong and withheld', 'nearly all unanswerable'])
 def test_corner_cases_are_drawn_and_written(
-    best: list[int], matches: list[int | None], truth: GroundTruth | None,
+    best: list[int], matches: list[int | None], truth: GroundTruth | None, pictures: int,
     make_report: ReportMaker, source: FolderSource, tmp_path: Path
 ) -> None:
     """No right pair, no wrong pair, nothing accepted: still a whole report."""
     report = make_report(best, matches, truth)
     page = write_report(Evaluation([report]), tmp_path / 'report', source, source)
     assert page.name == 'report.html'
-    assert len(list((tmp_path / 'report').glob('*.png'))) == 6
+    assert len(list((tmp_path / 'report').glob('*.png'))) == pictures
     assert json.loads((tmp_path / 'report' / 'report.json').read_text())['queries'] == 6
 
 

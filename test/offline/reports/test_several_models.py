@@ -29,8 +29,8 @@ from vpr_compressed.offline.accuracy.ground_truth import from_tolerance
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.measuring.observation import EvaluatedModel
 from vpr_compressed.offline.measuring.observation import Observation
-from vpr_compressed.offline.measuring.two_recordings import QueryResult
-from vpr_compressed.offline.measuring.two_recordings import RecognitionRun
+from vpr_compressed.offline.measuring.recognition_run import QueryResult
+from vpr_compressed.offline.measuring.recognition_run import RecognitionRun
 from vpr_compressed.offline.reports import evaluation_plots
 from vpr_compressed.offline.reports import image_pairs
 from vpr_compressed.offline.reports.evaluation import Evaluation
@@ -38,6 +38,7 @@ from vpr_compressed.offline.reports.evaluation import summarise
 from vpr_compressed.offline.reports.evaluation_report import render
 from vpr_compressed.offline.reports.evaluation_report import table_of
 from vpr_compressed.offline.reports.image_pairs import Gallery
+from vpr_compressed.records import Status
 from vpr_compressed.sources import FolderSource
 
 PLACES = 6
@@ -52,12 +53,13 @@ def seen(best: list[int]) -> Observation:
     queries = tuple(
         QueryResult(
             index=number, name=f'<{number}>.png', stamp_ns=number,
-            match_row=first if number > 3 else None, match_similarity=0.9, confidence=0.8,
-            votes=3, inference_ms=10.0 + number, search_ms=1.0)
+            status=int(Status.ACCEPTED if number > 3 else Status.LOOK_ALIKE), decided_row=first,
+            decided_similarity=0.9, confidence=0.98 if number > 3 else 0.5, reason='',
+            inference_ms=10.0 + number, search_ms=1.0)
         for number, first in enumerate(best))
     return Observation(
         measurement=RecognitionRun(
-            queries=queries, rows=rows, similarities=similarities,
+            queries=queries, rows=rows, similarities=similarities, places=PLACES,
             reference_names=tuple(f'{i}.png' for i in range(PLACES)), reference_sha256='0' * 64,
             query_sha256='1' * 64, bytes_per_place=24.0, resident_bytes=100_000_000),
         load_s=0.5, model_resident_bytes=30_000_000, measured='2026-01-01T00:00:00Z',
@@ -210,7 +212,7 @@ def test_page_and_plots_of_every_case(
     gallery = image_pairs.fetch(evaluation, source, source)
     plots = evaluation_plots.draw(evaluation, gallery)
     text = render(evaluation, plots, gallery)
-    assert len({plot.name for plot in plots}) == len(plots) == 4 + len(best)
+    assert len({plot.name for plot in plots}) == len(plots) == 6 + len(best)
     for plot in plots:
         assert plot.pixels.std() > 5
         assert len(plot.caption) > 60

@@ -160,20 +160,20 @@ class DecisionScores:
     What the decision was worth over one walk.
 
     :param filtered_recall: recall@1 of the believed place, accepted or not: share of answerable
-        images for which it is right
-    :param accepted: what was accepted
+        images for which it is right; None where no image is answerable
+    :param accepted: what was accepted; its recall is 0 where no image is answerable
     :param precision_interval: of its precision, Wilson 95 %; None when nothing was accepted
-    :param recall_interval: of its recall, Wilson 95 %
+    :param recall_interval: of its recall, Wilson 95 %; None where no image is answerable
     :param curve: accepting every believed place from some confidence on
     :param reliability: of the confidence of the believed place
     :param statuses: what became of how many images, the most frequent first
     :param outcomes: of each image, length Q
     """
 
-    filtered_recall: float
+    filtered_recall: float | None
     accepted: metrics.AcceptedMatches
     precision_interval: Interval | None
-    recall_interval: Interval
+    recall_interval: Interval | None
     curve: metrics.PrecisionRecallCurve
     reliability: Reliability
     statuses: Mapping[Status, int]
@@ -192,9 +192,9 @@ def score(
     :param statuses: of :class:`.Status`, length Q
     :param positives: right rows of each image, length Q
     :param junk: rows that are neither right nor wrong, length Q or empty
-    :raises GroundTruthError: if no image is answerable
+    :raises GroundTruthError: if a confidence is no probability
     """
-    answerable = int(metrics.answerable(positives).sum())
+    answerable = sum(bool(rows) for rows in positives)
     accepted = [row if status == Status.ACCEPTED else None
                 for row, status in zip(believed, statuses)]
     counted = metrics.accepted_matches(accepted, positives, junk)
@@ -203,10 +203,10 @@ def score(
     right = np.array([row in rows for row, rows in zip(believed, positives)], np.bool_)
     sure = np.asarray(confidences, np.float64)
     return DecisionScores(
-        filtered_recall=float(right.sum() / answerable), accepted=counted,
+        filtered_recall=float(right.sum() / answerable) if answerable else None, accepted=counted,
         precision_interval=wilson(counted.correct, counted.accepted) if counted.accepted else None,
-        recall_interval=wilson(counted.correct, answerable),
-        curve=metrics.precision_recall_curve(sure[judged], right[judged], answerable),
+        recall_interval=wilson(counted.correct, answerable) if answerable else None,
+        curve=metrics.precision_recall_curve(sure[judged], right[judged], max(1, answerable)),
         reliability=reliability(sure[judged], right[judged]), statuses=count_statuses(statuses),
         outcomes=tuple(
             outcome(row, number, positives, junk) for number, row in enumerate(accepted)))

@@ -40,12 +40,14 @@ class GroundTruth:
     :param description: how the answers were made, for the report
     :param junk: for each query the reference indices that are neither right nor wrong (the
         ``junk`` lists of Oxford5k: too little of the place is seen); empty for none at all
+    :param may_be_empty: whether it makes sense that no query has a right answer
     """
 
     positives: tuple[frozenset[int], ...]
     references: int
     description: str
     junk: tuple[frozenset[int], ...] = ()
+    may_be_empty: bool = False
 
     def __post_init__(self) -> None:
         if self.junk and len(self.junk) != len(self.positives):
@@ -57,7 +59,7 @@ class GroundTruth:
             raise GroundTruthError(
                 f'query {both[0]} has the same reference among its right answers and its junk; '
                 'an image is one or the other')
-        if not any(self.positives):
+        if not self.may_be_empty and not any(self.positives):
             raise GroundTruthError(
                 f'none of the {len(self.positives)} queries has a right answer '
                 f'({self.description}), nothing can be measured; check that reference and query '
@@ -90,6 +92,35 @@ class GroundTruth:
             f'{self.description}; {note}' if note else self.description,
             tuple(self.junk[query] - left_out for query in order) if self.junk else ())
 
+    def of_past(
+        self, order: Sequence[int], stamps_ns: Sequence[int], exclude_recent_ns: int
+    ) -> GroundTruth:
+        """
+        Return the right answers when one recording is recognised in its own past.
+
+        Right is an earlier image of the same place that was shown more than ``exclude_recent_ns``
+        ago. Two images show the same place if either has the other among its right answers.
+
+        :param order: the image shown each time, by its index in the recording
+        :param stamps_ns: when each is shown, length of ``order``, in nanoseconds
+        :returns: rows are places in ``order``; perhaps no image has a right answer
+        """
+        same = [set(rows) for rows in self.positives]
+        for image, rows in enumerate(self.positives):
+            for row in rows:
+                same[row].add(image)
+        before: dict[int, list[int]] = {}
+        positives = []
+        for number, (image, stamp_ns) in enumerate(zip(order, stamps_ns)):
+            positives.append(frozenset(
+                place for other in same[image] for place in before.get(other, ())
+                if stamps_ns[place] < stamp_ns - exclude_recent_ns))
+            before.setdefault(image, []).append(number)
+        return GroundTruth(
+            tuple(positives), len(order),
+            f'{self.description}, seen more than {exclude_recent_ns / 1e9:g} s before',
+            may_be_empty=True)
+
     @property
     def answerable(self) -> int:
         """Number of queries that have a right answer."""
@@ -112,14 +143,8 @@ def from_tolerance(queries: int, references: int, tolerance_frames: int) -> Grou
     :param tolerance_frames: largest difference of the two indices, >= 0
     :raises GroundTruthError: negative tolerance, or no query has an answer
     """
-    if tolerance_frames < 0:
-        raise GroundTruthError(
-            f'the tolerance is {tolerance_frames} frames; give 0 or a positive number')
     return GroundTruth(
-        tuple(
-            frozenset(range(max(0, query - tolerance_frames),
-                            min(references, query + tolerance_frames + 1)))
-            for query in range(queries)),
+        tuple(frozenset(_near(query, references, tolerance_frames)) for query in range(queries)),
         references, f'same index within {tolerance_frames} frames')
 
 
@@ -168,7 +193,10 @@ def positions_of(source: ImageSource) -> NDArray[np.float64]:
     return np.array([pose.position_m for pose in poses if pose is not None], np.float64)
 
 
-def from_file(path: Path, queries: int, references: int) -> GroundTruth:
+def from_file(
+    path: Path, queries: int, references: int, *, tolerance_frames: int = 0,
+    may_be_empty: bool = False
+) -> GroundTruth:
     """
     Read a JSON file that maps query index to a list of reference indices.
 
@@ -201,10 +229,20 @@ def from_file(path: Path, queries: int, references: int) -> GroundTruth:
             raise GroundTruthError(
                 f'ground truth {path}: query {key!r} has {rows!r}, needed is a list of indices '
                 f'from 0 to {references - 1}; it may belong to other images')
-        positives[query] = frozenset(rows)
+        positives[query] = frozenset(
+            near for row in rows for near in _near(row, references, tolerance_frames))
+    more = f' within {tolerance_frames} frames' if tolerance_frames else ''
     return GroundTruth(
         tuple(positives.get(query, frozenset()) for query in range(queries)), references,
-        f'file {path.name}')
+        f'file {path.name}{more}', may_be_empty=may_be_empty)
+
+
+def _near(row: int, references: int, tolerance_frames: int) -> range:
+    """Return the rows so near another one, or raise GroundTruthError."""
+    if tolerance_frames < 0:
+        raise GroundTruthError(
+            f'the tolerance is {tolerance_frames} frames; give 0 or a positive number')
+    return range(max(0, row - tolerance_frames), min(references, row + tolerance_frames + 1))
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

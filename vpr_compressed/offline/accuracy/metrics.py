@@ -98,12 +98,12 @@ class PrecisionRecallCurve:
 @dataclass(frozen=True)
 class AcceptedMatches:
     """
-    What the recogniser accepted, with its own thresholds and agreement over time.
+    What the recogniser accepted, with its own decision over time.
 
     :param accepted: number of queries it answered, answers that are junk not counted
     :param correct: how many of these answers are right
     :param precision: correct / accepted; None when nothing was accepted
-    :param recall: correct / answerable queries
+    :param recall: correct / answerable queries; 0 where there is none
     :param junk: number of answers that are neither right nor wrong
     """
 
@@ -309,12 +309,11 @@ def accepted_matches(
 
     :param matches: accepted reference row of each query, None where it was withheld
     :param junk: rows per query that are neither right nor wrong; empty for none at all
-    :raises GroundTruthError: if no query is answerable
     """
     answers = [(row, query) for query, row in enumerate(matches) if row is not None]
     accepted = [(row, query) for row, query in answers if not junk or row not in junk[query]]
     correct = sum(row in positives[query] for row, query in accepted)
-    total = int(answerable(positives).sum())
+    total = max(1, sum(bool(rows) for rows in positives))
     precision = correct / len(accepted) if accepted else None
     return AcceptedMatches(
         len(accepted), correct, precision, correct / total, len(answers) - len(accepted))

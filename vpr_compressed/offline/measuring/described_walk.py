@@ -172,16 +172,21 @@ class Walker:
                 yield recognition.descriptor
 
     def again(
-        self, walk: DescribedWalk, shown: Sequence[Shown]
+        self, walk: DescribedWalk, shown: Sequence[Shown], *, odometry: bool = False
     ) -> Iterator[tuple[DescribedFrame, Recognition]]:
-        """Yield the images of a replay with what came out; the network is not asked."""
+        """
+        Yield the images of a replay with what came out; the network is not asked.
+
+        :param odometry: whether the poses of the images are that, too
+        """
         for each in shown:
             if each.cold:
                 self._recognizer.reset()
             frame = walk.frames[each.index]
             self._extractor.known = walk.descriptor(each.index)
             yield frame, self._recognizer.process(
-                _NO_IMAGE, stamp_ns=each.stamp_ns, pose=frame.pose, name=frame.name)
+                _NO_IMAGE, stamp_ns=each.stamp_ns, pose=frame.pose,
+                odometry=frame.pose if odometry else None, name=frame.name)
 
     def _recognise(self, frame: Frame, image: ImageArray, digest: bytes) -> Recognition:
         """Recognise one image; an earlier run may have described it."""

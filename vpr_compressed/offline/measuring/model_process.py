@@ -273,28 +273,24 @@ def recognise(
     """
     Map a recording and recognise others in it, or one in its own past.
 
-    :param recordings: sources as :func:`.source_values.source_to_values` gives them: reference,
-        query and unknown ones; the query alone to recognise it in its own past
-    :param trial: the fields of a :class:`.trial.Trial`
+    :param recordings: as for :func:`.two_recordings.run`, likewise ``trial``
     :param cache: folder of the cache that keeps descriptors
     :param key: what they depend on besides the pixels
     :param out: file ``.npz`` for the arrays of the :class:`.recognition_run.RecognitionRun`
     :returns: its other fields as ``measurement``, and the cores that other programs kept busy
     :raises VprError: if an image cannot be used
     """
-    from vpr_compressed.offline.measuring import recognition_run
+    from vpr_compressed.offline.measuring import two_recordings
     from vpr_compressed.offline.measuring.content_cache import ContentCache
     from vpr_compressed.offline.measuring.content_cache import DescribedImages
-    from vpr_compressed.offline.measuring.source_values import source_from_values
-    from vpr_compressed.offline.measuring.trial import Trial
+    from vpr_compressed.offline.measuring.recognition_run import ARRAYS
     from vpr_compressed.system.machine import OtherLoad
 
     load, known = OtherLoad(), DescribedImages(ContentCache(Path(cache)), key)
-    run = config_from_mapping(Trial, trial).run(
-        [source_from_values(values) for values in recordings], extractor,
-        progress=processes.talker(), known=known)
+    run = two_recordings.run(
+        recordings, extractor, trial, progress=processes.talker(), known=known)
     fields = dict(vars(run))
-    np.savez(out, **{name: fields.pop(name) for name in recognition_run.ARRAYS})
+    np.savez(out, **{name: fields.pop(name) for name in ARRAYS})
     # Images described in an earlier run were timed under the load of then.
     return {'measurement': fields, 'others_cores': None if run.recalled else load.cores()}
 

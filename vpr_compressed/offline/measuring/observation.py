@@ -20,9 +20,9 @@ byte), under a name made of everything it depends on: the model file with its ca
 and threads, the images with their names, stamps and poses, how they were walked and what the
 decision was set to, the code of this package, library versions and the processor. The same
 question again, perhaps with another ground truth, is then answered from the
-file. A process that was interrupted leaves the descriptors it has computed
-(:class:`.DescribedImages`); the next one runs the recogniser on all images, but the network only
-on those that are missing.
+file. A process leaves the descriptors it has computed (:class:`.DescribedImages`), also one that
+was interrupted; the next one, perhaps with another walk or another calibration of the same
+weights, runs the recogniser on all images, but the network only on those that are missing.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ from vpr_compressed.system.processes import silent
 #: Folders of modules that no observation comes from.
 _NO_PART = ('cli/', 'offline/compression/', 'offline/training/', 'offline/reports/',
             'offline/live/', 'offline/importers/', 'offline/demo/', 'ros/')
+#: Further ones that no descriptor comes from.
+_NO_DESCRIPTOR = ('decision/', 'place_map/', 'offline/accuracy/', 'offline/datasets/')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +213,8 @@ def read_recordings(*sources: ImageSource, progress: Progress = silent) -> Recor
 
 
 def observe(
-    model: EvaluatedModel, recordings: Recordings, cache: ContentCache, progress: Progress = silent,
-    *, trial: Trial | None = None
+    model: EvaluatedModel, recordings: Recordings, cache: ContentCache,
+    progress: Progress = silent, *, trial: Trial | None = None
 ) -> Observation:
     """
     Return what is seen of a model, from the cache or from a process of its own.
@@ -223,20 +225,20 @@ def observe(
     :raises VprError: the model or an image cannot be used, something was changed meanwhile, or
         the disk is full
     """
-    trial, described_key = trial or Trial(), _digest_of(_facts(model))
-    key = f'observation-{_digest_of([described_key, recordings.digest, asdict(trial)])}'
+    trial = trial or Trial()
+    key = f'observation-{_digest_of([*_facts(model), recordings.digest, asdict(trial)])}'
     for entry in cache.find(key):
         try:
             return _parse(entry, cached=True)
         except (KeyError, TypeError):
             continue  # a file of another version of this package
-    entry = _measure(model, recordings, trial, cache, described_key, progress)
+    entry = _measure(model, recordings, trial, cache, progress)
     cache.keep(key, entry)
     return _parse(entry, cached=False)
 
 
 def _measure(
-    model: EvaluatedModel, recordings: Recordings, trial: Trial, cache: ContentCache, key: str,
+    model: EvaluatedModel, recordings: Recordings, trial: Trial, cache: ContentCache,
     progress: Progress
 ) -> Entry:
     """Have a process walk through the recordings."""
@@ -246,8 +248,8 @@ def _measure(
     with closing(process):
         _check_model(model)
         found, arrays = process.ask_arrays(
-            'recognise', recordings=values, trial=asdict(trial), cache=cache.folder, key=key,
-            progress=progress)
+            'recognise', recordings=values, trial=asdict(trial), cache=cache.folder,
+            key=_digest_of(_descriptor_facts(model)), progress=progress)
     if read_recordings(*recordings.sources).digest != recordings.digest:
         names = ' or '.join(source.describe() for source in recordings.sources)
         raise VprError(f'images of {names} were changed while they were measured; start again')
@@ -270,21 +272,31 @@ def _check_model(model: EvaluatedModel) -> None:
 
 
 def _facts(model: EvaluatedModel) -> list[Any]:
-    """Return all that decides a descriptor, its time and its matches, besides the images."""
+    """Return all that decides what is observed, besides the images and how they are walked."""
+    return [code_digest(), model.sha256, *_descriptor_facts(model)]
+
+
+def _descriptor_facts(model: EvaluatedModel) -> list[Any]:
+    """Return all that decides a descriptor and its time, besides the image."""
     found = machine.machine()
-    return [code_digest(), model.sha256, model.engine, model.threads,
-            machine.versions(), cv2.__version__, found['processor'], found['cores'],
+    return [code_digest(_NO_DESCRIPTOR), model.descriptor_id, model.precision, model.engine,
+            model.threads, machine.versions(), cv2.__version__, found['processor'],
+            found['cores'],
             len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0]
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Return a digest of all modules an observation may come from."""
+@lru_cache(maxsize=2)
+def code_digest(without: tuple[str, ...] = ()) -> str:
+    """
+    Return a digest of all modules an observation may come from.
+
+    :param without: folders to leave out of it, each with a slash at its end
+    """
     root = Path(vpr_compressed.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob('*.py')):
         name = path.relative_to(root).as_posix()
-        if not name.startswith(_NO_PART):
+        if not name.startswith(_NO_PART + without):
             digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -116,6 +116,8 @@ class RecognitionRun:
     :param resident_bytes: memory of the whole process after the last query
     :param thresholds: confidence that the wanted precision needs, by the name of the curve in
         :class:`.DecisionCalibration`
+    :param promises: confidence that other precisions would need, by the name of the curve and the
+        precision in digits
     :param cold_starts: when a robot switched on in the middle of the walk knows where it is
     :param unknown: walks at places that are not in the map
     :param recalled: images that an earlier, interrupted run had described; their
@@ -132,6 +134,7 @@ class RecognitionRun:
     bytes_per_place: float
     resident_bytes: int
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    promises: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     cold_starts: tuple[ColdStart, ...] = ()
     unknown: tuple[UnknownWalk, ...] = ()
     recalled: int = 0

@@ -60,7 +60,7 @@ class Replay(Bounded):
     reverse: bool = option(False, 'walk backwards, the last image first')
     speed: float = option(
         1.0, 'times as fast as recorded: 2 leaves out every second image, 0.5 shows each twice',
-        minimum=0.01, maximum=100.0)
+        minimum=0.1, maximum=100.0)
     start_every: int = option(
         0, 'switch the robot off and on again every N images; 0 never', minimum=0)
     cut: tuple[tuple[int, int], ...] = field(default=(), metadata={
@@ -93,9 +93,14 @@ class Replay(Bounded):
                 'be mapped')
         return gone
 
+    def count(self, images: int) -> int:
+        """Return how many images are shown of a recording of so many."""
+        return math.ceil(images / self.speed - _ROUNDING)
+
     def starts(self, shown: int) -> range:
-        """Return the images of a replay at which a cold start is tried."""
-        return range(0, shown, self.start_every or max(_FEWEST, shown // _STARTS))
+        """Return the images of a replay at which a cold start is tried, none near its end."""
+        step = self.start_every or max(_FEWEST, shown // _STARTS)
+        return range(0, max(1, shown - step + 1), step)
 
     def of(self, stamps_ns: Sequence[int]) -> list[Shown]:
         """
@@ -108,7 +113,7 @@ class Replay(Bounded):
         recorded = [first_ns + last_ns - stamps_ns[index] if self.reverse else stamps_ns[index]
                     for index in order]
         shown: list[Shown] = []
-        for number in range(math.ceil(len(order) / self.speed - _ROUNDING)):
+        for number in range(self.count(len(order))):
             place = min(math.floor(number * self.speed + _ROUNDING), len(order) - 1)
             # Where the speed is 1, a stamp is the recorded one to the nanosecond.
             past = number * self.speed - place

@@ -85,7 +85,7 @@ def size_accuracy_plot(rows: Sequence[StepRow], context: ReportContext) -> Plot:
     _scale(axes, ratios, [main, second], context)
     axes.set(xlabel='file: times smaller than the original float weights',
              ylabel=f'{words[2]}  [points]')
-    _legend(axes, figure, rows)
+    _legend(axes, rows)
     title, caption = described(
         'size_accuracy', rows=rows, drop=None if main is None else main[-1])
     figures.set_title(axes, title)  # the tags go where it leaves room
@@ -139,7 +139,7 @@ def parts_plot(rows: Sequence[StepRow]) -> Plot:
     axes.set_xticks([], minor=True)
     axes.set_yticks(range(len(PARTS)), PARTS)
     axes.set(xlim=(min(known) / 2, max(known) * 40), ylim=(len(PARTS) - 0.5, -0.5))
-    figures.legend_below(axes, 0.22, ncol=2, fontsize=9)
+    figures.legend_below(axes, ncol=2, fontsize=9)
     return figures.finish('parts.png', *described(
         'parts', before=sum(before.values()), after=rows[-1].file_bytes), axes)
 
@@ -206,15 +206,14 @@ def _distance(place: FloatArray, others: FloatArray | Sequence[FloatArray]) -> f
     return float(np.linalg.norm(np.asarray(others) - place, axis=1).min())
 
 
-def _legend(axes: Axes, figure: Figure, rows: Sequence[StepRow]) -> None:
+def _legend(axes: Axes, rows: Sequence[StepRow]) -> None:
     """List the lines, and below them the numbered steps."""
-    height = figure.get_size_inches()[1]
     axes.add_artist(figures.legend_below(
-        axes, 0.68 / height, left=-0.1, ncol=3, fontsize=8.5, columnspacing=1.2))
+        axes, left=-0.1, ncol=3, fontsize=8.5, columnspacing=1.2))
     steps = [Line2D([], [], linestyle='none', label=f'{number}  {_short(row)}')
              for number, row in enumerate(rows)]
     figures.legend_below(
-        axes, 1.33 / height, left=-0.1, handles=steps, ncol=2, fontsize=8.5, handlelength=0,
+        axes, 1.0, left=-0.1, handles=steps, ncol=2, fontsize=8.5, handlelength=0,
         handletextpad=0)
 
 

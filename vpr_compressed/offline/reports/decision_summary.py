@@ -52,6 +52,7 @@ class DecisionSummary:
     :param first: cold starts
     :param unknown: walks at places that are not in the map
     :param thresholds: confidence that a match needs, by the name of its curve
+    :param promises: confidence that other precisions would need, by curve and precision in digits
     """
 
     config: DecisionConfig
@@ -59,16 +60,18 @@ class DecisionSummary:
     first: FirstMatches
     unknown: tuple[UnknownScores, ...]
     thresholds: Mapping[str, float]
+    promises: Mapping[str, Mapping[str, float]]
 
-    def warning(self, recall_at_1: float) -> str | None:
+    def warning(self, recall_at_1: float, answerable: int) -> str | None:
         """
         Return a warning where places are found and the robot is told of none; None elsewhere.
 
         :param recall_at_1: of single images
+        :param answerable: images whose place is in the map
         """
         scores, queries = self.scores, len(self.scores.outcomes)
         best = max(recall_at_1, scores.filtered_recall or 0.0)
-        if best < _GOOD_RECALL or scores.accepted.accepted > _FEW * queries:
+        if best < _GOOD_RECALL or scores.accepted.accepted > _FEW * answerable:
             return None
         number = scores.accepted.accepted or 'none'
         withheld = [(status, count) for status, count in scores.statuses.items()
@@ -86,6 +89,7 @@ class DecisionSummary:
         scores = self.scores
         return {
             **asdict(self.config), 'thresholds': dict(self.thresholds),
+            'promises': {name: dict(each) for name, each in self.promises.items()},
             'filtered_recall': scores.filtered_recall,
             'accepted': asdict(scores.accepted),
             'intervals': {
@@ -130,7 +134,7 @@ def summarise_decisions(
         unknown=tuple(
             decisions.unknown_scores(walk.source, [query.status for query in walk.queries])
             for walk in run.unknown),
-        thresholds=run.thresholds)
+        thresholds=run.thresholds, promises=run.promises)
 
 
 def decision_json(query: QueryResult) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Report:
     @property
     def warning(self) -> str | None:
         """Return what a user must not overlook, None for nothing."""
-        return self.decision.warning(self.recall[1])
+        return self.decision.warning(self.recall[1], self.truth.answerable)
 
     @property
     def best_rows(self) -> metrics.IntArray:
@@ -311,17 +311,18 @@ def summarise(
             np.array([each.inference_ms for each in queries]), LEVELS),
         search_ms=metrics.percentiles(np.array([each.search_ms for each in queries]), LEVELS),
         setting={
-            'reference': _source(reference, measurement.reference_sha256),
-            'query': _source(query, measurement.query_sha256), 'command': command,
+            'reference': source_json(reference, measurement.reference_sha256),
+            'query': source_json(query, measurement.query_sha256), 'command': command,
             'created': now(), 'versions': versions(), 'machine': machine()})
 
 
 def replay_json(trial: Trial) -> dict[str, Any]:
     """Return how the recordings were walked; the description is '' where nothing was changed."""
-    return {**asdict(trial.replay), 'description': trial.replay.describe()}
+    return {**asdict(trial.replay), 'odometry': trial.odometry,
+            'description': trial.replay.describe()}
 
 
-def _source(source: ImageSource, digest: str) -> dict[str, Any]:
+def source_json(source: ImageSource, digest: str) -> dict[str, Any]:
     """Return what a source is and a digest of its pixels."""
     return {
         'description': source.describe(), 'path': str(source.path), 'kind': source.kind,

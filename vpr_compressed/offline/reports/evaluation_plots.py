@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,6 +27,9 @@ from numpy.typing import NDArray
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.measuring.recognition_run import latencies_ms
 from vpr_compressed.offline.reports import figures
+from vpr_compressed.offline.reports.decision_plots import LEGEND_IN
+from vpr_compressed.offline.reports.decision_views import DecidedWalk
+from vpr_compressed.offline.reports.decision_views import draw_decisions
 from vpr_compressed.offline.reports.evaluation import Evaluation
 from vpr_compressed.offline.reports.evaluation import Report
 from vpr_compressed.offline.reports.image_pairs import Gallery
@@ -35,12 +37,6 @@ from vpr_compressed.offline.reports.image_pairs import QueryGroup
 from vpr_compressed.offline.reports.page import described
 from vpr_compressed.offline.reports.page import Plot
 
-# They differ for every common kind of colour vision, and in lightness on paper.
-_COLOURS = ('#0b66c3', '#e2570e', '#1a936f', '#7b3fa0', '#b8860b', '#44546a')
-_LINES = ('-', '--', '-.', ':')
-_MARKERS = 'osD^vP'
-#: Row of a legend below a plot, in inches.
-_LEGEND_IN = 0.2
 #: Letters of a name above an image.
 _LETTERS = 28
 #: Rows and columns of a similarity matrix that are drawn at most; a picture has about so many
@@ -56,66 +52,45 @@ def draw(evaluation: Evaluation, gallery: Gallery) -> list[Plot]:
     :param gallery: of one model it is drawn, of several the page shows it
     """
     reports = evaluation.reports
-    curves = [recall_plot(reports), precision_recall_plot(reports)]
+    decided = draw_decisions([
+        DecidedWalk(
+            label=report.model.label, queries=report.measurement.queries, truth=report.truth,
+            decision=report.decision, image=report.curve)
+        for report in reports])
     if len(reports) == 1:
         return [
-            *curves, similarity_plot(reports[0]), timeline_plot(reports[0]),
-            *(pairs_plot(group, gallery) for group in gallery.groups)]
+            *decided, recall_plot(reports), similarity_plot(reports[0]),
+            timeline_plot(reports[0]), *(pairs_plot(group, gallery) for group in gallery.groups)]
     return [
-        cost_plot(reports), *curves, latency_plot(reports),
+        *decided, cost_plot(reports), recall_plot(reports), latency_plot(reports),
         *(similarity_plot(report, name=f'similarity_{number}.png', label=report.model.label)
           for number, report in enumerate(reports, start=1))]
 
 
 def recall_plot(reports: Sequence[Report]) -> Plot:
     """Draw recall@N of all models."""
-    _, axes = figures.new_axes(3.8 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(3.8 + LEGEND_IN * len(reports))
     curves = [100 * np.array(list(report.recall_curve.values())) for report in reports]
     for number, (report, curve) in enumerate(zip(reports, curves)):
         axes.plot(
-            list(report.recall_curve), curve, **_line(number), marker=_marker(number),
-            markersize=4, label=f'{report.model.label}: '
-            + ', '.join(f'{value:.1%} @{n}' for n, value in report.recall.items()))
+            list(report.recall_curve), curve, **figures.line(number),
+            marker=figures.marker(number), markersize=4,
+            label=f'{figures.shortened(report.model.label)}: ' + ', '.join(
+                f'{value:.1%} @{n}' for n, value in report.recall.items()))
     axes.set(
         xlabel='N, places looked at per query', ylabel='recall@N  [%]',
         xlim=(0.5, max(reports[0].recall_curve) + 0.5), xticks=[1, 5, 10, 15, 20, 25],
         ylim=(min(50.0, 10 * np.floor(np.min(curves) / 10)), 102))
-    figures.legend_below(axes, 0.18, fontsize=9.5)
+    figures.legend_below(axes, fontsize=9.5)
     width = 100 * max(
         each.intervals['recall@1'].high - each.intervals['recall@1'].low for each in reports)
     return figures.finish(
         'recall.png', *described('recall', reports=reports, width=width), axes)
 
 
-def precision_recall_plot(reports: Sequence[Report]) -> Plot:
-    """Draw precision over recall of all models, with the points where they work."""
-    _, axes = figures.new_axes(4.4 + _LEGEND_IN * len(reports))
-    for number, report in enumerate(reports):
-        curve, accepted, line = report.curve, report.accepted, _line(number)
-        full = curve.max_recall_at_full_precision
-        share = 'accepts nothing' if accepted.precision is None else (
-            f'accepts {accepted.accepted}, {accepted.precision:.0%} right')
-        axes.plot(
-            100 * np.append(0.0, curve.recall),
-            100 * np.append(curve.precision[:1], curve.precision), **line,
-            label=f'{report.model.label}: area {curve.area:.3f}, {full:.1%} without an error, '
-            f'{share}')
-        axes.axvline(100 * full, color=line['color'], linewidth=1, linestyle=':')
-        if accepted.precision is not None:
-            axes.plot(
-                100 * accepted.recall, 100 * accepted.precision, marker='D', markersize=9,
-                linestyle='none', color=line['color'], markeredgecolor='white')
-    axes.set(
-        xlabel='recall: right answers / answerable queries  [%]',
-        ylabel='precision: right / accepted  [%]', xlim=(0, 102), ylim=(0, 104))
-    figures.legend_below(axes, 0.15, fontsize=8.5)
-    return figures.finish(
-        'precision_recall.png', *described('precision_recall', reports=reports), axes)
-
-
 def cost_plot(reports: Sequence[Report]) -> Plot:
     """Draw recall@1 against size, time and memory."""
-    figure = Figure(figsize=(figures.WIDTH_IN, 3.3 + _LEGEND_IN * len(reports)))
+    figure = Figure(figsize=(figures.WIDTH_IN, 3.3 + LEGEND_IN * len(reports)))
     panels: list[tuple[str, Callable[[Report], float]]] = [
         ('model file  [MB]', lambda report: report.model.file_bytes / 1e6),
         ('time, p50  [ms]', lambda report: report.latency_ms['p50']),
@@ -129,8 +104,9 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
                 cost(report), recall,
                 yerr=[[max(0.0, recall - 100 * interval.low)],
                       [max(0.0, 100 * interval.high - recall)]],
-                color=_line(number)['color'], marker=_marker(number), markersize=7, capsize=3,
-                linewidth=1.2, linestyle='none', label=f'{report.model.label}: '
+                color=figures.line(number)['color'], marker=figures.marker(number), markersize=7,
+                capsize=3, linewidth=1.2, linestyle='none',
+                label=f'{figures.shortened(report.model.label)}: '
                 '{:.2f} MB, {:.1f} ms, {:.0f} MB of memory'.format(
                     *(each(report) for _, each in panels)))
         axes.set_xlabel(name, fontsize=8.5)
@@ -138,24 +114,25 @@ def cost_plot(reports: Sequence[Report]) -> Plot:
         _widen(axes, [cost(report) for report in reports])
     every[0].set_ylabel('recall@1  [%]')
     # The legend is wider than its panel.
-    figures.legend_below(every[0], 0.24, left=-0.25, fontsize=9).set_in_layout(False)
+    figures.legend_below(every[0], left=-0.25, fontsize=9).set_in_layout(False)
     return figures.finish('costs.png', *described('costs'), figure, head_in=0.3,
-                          foot_in=0.1 + _LEGEND_IN * len(reports))
+                          foot_in=0.1 + LEGEND_IN * len(reports))
 
 
 def latency_plot(reports: Sequence[Report]) -> Plot:
     """Draw the share of queries answered within a time, for several models."""
-    _, axes = figures.new_axes(3.4 + _LEGEND_IN * len(reports))
+    _, axes = figures.new_axes(3.4 + LEGEND_IN * len(reports))
     for number, report in enumerate(reports):
         times = np.sort(latencies_ms(report.measurement.queries))
         axes.step(
-            times, 100 * np.arange(1, len(times) + 1) / len(times), where='post', **_line(number),
-            label=f'{report.model.label} ({report.model.engine}): ' + ', '.join(
+            times, 100 * np.arange(1, len(times) + 1) / len(times), where='post',
+            **figures.line(number),
+            label=f'{figures.shortened(report.model.label)} ({report.model.engine}): ' + ', '.join(
                 f'{name} {value:.1f} ms' for name, value in report.latency_ms.items()))
     axes.set(
         xlabel='time from decoded image to answer  [ms]', ylabel='queries answered  [%]',
         xlim=(0, 1.6 * max(report.latency_ms['p95'] for report in reports)), ylim=(0, 102))
-    figures.legend_below(axes, 0.2, fontsize=9)
+    figures.legend_below(axes, fontsize=9)
     return figures.finish('latency.png', *described('latency', reports=reports), axes)
 
 
@@ -165,7 +142,7 @@ def timeline_plot(report: Report) -> Plot:
     queries = report.measurement.queries
     axes.stackplot(
         np.arange(len(queries)), [each.inference_ms for each in queries],
-        [each.search_ms for each in queries], labels=('network', 'search and agreement'),
+        [each.search_ms for each in queries], labels=('network', 'search and decision'),
         colors=(figures.PALE, figures.WRONG), step='mid', linewidth=0)
     for name in ('p50', 'p95'):
         value = report.latency_ms[name]
@@ -174,7 +151,9 @@ def timeline_plot(report: Report) -> Plot:
             f'{name} {value:.1f} ms', (len(queries) - 1, value), (-2, 3),
             textcoords='offset points', ha='right', fontsize=9, color=figures.INK,
             bbox={'facecolor': 'white', 'alpha': 0.8, 'linewidth': 0, 'pad': 1.5})
-    axes.set(xlabel='query: index', ylabel='time  [ms]', ylim=(0, 1.6 * report.latency_ms['p95']))
+    axes.set(
+        xlabel='query: number in the walk', ylabel='time  [ms]',
+        ylim=(0, 1.6 * report.latency_ms['p95']))
     axes.legend(
         loc='upper left', fontsize=9, ncol=2, framealpha=0.85, edgecolor='none', borderpad=0.2)
     return figures.finish('latency.png', *described('timeline', report=report), axes)
@@ -229,11 +208,11 @@ def similarity_plot(report: Report, *, name: str = 'similarity.png', label: str 
             np.arange(truth.shape[0]) * rows + (rows - 1) / 2, truth.astype(float), levels=[0.5],
             colors=[figures.ANSWER], linewidths=0.9)
     _scatter_matches(axes, report)
-    axes.set(xlabel='place: index in the reference', ylabel='query: index')
+    axes.set(xlabel='place: index in the reference', ylabel='query: number in the walk')
     axes.grid(False)
     figure.colorbar(shown, ax=axes, label='cosine similarity', fraction=0.04, pad=0.02)
     axes.plot([], [], 's', color='none', markeredgecolor=figures.ANSWER, label='right answers')
-    figures.legend_below(axes, 0.14 * 5 / height, ncol=3, fontsize=9)
+    figures.legend_below(axes, ncol=3, fontsize=9)
     return figures.finish(name, *described(
         'similarity', label=label, accepted=report.accepted, rows=rows, columns=columns), axes)
 
@@ -281,17 +260,6 @@ def _scatter_matches(axes: Axes, report: Report) -> None:
             x, y = zip(*points)
             area = max(2.0, size * min(1.0, 300 / len(points)))
             axes.scatter(x, y, s=area, color=colour, linewidths=0, zorder=3)
-
-
-def _line(number: int) -> dict[str, Any]:
-    """Return colour, dashes and width of a model's line."""
-    return {'color': _COLOURS[number % len(_COLOURS)], 'linewidth': 1.8,
-            'linestyle': _LINES[number // len(_COLOURS) % len(_LINES)]}
-
-
-def _marker(number: int) -> str:
-    """Return the marker of a model."""
-    return _MARKERS[number % len(_MARKERS)]
 
 
 def _widen(axes: Axes, values: list[float]) -> None:

@@ -45,9 +45,10 @@ from vpr_compressed.system.processes import MeasurementCancelledError
 #: Folder of what was measured, inside that of the report unless the user names another.
 CACHE_NAME = '.vpr_cache'
 #: Pictures that a report may have; those of an earlier one are removed.
-_PICTURES = (
-    'recall.png', 'precision_recall.png', 'similarity.png', 'similarity_[0-9]*.png',
-    'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png')
+PICTURES = (
+    'walk.png', 'precision_recall.png', 'reliability.png', 'first_match.png', 'revisits.png',
+    'revisits_[0-9]*.png', 'recall.png', 'similarity.png', 'similarity_[0-9]*.png',
+    'latency.png', 'costs.png', 'best_matches.png', 'worst_matches.png', 'wrong_accepts.png')
 
 
 def check_folder(folder: Path) -> None:
@@ -176,7 +177,7 @@ def write_report(
     plots = draw(evaluation, gallery)
     return page.write_report_files(
         folder, page.as_json(evaluation.to_json()), render(evaluation, plots, gallery), plots,
-        _PICTURES)
+        PICTURES)
 
 
 def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery) -> str:

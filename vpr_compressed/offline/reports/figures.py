@@ -30,6 +30,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.transforms import ScaledTranslation
 import numpy as np
 
 from vpr_compressed.offline.reports.page import Plot
@@ -38,8 +39,14 @@ from vpr_compressed.offline.reports.page import Plot
 RIGHT, WRONG, ANSWER = '#0b66c3', '#e2570e', '#2aa198'
 INK, SOFT, WITHHELD, PALE = '#1f2933', '#52606d', '#8b95a1', '#a9c8ea'
 HEAT = LinearSegmentedColormap.from_list('heat', ['#ffffff', '#c9d3dd', '#5f6f80', '#141b22'])
-#: Width of every figure, in inches.
-WIDTH_IN = 6.2
+#: Width of a figure, and of one that is drawn across a page, in inches.
+WIDTH_IN, WIDE_IN = 6.2, 12.6
+#: Letters of a caption in one line, per inch.
+_LETTERS_PER_IN = 14.2
+# They differ for every common kind of colour vision, and in lightness on paper.
+_COLOURS = ('#0b66c3', '#e2570e', '#1a936f', '#7b3fa0', '#b8860b', '#44546a')
+_LINES = ('-', '--', '-.', ':')
+_MARKERS = 'osD^vP'
 
 
 def finish(
@@ -55,21 +62,22 @@ def finish(
     """
     set_title(place, title)
     figure: Any = place if isinstance(place, Figure) else place.figure
-    lines = textwrap.wrap(caption, 88)
     width, height = figure.get_size_inches()
+    lines = textwrap.wrap(caption, int(_LETTERS_PER_IN * width))
     caption_in = 0.16 * len(lines) + 0.12
     height += caption_in
     figure.set(size_inches=(width, height), dpi=dpi, facecolor='white')
     share = caption_in / height
     figure.text(
-        0.012, share - 0.02 / height, '\n'.join(lines), va='top', ha='left', fontsize=9,
-        color=SOFT, linespacing=1.25)
-    figure.tight_layout(
-        rect=(0, share + foot_in / height, 1, 1 - head_in / height), pad=0.6)
+        0.012 * WIDTH_IN / width, share - 0.02 / height, '\n'.join(lines), va='top', ha='left',
+        fontsize=9, color=SOFT, linespacing=1.25)
+    for _ in range(2):  # the words at the ticks depend on the size of the axes
+        figure.tight_layout(
+            rect=(0, share + foot_in / height, 1, 1 - head_in / height), pad=0.6)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    return Plot(name, title, caption, pixels, round(caption_in * dpi))
+    return Plot(name, title, caption, pixels, round(caption_in * dpi), wide=bool(width > WIDTH_IN))
 
 
 def new_axes(height: float) -> tuple[Figure, Axes]:
@@ -94,20 +102,44 @@ def style_axes(axes: Axes) -> None:
 def set_title(place: Axes | Figure, text: str) -> None:
     """Set a left-aligned title, of a figure with several axes on one line, else wrapped."""
     if isinstance(place, Figure):
-        place.suptitle(text, x=0.012, ha='left', fontsize=12, weight='bold', color=INK)
+        place.suptitle(
+            text, x=0.012 * WIDTH_IN / place.get_figwidth(), ha='left', fontsize=12,
+            weight='bold', color=INK)
     else:
         place.set_title(
             textwrap.fill(text, 58), loc='left', fontsize=12, weight='bold', color=INK, pad=10)
 
 
-def legend_below(axes: Axes, drop: float, *, left: float = 0.0, **look: Any) -> Legend:
+def legend_below(
+    axes: Axes, drop_in: float = 0.5, *, left: float = 0.0, **look: Any
+) -> Legend:
     """
     Set a legend without a frame below the axes.
 
-    :param drop: from the bottom of the axes, as a share of their height
+    :param drop_in: inches from the bottom of the axes; the default leaves room for a label
     :param left: from the left end of the axes, as a share of their width
     """
-    return axes.legend(loc='upper left', bbox_to_anchor=(left, -drop), frameon=False, **look)
+    figure: Any = axes.figure
+    below = axes.transAxes + ScaledTranslation(0.0, -drop_in, figure.dpi_scale_trans)
+    return axes.legend(
+        loc='upper left', bbox_to_anchor=(left, 0.0), bbox_transform=below, frameon=False,
+        borderaxespad=0.0, **look)
+
+
+def line(number: int) -> dict[str, Any]:
+    """Return colour, dashes and width of the line of a model, counted from 0."""
+    return {'color': _COLOURS[number % len(_COLOURS)], 'linewidth': 1.8,
+            'linestyle': _LINES[number // len(_COLOURS) % len(_LINES)]}
+
+
+def marker(number: int) -> str:
+    """Return the marker of a model, counted from 0."""
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def shortened(label: str, letters: int = 22) -> str:
+    """Return the name of a model that fits; models often differ at the end of their names."""
+    return label if len(label) <= letters else f'...{label[3 - letters:]}'
 
 
 def plot_training(log: Path, picture: Path) -> None:

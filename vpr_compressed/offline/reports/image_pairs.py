@@ -15,8 +15,8 @@
 """
 The queries worth a look, with their images.
 
-Of one model they are its surest right and its surest wrong answers; of several the queries that
-most of them get wrong, and those on which they differ.
+Of one model they are the wrong places it accepted, and its surest right and wrong answers to
+single images; of several the queries that most of them get wrong, and those on which they differ.
 """
 
 from __future__ import annotations
@@ -118,9 +118,29 @@ def fetch(evaluation: Evaluation, reference: ImageSource, query: ImageSource) ->
     return Gallery(groups, load_images(query, asked), load_images(reference, found))
 
 
-def choose(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
-    """Return the two groups of queries, each query from another stretch of the walk."""
-    return _surest(evaluation) if len(evaluation.reports) == 1 else _contested(evaluation)
+def choose(evaluation: Evaluation) -> tuple[QueryGroup, ...]:
+    """Return the groups of queries, each query of a group from another stretch of the walk."""
+    if len(evaluation.reports) > 1:
+        return _contested(evaluation)
+    return (*_wrong_accepts(evaluation.first), *_surest(evaluation))
+
+
+def _wrong_accepts(report: Report) -> tuple[QueryGroup, ...]:
+    """Return the surest wrong places that were accepted; no group where there are none."""
+    queries = report.measurement.queries
+    wrong = np.array([report.verdict(number) == 'wrong' for number in range(len(queries))])
+    if not wrong.any():
+        return ()
+    sure = np.array([query.confidence for query in queries], np.float64)
+    shown = []
+    for number in _apart(np.where(wrong, sure, -np.inf), COUNT):
+        row = queries[number].decided_row
+        accepted = () if row is None else (
+            Tile('wrong', row, f'place {row}, wrong: {sure[number]:.2f} sure'),)
+        shown.append(ShownQuery(
+            (_asked(report, number), *accepted, *_solution(report, number)), 0))
+    return (QueryGroup('wrong_accepts.png', *described(
+        'wrong_accepts', count=int(wrong.sum())), tuple(shown)),)
 
 
 def _surest(evaluation: Evaluation) -> tuple[QueryGroup, QueryGroup]:
@@ -207,8 +227,31 @@ def load_images(source: ImageSource, wanted: AbstractSet[int]) -> dict[int, Imag
 
 def _pick(evaluation: Evaluation, scores: FloatArray, count: int) -> tuple[ShownQuery, ...]:
     """Return the queries of the highest scores."""
-    gap = max(2, len(scores) // (4 * count))
-    return tuple(_shown(evaluation, query) for query in spread(scores, count, gap))
+    return tuple(_shown(evaluation, query) for query in _apart(scores, count))
+
+
+def _apart(scores: FloatArray, count: int) -> list[int]:
+    """Return the queries of the highest scores, far apart on the walk."""
+    return spread(scores, count, max(2, len(scores) // (4 * count)))
+
+
+def _asked(report: Report, query: int) -> Tile:
+    """Return the tile of a query."""
+    # A replay shows the images of a recording in another order.
+    index, name = report.measurement.queries[query].index, report.measurement.queries[query].name
+    # The name of a topic would say nothing new.
+    return Tile('query', index, f'query {index}' if name.endswith(f'[{index}]') else (
+        f'query {index}: {name}'))
+
+
+def _solution(report: Report, query: int) -> tuple[Tile, ...]:
+    """Return the tile of the right place that is ranked highest; none if there is none."""
+    positives = report.truth.positives[query]
+    if not positives:
+        return ()
+    ranked = report.measurement.rows[query].tolist()
+    row = next((row for row in ranked if row in positives), min(positives))
+    return (Tile('solution', row, f'right would be {row}'),)
 
 
 def _shown(evaluation: Evaluation, query: int) -> ShownQuery:
@@ -225,17 +268,10 @@ def _shown(evaluation: Evaluation, query: int) -> ShownQuery:
     # A right one that somebody found must be seen.
     right = [row for row in rows if row in positives][:1]
     shown = rows[:PLACES] + [row for row in right if row not in rows[:PLACES]]
-    # A replay shows the images of a recording in another order.
-    index, name = first.measurement.queries[query].index, first.measurement.queries[query].name
-    # The name of a topic would say nothing new.
-    asked = f'query {index}' if name.endswith(f'[{index}]') else f'query {index}: {name}'
     kinds = ['right' if row in positives else 'wrong' for row in shown]
-    tiles = [Tile('query', index, asked), *(
+    tiles = [_asked(first, query), *(
         Tile(kind, row, f'place {row}, {kind}: {", ".join(found[row])}')
         for kind, row in zip(kinds, shown))]
-    if positives and not right:
-        # The one that the first model ranks highest.
-        ranked = first.measurement.rows[query].tolist()
-        solution = next((row for row in ranked if row in positives), min(positives))
-        tiles.append(Tile('solution', solution, f'right would be {solution}'))
+    if not right:
+        tiles.extend(_solution(first, query))
     return ShownQuery(tuple(tiles), len(rows) - len(shown))

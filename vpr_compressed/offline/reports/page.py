@@ -56,6 +56,7 @@ class Plot:
     :param caption: what to see in it
     :param pixels: RGB, uint8, ``(H, W, 3)``, with the caption at the bottom
     :param caption_rows: rows of pixels at the bottom that hold the caption
+    :param wide: whether it needs the width of a page
     """
 
     name: str
@@ -63,6 +64,7 @@ class Plot:
     caption: str
     pixels: ImageArray
     caption_rows: int
+    wide: bool = False
 
     def png(self, *, caption: bool) -> bytes:
         """Return the picture as PNG, with the caption or, for a page that has it, without."""
