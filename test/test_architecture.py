@@ -47,7 +47,7 @@ ORDER = (
     ('offline.datasets',),
     ('offline.measuring',),
     ('offline.reports',),
-    ('offline.training', 'offline.live'),
+    ('offline.training', 'offline.live', 'offline.calibration'),
     ('offline.importers',),
     ('offline.compression',),
     ('offline.demo',),

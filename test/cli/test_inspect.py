@@ -56,7 +56,7 @@ def test_model_is_shown_with_its_tensors(
     lines = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert 'kind model' in lines
     assert 'precision int8' in lines
-    assert 'fitted_on fitted on textures' in lines
+    assert 'curves fitted on textures' in lines
     needed = make_tiny_model().calibration.walk.threshold(0.99)
     assert f'for min_precision 0.99 {needed:.6g}' in lines
     assert 'made_by the tests' in lines

@@ -42,6 +42,7 @@ VERBS = {
     'demo': 'map a walk, recognise a second one, and draw what was right and wrong',
     'build-map': 'turn an image folder or a bag into a map file',
     'evaluate': 'measure recall, precision, latency and memory on two recordings',
+    'calibrate': 'fit how sure a place must be, to labelled walks or to an own site',
     'train': 'fine-tune a NetVLAD network on labelled images (needs the train extra: torch)',
     'compress': 'prune and quantize a model by a recipe (needs the train extra: torch)',
     'import-weights':

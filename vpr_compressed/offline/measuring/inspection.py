@@ -109,7 +109,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         'dimension': spec.dimension, 'parameters': spec.parameters(),
         'preprocessing': asdict(model.preprocessing),
         'decision': {
-            'fitted_on': model.calibration.origin,
+            'curves': model.calibration.origin,
             'on_a_walk': _curve(model.calibration.walk),
             'from_one_image': _curve(model.calibration.single)},
         'provenance': dict(model.provenance),
