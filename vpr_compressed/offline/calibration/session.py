@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
@@ -32,7 +33,9 @@ from vpr_compressed.model_file.calibration import ConfidenceCurve
 from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
+from vpr_compressed.offline.accuracy.decisions import Reliability
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.accuracy.metrics import AcceptedMatches
 from vpr_compressed.offline.calibration import fit
 from vpr_compressed.offline.calibration import own_site
 from vpr_compressed.offline.calibration.describing import Described
@@ -45,12 +48,15 @@ from vpr_compressed.offline.calibration.evidence import observe
 from vpr_compressed.offline.calibration.labelling import Plan
 from vpr_compressed.offline.calibration.outcome import precision_recall_of
 from vpr_compressed.offline.calibration.outcome import reliability_of
-from vpr_compressed.offline.calibration.outcome import trades
+from vpr_compressed.offline.calibration.outcome import trade_at
 from vpr_compressed.offline.calibration.recipe import load_recipe
 from vpr_compressed.offline.calibration.samples import missing
 from vpr_compressed.offline.calibration.samples import Samples
 from vpr_compressed.offline.calibration.samples import samples_of
-from vpr_compressed.offline.reports import calibration_plots
+from vpr_compressed.offline.reports.decision_plots import DecisionLine
+from vpr_compressed.offline.reports.decision_plots import precision_recall_plot
+from vpr_compressed.offline.reports.decision_plots import reliability_plot
+from vpr_compressed.offline.reports.page import check_jinja2
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system.files import write_whole
@@ -77,6 +83,13 @@ class Fitted:
     note: str = ''
     samples: Samples | None = None
     held_out: NDArray[np.float64] | None = None
+
+    @property
+    def reliability(self) -> Reliability:
+        """Return whether its confidences hold; of a kind it had not seen where that is possible."""
+        assert self.samples is not None  # noqa: S101 a curve that was kept is not judged
+        sure = self.samples.confidences(self.curve) if self.held_out is None else self.held_out
+        return reliability_of(self.samples, sure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +122,7 @@ class Calibration:
         cache: Path | None = None
     ) -> None:
         fit.check_scipy()
+        check_jinja2()
         self._extractor, self._out, self._overwrite = extractor, out, overwrite
         self._pictures = tuple(out.with_name(f'{out.stem}_{name}.png')
                                for name in ('reliability', 'precision_recall'))
@@ -210,18 +224,11 @@ class Calibration:
         self, calibration: DecisionCalibration, fitted: Sequence[Fitted]
     ) -> tuple[Path, ...]:
         """Write model and pictures, which are drawn before anything is written."""
-        lines = [calibration_plots.Line(
-            label=each.name, curve=precision_recall_of(each.samples, each.curve),
-            reliability=reliability_of(
-                each.samples, each.samples.confidences(each.curve) if each.held_out is None
-                else each.held_out),
-            held_out=each.held_out is not None,
-            points=[(trade.wanted, trade.recall, trade.precision)
-                    for trade in trades(each.samples, each.curve)
-                    if trade.precision is not None])
-            for each in fitted if each.samples is not None]
-        pictures = [plot(lines).png(caption=True) for plot in (
-            calibration_plots.reliability_plot, calibration_plots.precision_recall_plot)]
+        pictures = [plot.png(caption=True) for plot in (
+            reliability_plot([
+                (each.name if each.held_out is None else f'{each.name}, unseen kinds of place',
+                 each.reliability) for each in fitted]),
+            precision_recall_plot([_line(each) for each in fitted]))]
         model = replace(read_model(self._extractor.model_path), calibration=calibration)
         write_model(self._out, model, overwrite=self._overwrite)
         try:
@@ -248,6 +255,21 @@ def _fitted(name: str, judged: Iterable[Judged], before: ConfidenceCurve) -> Fit
         name=name, samples=samples, held_out=fit.held_out(samples, before),
         curve=fit.fit_curve(samples, before, prior_images=fit.PRIOR_IMAGES * (
             _GUESSED if doubtful else 1.0)))
+
+
+def _line(fitted: Fitted) -> DecisionLine:
+    """Return a curve for its picture; the diamond is where a node without parameters works."""
+    samples, curve = fitted.samples, fitted.curve
+    assert samples is not None  # noqa: S101 a curve that was kept is not drawn
+    price = trade_at(samples, curve, DecisionConfig().min_precision)
+    accepted = samples.confidences(curve) >= price.threshold
+    return DecisionLine(
+        label=fitted.name, decision=precision_recall_of(samples, curve), image=None,
+        accepted=AcceptedMatches(
+            accepted=int(accepted.sum()), correct=int((accepted & samples.right).sum()),
+            precision=price.precision, recall=price.recall),
+        precision_interval=price.interval, recall_interval=None,
+        thresholds=dict(zip(curve.precisions, curve.thresholds)))
 
 
 def _positions(
