@@ -86,7 +86,7 @@ class Fitted:
 
     @property
     def reliability(self) -> Reliability:
-        """Return whether its confidences hold; of a kind it had not seen where that is possible."""
+        """Return whether its confidences hold, in kinds of place it had not seen if possible."""
         assert self.samples is not None  # noqa: S101 a curve that was kept is not judged
         sure = self.samples.confidences(self.curve) if self.held_out is None else self.held_out
         return reliability_of(self.samples, sure)
@@ -226,7 +226,7 @@ class Calibration:
         """Write model and pictures, which are drawn before anything is written."""
         pictures = [plot.png(caption=True) for plot in (
             reliability_plot([
-                (each.name if each.held_out is None else f'{each.name}, unseen kinds of place',
+                (each.name if each.held_out is None else f'{each.name}, held out',
                  each.reliability) for each in fitted]),
             precision_recall_plot([_line(each) for each in fitted]))]
         model = replace(read_model(self._extractor.model_path), calibration=calibration)
