@@ -46,6 +46,7 @@ ARGUMENTS = {
     'pose_source': ('', 'poses of keyframes when it maps: none, topic_pose or tf',
                     {'choices': ['', 'none', 'topic_pose', 'tf']}),
     'pose_topic': ('pose', 'topic with poses of the robot base, used when it maps', {}),
+    'odom_topic': ('odom', 'topic with odometry, used when it localises', {}),
     'rviz': ('false', 'start RViz as well', {'choices': ['true', 'false']}),
 }
 
@@ -63,6 +64,7 @@ def recognition_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters=[LaunchConfiguration('params_file'), {**flags, **given}],
         remappings=[('image', LaunchConfiguration('image_topic')),
                     ('pose', LaunchConfiguration('pose_topic')),
+                    ('odom', LaunchConfiguration('odom_topic')),
                     ('/tf', 'tf'), ('/tf_static', 'tf_static')],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         respawn=context.launch_configurations['use_respawn'] == 'true', respawn_delay=2.0)]

@@ -22,6 +22,7 @@ import re
 
 import pytest
 
+from vpr_compressed.records import Status
 from vpr_compressed.ros.compress.child import CompressConfig
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.place_recognition.node import GROUPS
@@ -56,6 +57,14 @@ def test_every_parameter_is_listed_with_its_default(node: str) -> None:
     listed = re.findall(r'^\| `([\w.]+)` \| `([^`]*)` \|', table, re.MULTILINE)
     assert listed == [(name, as_yaml(field.default)) for group in NODES[node]
                       for name, field in group.fields().items()]
+
+
+def test_every_status_of_a_row_is_listed_in_its_words() -> None:
+    """The status of an empty map is in no row."""
+    table = section('place_recognition').partition('| `status` | | what it means')[2]
+    listed = re.findall(r'^\| (\d) \| ([^|]+) \|', table.partition('\n\n')[0], re.MULTILINE)
+    assert listed == [(str(int(status)), status.words) for status in Status
+                      if status is not Status.EMPTY_MAP]
 
 
 def test_the_parameters_that_may_change_while_the_node_runs_are_named() -> None:

@@ -89,7 +89,7 @@ class RecognizerConfig(Bounded):
 
 class Recognizer:
     """
-    Recognise and remember places; one thread calls ``process`` and ``reset``.
+    Recognise and remember places; one thread calls ``process``, ``forget`` and ``reset``.
 
     ``localization`` searches the map and never changes it; ``mapping`` adds keyframes; both
     together search before adding and leave out what was just seen (online SLAM).
@@ -125,9 +125,13 @@ class Recognizer:
         """Width and height an image needs at least; the network uses no more. None if unknown."""
         return getattr(self._extractor, 'input_size', None)
 
+    def forget(self) -> None:
+        """Decide from now on as if no image had been seen; mapping goes on in its session."""
+        self._decider.reset()
+
     def reset(self) -> None:
         """Forget earlier frames; mapping goes on in a new session."""
-        self._decider.reset()
+        self.forget()
         self._last = None
         self._last_stamp_ns = None
         self._session_over = True

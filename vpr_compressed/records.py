@@ -122,6 +122,9 @@ class Decision:
     :param keyframe: the believed place, accepted or not; None when the map has none
     :param similarity: cosine between query and keyframe, NaN without a keyframe
     :param confidence: calibrated probability in [0, 1] that the keyframe is right
+    :param threshold: confidence at which a place is accepted
+    :param basis: ``walk`` when the images so far decided, ``single`` when this one alone did,
+        '' when there was nothing to decide
     :param reason: the status in a sentence with the places and numbers it comes from
     :param evidence: what the confidence was computed from, name -> value
     """
@@ -131,6 +134,8 @@ class Decision:
     similarity: float
     confidence: float
     reason: str
+    threshold: float = 1.0
+    basis: str = ''
     evidence: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -59,14 +59,15 @@ def test_every_answer_equals_the_offline_one(
     assert values['published'] == 12
     assert values['answered'] == values['compared'] == values['same_best_place'] > 0
     assert values['same_decision'] == values['compared']
-    assert values['max_similarity_difference'] == 0.0
+    assert values['max_similarity_difference'] == values['max_confidence_difference'] == 0.0
+    assert values['with_odometry'] == 0
     assert values['image_transport'] == 'compressed'
     assert sum(values[name] for name in (
         'answered', 'dropped_by_mailbox', 'lost_before_node', 'refused', 'unheard')) == 12
     assert values['node_ms']['inference_ms_p50'] > 0.0
     if pace[0] == '--wait-for-answer':
         assert values['answered'] == 12
-        assert values['accepted']['live'] > 0
+        assert values['accepted']['live'] == values['accepted']['offline']
     assert cv2.imread(str(tmp_path / 'live_latency.png')) is not None
     assert 'same best place' in capsys.readouterr().out
     assert live(walks, tiny_model_path, tmp_path / 'again', '--live-record',

@@ -26,6 +26,7 @@ from importlib.metadata import version
 import os
 from pathlib import Path
 import sys
+from typing import ClassVar
 from typing import TYPE_CHECKING
 
 import cv2
@@ -33,12 +34,15 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from patient_decider import PatientDecider
     from rclpy.context import Context
     from ros_harness import LocalNode
     from ros_harness import NodeProcess
     from ros_harness import Peer
 
+    from vpr_compressed.decision.config import DecisionConfig
     from vpr_compressed.records import ImageArray
+    from vpr_compressed.records import Pose
 
 # Before any message class is imported: wrong field types must fail, as they do on Humble.
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
@@ -103,6 +107,21 @@ def local_node(context: Context) -> Iterator[Callable[..., LocalNode]]:
     yield make
     for node in made:
         node.close()
+
+
+@pytest.fixture
+def decider(monkeypatch: pytest.MonkeyPatch) -> type[PatientDecider]:
+    """Let nodes in this process decide by a stand-in, and return it, to be told how."""
+    from patient_decider import PatientDecider
+
+    from vpr_compressed import recognizer
+
+    class Told(PatientDecider):
+        configs: ClassVar[list[DecisionConfig | None]] = []
+        odometry: ClassVar[list[Pose | None]] = []
+
+    monkeypatch.setattr(recognizer, 'PlaceDecider', Told)
+    return Told
 
 
 @pytest.fixture

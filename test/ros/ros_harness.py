@@ -46,7 +46,7 @@ from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
 import vpr_compressed
-from vpr_compressed.model_file.spec import SimilarityCalibration
+from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.records import ImageArray
 from vpr_compressed.ros.conversions import bytes_for_message
 from vpr_compressed.ros.conversions import header_at
@@ -64,7 +64,7 @@ class PixelExtractor:
 
     dimension = 144
     descriptor_id = 'feedfacefeedface'
-    calibration = SimilarityCalibration(threshold=0.8, slope=20.0, offset=0.8)
+    calibration = DecisionCalibration()
     engine_name = 'pixels'
     model_name = 'pixels'
     precision = 'fp32'
@@ -225,6 +225,11 @@ class Peer(Node):
                 if status.name.endswith(f': {name}'):
                     return status
         return None
+
+    def values(self, name: str) -> dict[str, str]:
+        """Return the key-values of the newest diagnostics entry with this ending."""
+        status = self.status(name)
+        return {} if status is None else {item.key: item.value for item in status.values}
 
     def close(self) -> None:
         """Leave."""

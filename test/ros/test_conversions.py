@@ -26,14 +26,13 @@ import numpy as np
 import pytest
 
 from vpr_compressed.records import Candidate
+from vpr_compressed.records import Decision
 from vpr_compressed.records import Keyframe
-from vpr_compressed.records import Match
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
+from vpr_compressed.records import Status
 from vpr_compressed.ros import conversions
 from vpr_compressed.ros.place_recognition import outputs
-from vpr_compressed.sources.answer_log import ACCEPTED_ROW
-from vpr_compressed.sources.answer_log import CANDIDATE_ROW
 from vpr_compressed.sources.frames import stamp_to_ns
 from vpr_compressed.sources.poses import decode_pose
 
@@ -45,11 +44,19 @@ NEAR = Keyframe(
 UNPOSED = Keyframe(keyframe_id=9, session=3, stamp_ns=5, external_id='a41')
 
 
-def recognition(*candidates: Candidate, match: Match | None = None) -> Recognition:
+def believing(
+    keyframe: Keyframe | None, status: Status, similarity: float = 0.9, confidence: float = 0.97
+) -> Decision:
+    """Return what is said of a place."""
+    return Decision(status=status, keyframe=keyframe, similarity=similarity,
+                    confidence=confidence, reason=status.words)
+
+
+def recognition(*candidates: Candidate, decision: Decision | None = None) -> Recognition:
     """Return what an image led to."""
     return Recognition(
         stamp_ns=STAMP_NS, descriptor=np.zeros(4, np.float32), candidates=candidates,
-        confidences=tuple(0.5 for _ in candidates), match=match)
+        confidences=tuple(0.5 for _ in candidates), decision=decision)
 
 
 def nav2_accepts(message: PoseWithCovarianceStamped) -> bool:
@@ -102,40 +109,51 @@ def test_a_quaternion_that_is_not_unit_is_normalised() -> None:
 
 
 def test_matches_carry_every_column_to_the_other_side() -> None:
-    """What goes into the cloud comes out of the helper, the accepted row marked."""
-    match = Match(stamp_ns=STAMP_NS, keyframe=NEAR, similarity=0.9, confidence=0.97, votes=3)
+    """What goes into the cloud comes out of the helper, the believed place first."""
     rows = conversions.match_rows(recognition(
-        Candidate(UNPOSED, 0.95), Candidate(NEAR, 0.9), match=match))
+        Candidate(UNPOSED, 0.95), Candidate(NEAR, 0.9),
+        decision=believing(NEAR, Status.ACCEPTED)))
     cloud = conversions.cloud_from_matches(rows, conversions.header_at(STAMP_NS, 'camera'))
     assert (cloud.height, cloud.width, cloud.is_dense) == (1, 2, False)
     assert cloud.row_step == len(cloud.data) == 2 * cloud.point_step
     first, second = conversions.matches_from_cloud(cloud)
-    assert np.isnan([first[name] for name in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')]).all()
-    assert (first['keyframe_id'], first['session'], first['status']) == (9, 3, 0)
-    assert first['external_id'] == 0
     np.testing.assert_allclose(
-        [second[n] for n in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'similarity', 'confidence')],
+        [first[n] for n in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'similarity', 'confidence')],
         [1.5, -2.0, 0.25, 0.0, 0.0, 0.6, 0.8, 0.9, 0.97], atol=1e-6)
-    assert (second['keyframe_id'], second['status']) == (7, ACCEPTED_ROW)
-    assert (second['stamp_sec'], second['stamp_nanosec']) == (1_600_000_000, 1)
-    assert second['external_id'] == 41
+    assert (first['keyframe_id'], first['status']) == (7, 1)
+    assert (first['stamp_sec'], first['stamp_nanosec']) == (1_600_000_000, 1)
+    assert first['external_id'] == 41
+    assert np.isnan([second[name] for name in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')]).all()
+    assert (second['keyframe_id'], second['session'], second['status']) == (9, 3, 0)
+    assert (second['external_id'], second['confidence']) == (0, 0.5)
 
 
-def test_no_candidate_is_a_cloud_of_no_rows() -> None:
-    """Zero rows mean "looked, nothing known"."""
+@pytest.mark.parametrize('decision', [None, believing(None, Status.EMPTY_MAP)])
+def test_nothing_to_search_is_a_cloud_of_no_rows(decision: Decision | None) -> None:
+    """While mapping, and in an empty map."""
     cloud = conversions.cloud_from_matches(
-        conversions.match_rows(recognition()), conversions.header_at(STAMP_NS, 'camera'))
+        conversions.match_rows(recognition(decision=decision)),
+        conversions.header_at(STAMP_NS, 'camera'))
     rows = conversions.matches_from_cloud(cloud)
     assert (cloud.width, cloud.height, len(cloud.data), len(rows)) == (0, 1, 0, 0)
     assert 'similarity' in rows.dtype.names
 
 
-def test_an_accepted_place_that_is_no_candidate_comes_first() -> None:
-    """Agreement over time may settle on a place the newest image ranks low."""
-    match = Match(stamp_ns=STAMP_NS, keyframe=NEAR, similarity=0.7, confidence=0.9, votes=4)
-    rows = conversions.match_rows(recognition(Candidate(UNPOSED, 0.8), match=match))
+@pytest.mark.parametrize(('status', 'number'), [
+    (Status.ACCEPTED, 1), (Status.UNKNOWN, 2), (Status.LOOK_ALIKE, 3), (Status.STANDING, 4),
+    (Status.UNSURE, 5)])
+@pytest.mark.parametrize('candidate', [True, False])
+def test_the_believed_place_comes_first_and_says_what_became_of_it(
+    status: Status, number: int, candidate: bool
+) -> None:
+    """The walk may settle on a place the newest image ranks low; 1 alone means accepted."""
+    found = (Candidate(UNPOSED, 0.8), Candidate(NEAR, 0.7))[:1 + candidate]
+    rows = conversions.match_rows(recognition(
+        *found, decision=believing(NEAR, status, similarity=0.7, confidence=0.9)))
     assert rows['keyframe_id'].tolist() == [7, 9]
-    assert rows['status'].tolist() == [ACCEPTED_ROW, CANDIDATE_ROW]
+    assert rows['status'].tolist() == [number, 0]
+    np.testing.assert_allclose(rows['confidence'], [0.9, 0.5])
+    np.testing.assert_allclose(rows['similarity'], [0.7, 0.8])
 
 
 def test_rviz_can_show_the_rows_as_points() -> None:
@@ -205,8 +223,8 @@ def test_markers_show_only_what_has_a_pose() -> None:
     assert [marker.action for marker in array.markers] == [3, 0]
     assert [(p.x, p.y, p.z) for p in array.markers[1].points] == [(1.5, -2.0, 0.25)]
     assert len(outputs.map_markers([], STAMP_NS, 'map').markers) == 1
-    match = Match(stamp_ns=STAMP_NS, keyframe=NEAR, similarity=0.9, confidence=0.9, votes=3)
-    seen = recognition(Candidate(NEAR, 0.9), Candidate(UNPOSED, 0.8), match=match)
+    seen = recognition(Candidate(NEAR, 0.9), Candidate(UNPOSED, 0.8),
+                       decision=believing(NEAR, Status.ACCEPTED))
     line = outputs.match_markers(seen, Pose(position_m=(1.0, 0.0, 0.0)), 'map').markers[-1]
     assert [(p.x, p.y) for p in line.points] == [(1.0, 0.0), (1.5, -2.0)]
     assert len(outputs.match_markers(seen, None, 'map').markers) == 4

@@ -43,7 +43,7 @@ def test_the_life_of_a_node_can_be_lived_twice(
     local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp
 ) -> None:
     """Configure, activate, deactivate, clean up, and all again, over the services."""
-    node = local_node(mode='localization', map_path=str(walk_map), consistency__min_votes=1).spin()
+    node = local_node(mode='localization', map_path=str(walk_map)).spin()
 
     def change(label: str, transition: int) -> str:
         request = ChangeState.Request()
@@ -97,7 +97,8 @@ def test_an_image_while_inactive_is_not_answered_later(
     ({'mode': 'slam', 'top_k': 3}, "no parameter 'top_k'"),
     ({'mode': 'slam', 'recognizer__topk': 3}, "did you mean 'recognizer.top_k'"),
     ({'mode': 'slam', 'recognizer__top_k': 0}, 'top_k is 0'),
-    ({'mode': 'slam', 'consistency__min_votes': 9}, r'min_votes.*window'),
+    ({'mode': 'slam', 'decision__min_precision': 1.0}, r'decision.min_precision is 1.0'),
+    ({'mode': 'slam', 'odometry_source': 'tf'}, 'odometry_source: tf needs.*tf2_ros'),
     ({'mode': 'slam', 'publish_map_to_odom_tf': True}, 'tf2_ros'),
     ({'mode': 'mapping', 'map_path': '{tmp}/not/there/my.map'}, 'my.map'),
 ])

@@ -28,10 +28,14 @@ import pytest
 from ros_harness import PixelExtractor
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
+from sensor_msgs.msg import PointCloud2
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
+from vpr_compressed.ros.conversions import cloud_from_matches
+from vpr_compressed.ros.conversions import header_at
+from vpr_compressed.ros.conversions import MATCH_DTYPE
 from vpr_compressed.ros.player.node import due_after_s
 from vpr_compressed.ros.player.node import PlayerConfig
 from vpr_compressed.ros.player.recording import NodeReport
@@ -60,7 +64,8 @@ def folder(tmp_path: Path, places: list[ImageArray]) -> Path:
 
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
 def test_a_walk_is_mapped_and_recognised_in_lock_step(
-    transport: str, folder: Path, local_node: Any, node_process: Any, tmp_path: Path
+    transport: str, folder: Path, local_node: Any, node_process: Any, tmp_path: Path,
+    decider: Any
 ) -> None:
     """Every image is answered although the engine is slower than the player."""
     path = tmp_path / 'walk.map'
@@ -70,7 +75,7 @@ def test_a_walk_is_mapped_and_recognised_in_lock_step(
                         pose_wait_s=10.0, **common).start()
     player = node_process('player.node', **play)
     assert player.wait() == 0, player.text
-    assert '12 unknown, 0 unanswered' in player.text
+    assert '0 accepted, 0 withheld, 12 unsearched, 0 unanswered' in player.text
     mapper.close()
     with PlaceMap.open(path) as place_map:
         assert [k.pose.position_m[0] for k in place_map.keyframes()] == [
@@ -84,7 +89,9 @@ def test_a_walk_is_mapped_and_recognised_in_lock_step(
     assert [answer['index'] for answer in answers] == list(range(12))
     assert [answer['name'] for answer in answers] == [f'{n}.png' for n in range(12)]
     assert [answer['keyframe_id'] for answer in answers] == list(range(1, 13))
-    assert [answer['status'] for answer in answers] == ['candidate'] * 2 + ['accepted'] * 10
+    assert '10 accepted, 2 withheld (2 not sure enough yet), 0 unsearched' in player.text
+    assert [answer['status'] for answer in answers] == ['withheld'] * 2 + ['accepted'] * 10
+    assert {answer['reason'] for answer in answers[:2]} == {'not sure enough yet'}
     assert [answer['pose'] is not None for answer in answers] == [False] * 2 + [True] * 10
     assert answers[5]['pose']['position_m'] == [7.5, 0.0, 0.0]
     assert answers[5]['stamp_ns'] == 1_002 * NS + NS // 2
@@ -98,8 +105,14 @@ def test_published_pixels_are_those_of_the_files(
 ) -> None:
     """A stored file is sent untouched when the transport is compressed."""
     seen: list[CompressedImage] = []
-    peer.create_subscription(CompressedImage, '/image/compressed', seen.append, 20)
-    player = node_process('player.node', source=folder, rate=0.0, hz=30.0,
+    answers = peer.create_publisher(PointCloud2, '/place_recognition/matches', 20)
+
+    def answer(message: CompressedImage) -> None:
+        seen.append(message)
+        answers.publish(cloud_from_matches(np.zeros(0, MATCH_DTYPE), message.header))
+
+    peer.create_subscription(CompressedImage, '/image/compressed', answer, 20)
+    player = node_process('player.node', source=folder, rate=0.0, wait_for_answer=True,
                           image_transport='compressed')
     assert peer.until(lambda: len(seen) == 12)
     assert player.wait() == 0, player.text
@@ -174,14 +187,11 @@ def test_an_image_without_answer_is_in_the_recording(tmp_path: Path) -> None:
     recording.write()
     answer = json.loads(path.read_text(encoding='utf-8'))
     assert (answer['status'], answer['rows'], answer['latency_ms']) == ('unanswered', [], None)
-    assert recording.summary() == '0 accepted, 0 candidate, 0 unknown, 1 unanswered'
+    assert recording.summary() == '0 accepted, 0 withheld, 0 unsearched, 1 unanswered'
 
 
 def test_images_of_one_stamp_are_answered_in_order_and_strangers_are_counted() -> None:
     """A bag may hold one stamp twice; another node may answer on the same topic."""
-    from vpr_compressed.ros.conversions import cloud_from_matches
-    from vpr_compressed.ros.conversions import header_at
-    from vpr_compressed.ros.conversions import MATCH_DTYPE
     recording = Recording(None)
     for index in range(2):
         recording.published(Frame(

@@ -31,11 +31,15 @@ from rclpy.node import Node
 
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
-from vpr_compressed.ros.place_recognition import poses
+from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.map_to_odom import correction
+from vpr_compressed.ros.place_recognition.map_to_odom import MapToOdom
 from vpr_compressed.ros.place_recognition.outputs import Outputs
+from vpr_compressed.ros.place_recognition.poses import odometry_source
 from vpr_compressed.ros.place_recognition.poses import pose_source
 from vpr_compressed.ros.place_recognition.poses import PoseBuffer
+from vpr_compressed.ros.place_recognition.poses import RobotPoses
 
 NS = 1_000_000_000
 SIN45 = math.sqrt(0.5)
@@ -94,12 +98,12 @@ def test_transforms_compose_and_invert() -> None:
     """A quarter turn to the left, then forward, is a step along y; the way back is none."""
     turned = Pose(position_m=(1.0, 2.0, 0.0), orientation_xyzw=(0.0, 0.0, SIN45, SIN45))
     back = Pose(position_m=(-3.0, 0.0, 0.0))
-    assert poses.correction(turned, back)[0] == pytest.approx((1.0, 5.0, 0.0))
-    position, rotation = poses.correction(turned, turned)
+    assert correction(turned, back)[0] == pytest.approx((1.0, 5.0, 0.0))
+    position, rotation = correction(turned, turned)
     assert position == pytest.approx((0.0, 0.0, 0.0))
     assert rotation == pytest.approx((0.0, 0.0, 0.0, 1.0))
     tilted = Pose(position_m=(4.0, -1.0, 2.0), orientation_xyzw=(0.1, -0.5, 0.7, 0.5))
-    found = matrix(*poses.correction(tilted, turned))
+    found = matrix(*correction(tilted, turned))
     np.testing.assert_allclose(
         found @ matrix(turned.position_m, turned.orientation_xyzw),
         matrix(tilted.position_m, tilted.orientation_xyzw), atol=1e-9)
@@ -113,6 +117,9 @@ def test_tf_without_tf2_ros_is_refused_with_the_remedy(
     config = PlaceRecognitionConfig(mode='slam', pose_source='tf')
     with pytest.raises(ConfigError, match=r'tf2_ros.*pose_source: topic_pose'):
         pose_source(SimpleNamespace(), config)
+    config = PlaceRecognitionConfig(mode='slam', odometry_source='tf')
+    with pytest.raises(ConfigError, match=r'odometry_source: tf needs.*odometry_source: topic'):
+        odometry_source(SimpleNamespace(), config)
     config = PlaceRecognitionConfig(mode='slam', publish_map_to_odom_tf=True)
     with pytest.raises(ConfigError, match='publish_map_to_odom_tf'):
         Outputs(SimpleNamespace(), config)
@@ -127,15 +134,15 @@ class StandInTf:
     sent: list[TransformStamped] = []  # noqa: RUF012
 
     class Buffer:
-        """Knows odom->base_link and map->base_link at 5 s."""
+        """Knows odom->base_link and map->base_link at 5 s, its newest time."""
 
         def lookup_transform(
             self, target: str, source: str, when: Any, timeout: Any
         ) -> TransformStamped:
             """Return the transform or raise."""
-            if when.nanoseconds != 5 * NS:
+            if when.nanoseconds not in (0, 5 * NS):
                 raise StandInTf.TransformException(f'{target} {source} unknown then')
-            found = TransformStamped()
+            found = TransformStamped(header=header_at(5 * NS, target))
             found.transform.translation.x = 2.0
             found.transform.rotation.z = found.transform.rotation.w = SIN45
             return found
@@ -175,13 +182,38 @@ def test_tf_gives_the_pose_at_the_stamp_or_none(
     node.destroy_node()
 
 
+def test_the_newest_transform_near_enough_is_odometry_but_no_pose_of_a_keyframe(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Odometry of the image's own time is on its way, as a rule, and is not waited for."""
+    monkeypatch.setitem(sys.modules, 'tf2_ros', StandInTf)
+    node = Node('tf_user', context=context)
+    config = PlaceRecognitionConfig(
+        mode='slam', odometry_source='tf', pose_source='tf', pose_tolerance_s=0.1)
+    robot = RobotPoses(node, config)
+    assert robot.needed
+    assert robot.in_odometry(5 * NS) is None, 'not open yet'
+    robot.open()
+    for late_ns, heard in ((0, True), (NS // 11, True), (NS // 9, False)):
+        found = robot.in_odometry(5 * NS + late_ns)
+        assert (found is not None) == heard
+        if found is not None:
+            assert (found.position_m, found.frame_id) == ((2.0, 0.0, 0.0), 'odom')
+    assert robot.in_map(5 * NS).frame_id == 'map'
+    assert robot.in_map(5 * NS + NS // 11) is None
+    robot.close()
+    robot.close()
+    assert robot.in_map(5 * NS) is None
+    node.destroy_node()
+
+
 def test_map_to_odom_puts_the_base_where_it_was_recognised(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """map_T_odom times odom_T_base must be the recognised pose."""
     monkeypatch.setitem(sys.modules, 'tf2_ros', StandInTf)
     node = Node('tf_sender', context=context)
-    broadcaster = poses.MapToOdom(StandInTf, node, PlaceRecognitionConfig(mode='slam'))
+    broadcaster = MapToOdom(StandInTf, node, PlaceRecognitionConfig(mode='slam'))
     pose = Pose(position_m=(10.0, -4.0, 0.0), orientation_xyzw=(0.0, 0.0, 1.0, 0.0))
     broadcaster.publish(pose, 5 * NS)
     sent = StandInTf.sent[-1]

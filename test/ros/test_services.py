@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
@@ -29,13 +28,14 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import MarkerArray
 
-from vpr_compressed.images.pixels import rgb_from_encoded
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Status
+from vpr_compressed.ros.place_recognition import activity
 
 Stamp = Callable[[int], int]
 
@@ -103,12 +103,13 @@ def test_a_disabled_node_ignores_images(
 
 @pytest.mark.parametrize('way', ['service', 'topic'])
 def test_a_trigger_looks_until_a_place_is_accepted(
-    way: str, local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
+    way: str, local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp,
+    decider: Any
 ) -> None:
     """Isaac's handshake: the content of the message has no meaning, the answer is a match."""
+    decider.needed = 2
     node = local_node(mode='localization', map_path=str(walk_map), continuous=False,
-                      consistency__min_votes=2, trigger_timeout_s=60.0,
-                      image_timeout_s=60.0).start()
+                      trigger_timeout_s=60.0, image_timeout_s=60.0).start()
     peer.send(again[0], stamp(0))
     assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 1)
     if way == 'service':
@@ -119,27 +120,47 @@ def test_a_trigger_looks_until_a_place_is_accepted(
         peer.publisher(PoseWithCovarianceStamped, '/place_recognition/trigger_localization'
                        ).publish(PoseWithCovarianceStamped())
         assert peer.until(lambda: node.node.pipeline.attempt.active)
-    assert peer.ask(again[1], stamp(1))['status'].tolist() == [0] * 5
+    assert peer.ask(again[1], stamp(1))['status'].tolist() == [Status.UNSURE, 0, 0, 0, 0]
     assert peer.ask(again[2], stamp(2))['status'][0] == 1
     assert peer.until(lambda: not node.node.pipeline.attempt.active)
-    assert node.node.pipeline.attempt.outcome.startswith('localised: place 3 accepted')
+    assert node.node.pipeline.attempt.outcome == 'localised: place accepted, image 2'
     peer.send(again[3], stamp(3))
     assert peer.until(lambda: node.node.pipeline.statistics.counts.received == 4)
     assert sorted(peer.matches) == [stamp(1), stamp(2)], 'only the attempt is answered'
 
 
+def test_a_trigger_forgets_what_was_believed_and_maps_on_in_its_session(
+    local_node: Any, peer: Any, again: list[ImageArray], stamp: Stamp, decider: Any
+) -> None:
+    """Who asks is lost: the images before must not answer, but the map is as good as it was."""
+    node = local_node(mode='slam', recognizer__exclude_recent_s=0.0).start()
+    for number in range(5):
+        rows = peer.ask(again[number], stamp(number))
+    assert rows['status'][0] == 1
+    assert peer.call('trigger_localization').success
+    later = [peer.ask(again[5 + n], stamp(5 + n))['status'][0] for n in range(3)]
+    assert later == [Status.UNSURE, Status.UNSURE, 1]
+    assert peer.until(lambda: not node.node.pipeline.attempt.active)
+    assert {k.session for k in node.node.pipeline.place_map.keyframes()} == {1}
+
+
 def test_a_trigger_in_an_unknown_place_gives_up_and_says_so(
-    local_node: Any, peer: Any, walk_map: Path, stamp: Stamp, rng: np.random.Generator
+    local_node: Any, peer: Any, walk_map: Path, stamp: Stamp, rng: np.random.Generator,
+    decider: Any
 ) -> None:
     """Not localised is an answer, too."""
+    decider.withheld = Status.UNKNOWN
     node = local_node(mode='localization', map_path=str(walk_map), continuous=False,
                       trigger_timeout_s=600.0, image_timeout_s=60.0).start()
     assert peer.call('trigger_localization').success
     unknown = rng.integers(0, 256, (96, 128, 3), np.uint8)
-    assert peer.ask(unknown, stamp(0))['status'].tolist() == [0] * 5
+    assert peer.ask(unknown, stamp(0))['status'].tolist() == [Status.UNKNOWN, 0, 0, 0, 0]
     node.node.pipeline.attempt._deadline_s = 0.0  # time is up
     assert peer.until(lambda: not node.node.pipeline.attempt.active)
-    assert 'not localised in time: no place accepted' in node.node.pipeline.attempt.outcome
+    assert node.node.pipeline.attempt.outcome == (
+        'not localised in time: nothing known looks like this, image 1')
+    assert peer.until(lambda: peer.values('matching').get(
+        'trigger_localization', '').startswith('not localised'))
 
 
 def test_a_late_subscriber_gets_the_places_of_the_map(
@@ -162,10 +183,12 @@ def test_a_late_subscriber_gets_the_places_of_the_map(
 
 
 def test_parameters_change_while_it_runs_or_are_refused_with_the_reason(
-    local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp
+    local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp,
+    decider: Any
 ) -> None:
     """top_k applies to the next image; a wrong value and a read-only one change nothing."""
-    local_node(mode='localization', map_path=str(walk_map)).start()
+    local_node(mode='localization', map_path=str(walk_map), decision__memory_s=9.0).start()
+    assert decider.configs == [DecisionConfig(memory_s=9.0)]
 
     def change(name: str, value: object) -> Any:
         request = SetParameters.Request(
@@ -175,25 +198,27 @@ def test_parameters_change_while_it_runs_or_are_refused_with_the_reason(
     assert len(peer.ask(places[0], stamp(0))) == 5
     assert change('recognizer.top_k', 2).successful
     assert len(peer.ask(places[1], stamp(1))) == 2
-    refused = change('consistency.min_votes', 9)
+    assert change('decision.min_precision', 0.9).successful
+    refused = change('decision.min_precision', 0.2)
     assert not refused.successful
-    assert 'min_votes' in refused.reason
-    assert not change('recognizer.min_similarity', 3.0).successful
+    assert 'min_precision' in refused.reason
     assert not change('model_path', '/tmp/other.vpr').successful
     assert len(peer.ask(places[2], stamp(2))) == 2
+    assert decider.configs[-1] == DecisionConfig(min_precision=0.9, memory_s=9.0)
 
 
 def test_diagnostics_tell_how_it_goes(
-    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
+    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp,
+    decider: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Rate, latency, map and matching, once a second."""
     local_node(mode='localization', map_path=str(walk_map)).start()
+    assert capfd.readouterr().err.count('cautious default calibration') == 1
     for number in range(5):
         peer.ask(again[number], stamp(number))
     peer.diagnostics.clear()
     assert peer.until(lambda: peer.status('matching'))
-    entries = {name: {v.key: v.value for v in peer.status(name).values}
-               for name in ('input', 'inference', 'map', 'matching')}
+    entries = {name: peer.values(name) for name in ('input', 'inference', 'map', 'matching')}
     assert entries['input']['topic'] == '/image'
     assert entries['input']['publishers'] == '1'
     assert entries['input']['received'] == '5'
@@ -204,9 +229,38 @@ def test_diagnostics_tell_how_it_goes(
     assert entries['map']['places'] == '12'
     assert float(entries['map']['bytes_per_place']) > 100
     assert entries['matching']['looked'] == '5'
-    assert entries['matching']['accepted'] == '3', 'three frames have to agree first'
-    assert float(entries['matching']['accept_rate']) == pytest.approx(0.6)
+    assert entries['inference']['calibration'] == 'cautious default calibration'
+    matching = entries['matching']
+    assert {name: matching[name] for name in (
+        'accepted', 'unknown', 'look_alike', 'standing', 'unsure', 'empty_map')} == {
+            'accepted': '3', 'unknown': '0', 'look_alike': '0', 'standing': '0', 'unsure': '2',
+            'empty_map': '0'}
+    assert float(matching['accept_rate']) == pytest.approx(0.6)
+    assert float(matching['confidence']) == float(matching['confidence_p50']) == 0.75
+    assert (matching['odometry_source'], matching['with_odometry']) == ('auto', '0')
+    assert peer.status('matching').message == 'place accepted, image 5'
+    assert peer.status('matching').level == DiagnosticStatus.OK
     assert peer.status('input').hardware_id == 'pixels on pixels'
+
+
+@pytest.mark.parametrize(('reason', 'level'), [
+    (Status.UNSURE, DiagnosticStatus.WARN), (Status.UNKNOWN, DiagnosticStatus.OK)])
+def test_a_robot_that_is_never_sure_is_told_what_to_do(
+    reason: Status, level: bytes, local_node: Any, peer: Any, walk_map: Path, *,
+    again: list[ImageArray], stamp: Stamp, decider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning with the remedy, once it has lasted; to be off the map is no fault."""
+    monkeypatch.setattr(activity, 'MANY_IMAGES', 4)
+    monkeypatch.setattr(activity, 'LONG_S', 0.0)
+    decider.needed, decider.withheld = 99, reason
+    local_node(mode='localization', map_path=str(walk_map)).start()
+    for number in range(4):
+        peer.ask(again[number], stamp(number))
+    assert peer.until(lambda: peer.values('matching').get('looked') == '4')
+    status = peer.status('matching')
+    assert status.level == level
+    assert ('lower decision.min_precision' in status.message) == (reason is Status.UNSURE)
+    assert ('no fault' in status.message) == (reason is Status.UNKNOWN)
 
 
 def test_a_topic_that_never_starts_or_stops_is_reported(
@@ -230,88 +284,3 @@ def test_a_topic_that_never_starts_or_stops_is_reported(
     refused = peer.call('trigger_localization')
     assert not refused.success
     assert 'no image on /image' in refused.message
-
-
-def test_the_debug_image_is_made_only_for_somebody(
-    local_node: Any, peer: Any, walk_map: Path, places: list[ImageArray], stamp: Stamp,
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It costs a JPEG per image."""
-    from vpr_compressed.ros.place_recognition import outputs
-
-    made: list[int] = []
-    original = outputs.debug_image
-    monkeypatch.setattr(
-        outputs, 'debug_image', lambda *args: (made.append(1), original(*args))[1])
-    node = local_node(mode='localization', map_path=str(walk_map)).start()
-    peer.ask(places[0], stamp(0))
-    assert not made
-    shown: list[CompressedImage] = []
-    topic = '/place_recognition/debug_image/compressed'
-    peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: node.has_listener(topic))
-    peer.ask(places[1], stamp(1))
-    assert peer.until(lambda: shown)
-    assert bytes(shown[0].data[:2]) == b'\xff\xd8'
-    assert made
-
-
-def test_the_debug_image_shows_the_query_beside_the_matched_place(
-    local_node: Any, peer: Any, tmp_path: Path, places: list[ImageArray],
-    again: list[ImageArray], stamp: Stamp
-) -> None:
-    """The picture of the place was stored while mapping; people see whether a match is right."""
-    path = tmp_path / 'walk.map'
-    mapper = local_node(mode='mapping', map_path=str(path)).start()
-    for number in range(3):
-        peer.ask(places[number], stamp(number))
-    assert peer.until(lambda: values_of(peer, 'map').get('places') == '3')
-    assert int(values_of(peer, 'map')['thumbnail_bytes']) > 3 * 500
-    mapper.close()
-    peer._publishers_by_topic.clear()
-
-    node = local_node(
-        mode='localization', map_path=str(path), consistency__min_votes=1).start()
-    shown: list[CompressedImage] = []
-    topic = '/place_recognition/debug_image/compressed'
-    peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: node.has_listener(topic))
-    assert peer.ask(again[1], stamp(100))['status'][0] == 1
-    assert peer.until(lambda: shown)
-    (tmp_path / 'debug.jpg').write_bytes(bytes(shown[0].data))
-    picture = rgb_from_encoded(bytes(shown[0].data))
-    assert picture.shape == (264, 644, 3), 'two panels of 4:3 with a gap, and a line of text'
-    left, right, text = picture[:240, :320], picture[:240, 324:], picture[240:]
-    assert similarity(left, again[1]) > 0.95
-    assert similarity(right, places[1]) > 0.95
-    assert abs(similarity(right, places[0])) < 0.5, 'any place would do'
-    assert text.max() > 150, 'no answer in words'
-
-
-def test_a_map_without_pictures_is_said_in_the_debug_image(
-    local_node: Any, peer: Any, walk_map: Path, again: list[ImageArray], stamp: Stamp
-) -> None:
-    """Maps of 0.4.0 have none: an empty panel would look like a dark place."""
-    node = local_node(mode='localization', map_path=str(walk_map)).start()
-    shown: list[CompressedImage] = []
-    topic = '/place_recognition/debug_image/compressed'
-    peer.create_subscription(CompressedImage, topic, shown.append, 10)
-    assert peer.until(lambda: node.has_listener(topic))
-    peer.ask(again[1], stamp(0))
-    assert peer.until(lambda: shown)
-    right = rgb_from_encoded(bytes(shown[0].data))[:240, 324:]
-    assert right.max() > 100, 'nothing is said'
-    assert right.mean() < 10
-
-
-def values_of(peer: Any, name: str) -> dict[str, str]:
-    """Return the key-values of the newest diagnostics entry of this name."""
-    status = peer.status(name)
-    return {} if status is None else {item.key: item.value for item in status.values}
-
-
-def similarity(panel: ImageArray, image: ImageArray) -> float:
-    """Return the correlation of two pictures of any size."""
-    small = [cv2.resize(picture, (64, 48), interpolation=cv2.INTER_AREA).ravel()
-             for picture in (panel, image)]
-    return float(np.corrcoef(*small)[0, 1])

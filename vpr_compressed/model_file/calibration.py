@@ -69,9 +69,14 @@ class ConfidenceCurve(Bounded):
                 f'precisions {self.precisions} must rise and thresholds {self.thresholds} must '
                 'not fall')
 
-    def confidence(self, evidence: Mapping[str, float]) -> float:
-        """Return the probability in [0, 1] that the place is right."""
-        logit = self.intercept + sum(
+    def confidence(self, evidence: Mapping[str, float], offset: float = 0.0) -> float:
+        """
+        Return the probability in [0, 1] that the place is right.
+
+        :param evidence: name -> value of each piece, at least
+        :param offset: added to the logit
+        """
+        logit = self.intercept + offset + sum(
             weight * evidence[name] for name, weight in zip(self.evidence, self.weights))
         return 1.0 / (1.0 + math.exp(-min(max(logit, -_MAX_LOGIT), _MAX_LOGIT)))
 
@@ -85,11 +90,12 @@ class ConfidenceCurve(Bounded):
 
 #: Fitted on the default model (``vpr_compressed calibrate``), made stricter for others.
 _WALK = ConfidenceCurve(
-    evidence=('belief',), weights=(0.696,), intercept=1.743,
-    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.596, 0.813, 0.909, 0.961))
+    evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'drop'),
+    weights=(0.435, 1.863, 2.083, 4.706, 0.641, 8.976), intercept=-2.989,
+    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.7, 0.85, 0.93))
 _SINGLE = ConfidenceCurve(
-    evidence=('belief',), weights=(0.696,), intercept=0.0,
-    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.9, 0.95, 0.98, 0.99))
+    evidence=('margin', 'correlation', 'gain'), weights=(0.43, 7.66, 2.24), intercept=-3.71,
+    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.925, 0.947, 0.976, 0.982))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,9 @@ class DecisionCalibration(Bounded):
         'doc': 'for maps that are sequences of images'})
     single: ConfidenceCurve = field(default=_SINGLE, metadata={
         'doc': 'for maps that are none'})
+    exploring_logit: float = option(
+        -2.0, 'added to the logit of the confidence while the map is being made: most places are '
+        'new then', minimum=-20.0, maximum=0.0)
     fitted_on: str = option(
         '', 'walks the curves were fitted on; empty for the cautious default')
 

@@ -111,6 +111,11 @@ class PlaceIndex:
         return len(self._ids)
 
     @property
+    def ids(self) -> IdArray:
+        """Return the ids that can be found, in the order they were added; read only."""
+        return self._ids.values
+
+    @property
     def kind(self) -> str:
         """Return ``exact`` or ``compact``, as it is now."""
         return 'compact' if isinstance(self._rows, SignRows) else 'exact'

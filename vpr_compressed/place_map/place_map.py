@@ -26,6 +26,7 @@ from pathlib import Path
 import threading
 import time
 from typing import final
+from typing import NamedTuple
 import zlib
 
 import numpy as np
@@ -48,6 +49,22 @@ from vpr_compressed.records import Pose
 _LOAD_BLOCK = 4096
 
 
+class Searchable(NamedTuple):
+    """
+    The keyframes that may be found, in the order they were added.
+
+    :param edits: rises when keyframes were removed
+    :param ids: their numbers, rising, ``(N,)``; read only, recent ones left out
+    :param session_starts: number of the first keyframe of each stretch of one session, ``(S,)``
+    :param skip: numbers that a search must leave out, or None
+    """
+
+    edits: int
+    ids: IdArray
+    session_starts: IdArray
+    skip: IdArray | None
+
+
 @final
 class PlaceMap:
     """
@@ -61,6 +78,10 @@ class PlaceMap:
         self._file = file
         self._lock = threading.RLock()
         self._session: int | None = None
+        self._edits = 0
+        #: First keyframe of each stretch of one session, and the session of the last keyframe.
+        self._session_starts: list[int] = []
+        self._last_session: int | None = None
         with explained(file.path):
             row = file.connection.execute(
                 'SELECT descriptor_id, dimension, descriptor_dtype, model_name, package_version '
@@ -203,6 +224,7 @@ class PlaceMap:
                     connection.execute(
                         'INSERT INTO thumbnails VALUES (?, ?)', (keyframe_id, thumbnail))
             self._session = session
+            self._note_session(keyframe_id, session)
             # as read back from the file, so that a map opened again answers the same
             row = (keyframe_id, *stored, zlib.crc32(stored[0]))
             self._index.add(np.array([keyframe_id]), self._decode([row]))
@@ -217,6 +239,7 @@ class PlaceMap:
             with self._file.transaction() as connection:
                 connection.executemany(
                     'DELETE FROM keyframes WHERE id = ?', ((i,) for i in ids.tolist()))
+            self._edits += 1
             return self._index.remove(ids)
 
     def clear(self) -> None:
@@ -226,7 +249,9 @@ class PlaceMap:
                 connection.execute('DELETE FROM thumbnails')
                 connection.execute('DELETE FROM keyframes')
                 connection.execute('DELETE FROM sessions')
-            self._session = None
+            self._session = self._last_session = None
+            self._session_starts = []
+            self._edits += 1
             self._index = self._new_index(0)
 
     def keyframes(self) -> list[Keyframe]:
@@ -285,12 +310,42 @@ class PlaceMap:
         :param exclude_since_ns: leave out keyframes of the current session stamped at or after it
         :raises MapFileError: for a descriptor that is no such thing, or an unreadable file
         """
-        query = rows.unit_descriptor(descriptor, self.dimension)
-        with self._lock, explained(self.path):
-            found = self._index.search(query, k, skip=self._recent(exclude_since_ns))
-            keyframes = rows.keyframes_by_id(self._file.connection, [place[0] for place in found])
-        # a writer in another process may have removed what our index still knows
+        found = self.nearest(descriptor, k, skip=self.searchable(exclude_since_ns).skip)
+        keyframes = self.keyframes_of([i for i, _ in found])
         return [Candidate(keyframes[i], similarity) for i, similarity in found if i in keyframes]
+
+    def nearest(
+        self, direction: DescriptorArray, k: int, *, skip: IdArray | None = None
+    ) -> list[tuple[int, float]]:
+        """
+        Return the numbers of the most similar keyframes and their cosines, best first.
+
+        :param direction: float, ``(D,)``, of any length
+        :param k: keyframes wanted
+        :param skip: numbers of keyframes that are no answer
+        :raises MapFileError: for a direction that is none, or an unreadable file
+        """
+        query = rows.unit_descriptor(direction, self.dimension)
+        with self._lock, explained(self.path):
+            return self._index.search(query, k, skip=skip)
+
+    def keyframes_of(self, keyframe_ids: Iterable[int]) -> dict[int, Keyframe]:
+        """Return the keyframes that exist among some numbers: a writer may have removed some."""
+        with self._lock, explained(self.path):
+            return rows.keyframes_by_id(self._file.connection, [int(i) for i in keyframe_ids])
+
+    def searchable(self, exclude_since_ns: int | None = None) -> Searchable:
+        """
+        Return what may be found now.
+
+        :param exclude_since_ns: leave out keyframes of the current session stamped at or after it
+        """
+        with self._lock, explained(self.path):
+            skip = self._recent(exclude_since_ns)
+            ids = self._index.ids
+            if skip is not None and skip.size:
+                ids = ids[:int(np.searchsorted(ids, skip.min()))]
+            return Searchable(self._edits, ids, np.array(self._session_starts, np.int64), skip)
 
     def save(self) -> None:
         """
@@ -317,6 +372,12 @@ class PlaceMap:
             (self._session, int(since_ns)))
         return np.fromiter((row[0] for row in recent), np.int64)
 
+    def _note_session(self, keyframe_id: int, session: int) -> None:
+        """Remember where a stretch of one session starts."""
+        if session != self._last_session:
+            self._session_starts.append(keyframe_id)
+            self._last_session = session
+
     def _decode(self, stored: list[rows.DescriptorRow]) -> DescriptorArray:
         """Return the descriptors of stored rows."""
         return rows.decode_descriptors(stored, self.descriptor_dtype, self.dimension)
@@ -339,6 +400,8 @@ class PlaceMap:
         connection = self._file.connection
         count = connection.execute('SELECT COUNT(*) FROM keyframes').fetchone()[0]
         index = self._new_index(count)
+        for keyframe_id, session in rows.session_starts(connection):
+            self._note_session(keyframe_id, session)
         for block in rows.descriptor_blocks(connection, _LOAD_BLOCK):
             index.add(np.array([row[0] for row in block], np.int64), self._decode(block))
         return index

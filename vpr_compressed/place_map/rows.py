@@ -209,6 +209,13 @@ def descriptor_blocks(connection: sqlite3.Connection, size: int) -> Iterator[lis
         yield rows
 
 
+def session_starts(connection: sqlite3.Connection) -> Iterator[tuple[int, int]]:
+    """Yield number and session of every keyframe that begins a stretch of one session."""
+    yield from connection.execute(
+        'SELECT id, session FROM (SELECT id, session, LAG(session) OVER (ORDER BY id) AS before '
+        'FROM keyframes) WHERE before IS NOT session ORDER BY id')
+
+
 def _rows_by_id(
     connection: sqlite3.Connection, columns: str, ids: Sequence[int]
 ) -> Iterator[Any]:

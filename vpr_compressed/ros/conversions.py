@@ -32,13 +32,11 @@ from sensor_msgs.msg import PointCloud2
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 
-from vpr_compressed.records import Candidate
 from vpr_compressed.records import ImageArray
-from vpr_compressed.records import Match
+from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 from vpr_compressed.records import Recognition
-from vpr_compressed.sources.answer_log import ACCEPTED_ROW
-from vpr_compressed.sources.answer_log import CANDIDATE_ROW
+from vpr_compressed.records import Status
 from vpr_compressed.sources.poses import unit_quaternion
 from vpr_compressed.sources.poses import UNKNOWN_VARIANCE
 
@@ -47,9 +45,9 @@ _NS = 1_000_000_000
 _UINT32_MAX = (1 << 32) - 1
 _NAN = float('nan')
 
-#: One row of ``~/matches``. ``x`` to ``qw`` are the pose of the matched keyframe in the frame of
-#: the map (NaN: it has none), the stamp is the keyframe's, ``external_id`` its numeric key in
-#: another system (0: none or not a number; exact up to 2^53).
+#: One row of ``~/matches``. ``x`` to ``qw`` are the pose of the keyframe in the frame of the map
+#: (NaN: it has none), the stamp is the keyframe's, ``external_id`` its numeric key in another
+#: system (0: none or not a number; exact up to 2^53), ``status`` a number of ``Status``.
 MATCH_DTYPE = np.dtype([
     ('x', '<f4'), ('y', '<f4'), ('z', '<f4'),
     ('qx', '<f4'), ('qy', '<f4'), ('qz', '<f4'), ('qw', '<f4'),
@@ -113,18 +111,21 @@ def pose_with_covariance(
 
 def match_rows(recognition: Recognition) -> NDArray[Any]:
     """
-    Return the candidates of one image as rows of ``MATCH_DTYPE``, best first.
+    Return the answer to one image as rows of ``MATCH_DTYPE``.
 
-    :param recognition: an accepted match is marked; it comes first when it is no candidate
+    :returns: the believed place with the status of the decision, candidate or not; then the
+        other candidates, the most similar first. No row when there was nothing to search
     """
-    rows = {candidate.keyframe.keyframe_id: _match_row(candidate, confidence, CANDIDATE_ROW)
-            for candidate, confidence in zip(recognition.candidates, recognition.confidences)}
-    match = recognition.match
-    if match is not None:
-        place = match.keyframe.keyframe_id
-        accepted = _match_row(match, match.confidence, ACCEPTED_ROW)
-        rows = rows | {place: accepted} if place in rows else {place: accepted, **rows}
-    return np.array([*rows.values()], MATCH_DTYPE)
+    rows, decision = [], recognition.decision
+    believed = None if decision is None else decision.keyframe
+    if decision is not None and believed is not None:
+        rows.append(_match_row(
+            believed, decision.similarity, decision.confidence, decision.status))
+    rows += [
+        _match_row(candidate.keyframe, candidate.similarity, confidence, Status.CANDIDATE)
+        for candidate, confidence in zip(recognition.candidates, recognition.confidences)
+        if believed is None or candidate.keyframe.keyframe_id != believed.keyframe_id]
+    return np.array(rows, MATCH_DTYPE)
 
 
 def cloud_from_matches(rows: NDArray[Any], header: Header) -> PointCloud2:
@@ -150,10 +151,10 @@ def _match_fields() -> tuple[PointField, ...]:
 
 def matches_from_cloud(cloud: Any) -> NDArray[Any]:
     """
-    Return a ``~/matches`` message as a NumPy structured array, one row per candidate.
+    Return a ``~/matches`` message as a NumPy structured array, one row per place.
 
     :param cloud: PointCloud2 from rclpy or rosbags, of any field layout and byte order
-    :returns: ``(N,)``, a copy, with the message's fields; best candidate first
+    :returns: ``(N,)``, a copy, with the message's fields; the believed place first
     :raises ValueError: the data are shorter than the message says
     """
     order = '>' if cloud.is_bigendian else '<'
@@ -182,8 +183,9 @@ def compressed_message(image: ImageArray, codec: str = 'jpeg') -> CompressedImag
 
     :param codec: ``jpeg``, or ``png``, which loses nothing
     """
-    _, data = cv2.imencode(
-        f'.{codec}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    # OpenCV complains in the log about a setting of another codec.
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1] if codec == 'png' else []
+    _, data = cv2.imencode(f'.{codec}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
     return CompressedImage(format=f'rgb8; {codec} compressed bgr8',
                            data=bytes_for_message(data.tobytes()))
 
@@ -204,11 +206,13 @@ def numeric_external_id(text: str) -> float:
     return max(value, 0.0)
 
 
-def _match_row(place: Candidate | Match, confidence: float, status: int) -> tuple[Any, ...]:
+def _match_row(
+    keyframe: Keyframe, similarity: float, confidence: float, status: Status
+) -> tuple[Any, ...]:
     """Return the values of ``MATCH_DTYPE`` for one place."""
-    keyframe, pose = place.keyframe, place.keyframe.pose
+    pose = keyframe.pose
     return (
         *((_NAN,) * 7 if pose is None else (*pose.position_m, *pose.orientation_xyzw)),
-        place.similarity, confidence, min(max(keyframe.keyframe_id, 0), _UINT32_MAX),
+        similarity, confidence, min(max(keyframe.keyframe_id, 0), _UINT32_MAX),
         *divmod(keyframe.stamp_ns, _NS), numeric_external_id(keyframe.external_id),
         keyframe.session, status, b'')

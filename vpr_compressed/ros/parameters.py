@@ -55,7 +55,7 @@ class ParameterGroup:
 
     :param config_type: frozen dataclass; every field is a bool, number or text, with a default
         and ``metadata['doc']``
-    :param prefix: put before the field names, with its dot: ``'consistency.'``, or ``''``
+    :param prefix: put before the field names, with its dot: ``'decision.'``, or ``''``
     :param changeable: whether fields may change while the node runs; ``metadata['runtime']``
         of a field overrules it
     """

@@ -54,6 +54,12 @@ def results(depth: int = 10) -> QoSProfile:
                       reliability=ReliabilityPolicy.RELIABLE)
 
 
+def samples(depth: int) -> QoSProfile:
+    """Return the profile of readings that may get lost; it hears reliable publishers as well."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
+                      reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
 def latched() -> QoSProfile:
     """Return the profile of a topic whose last message late subscribers get too."""
     profile = results(1)

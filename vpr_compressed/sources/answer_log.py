@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from vpr_compressed.errors import SourceError
+from vpr_compressed.records import Status
 
-#: Values of the column ``status`` of a row of the answer.
-CANDIDATE_ROW, ACCEPTED_ROW = 0, 1
-#: Status of an image: no answer, no candidate, candidates only, an accepted place.
-UNANSWERED, UNKNOWN, CANDIDATE, ACCEPTED = 'unanswered', 'unknown', 'candidate', 'accepted'
+#: What became of an image: no answer, no place to compare with, a place withheld or accepted.
+UNANSWERED, UNSEARCHED, WITHHELD, ACCEPTED = 'unanswered', 'unsearched', 'withheld', 'accepted'
 _REPORT_FORMAT = 'vpr_compressed node report 1'
 _REPORT_SUFFIX = '.node.json'
 _BEST = ('keyframe_id', 'similarity', 'confidence', 'session')
@@ -47,7 +46,8 @@ class PlayedImage:
 
     :param published_s: when it was published, in seconds of any clock; of a file, after the first
     :param latency_ms: from publishing to the arrival of the answer, None without an answer
-    :param rows: candidates, best first, None without an answer; numbers that do not exist are None
+    :param rows: the believed place, then other candidates, the most similar first; None without
+        an answer; numbers that do not exist are None
     :param pose: the published pose, None without one
     """
 
@@ -61,18 +61,32 @@ class PlayedImage:
 
     @property
     def status(self) -> str:
-        """Unanswered, unknown (no row), candidate, or accepted."""
+        """Unanswered, unsearched (no row), withheld, or accepted."""
         if self.rows is None:
             return UNANSWERED
         if not self.rows:
-            return UNKNOWN
-        return ACCEPTED if self.best['status'] == ACCEPTED_ROW else CANDIDATE
+            return UNSEARCHED
+        return ACCEPTED if self.decision is Status.ACCEPTED else WITHHELD
+
+    @property
+    def decision(self) -> Status:
+        """
+        What the decision said of the believed place.
+
+        :raises SourceError: the row of an older or damaged log, which has no such status
+        """
+        if not self.rows:
+            return Status.EMPTY_MAP
+        try:
+            return Status(int(self.best['status']))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceError(f'the recorded answer to {self.name} is damaged ({error!r}); play '
+                              'the source again') from error
 
     @property
     def best(self) -> dict[str, Any]:
-        """The accepted row, else the most similar one, else an empty one."""
-        rows = self.rows or [{}]
-        return next((row for row in rows if row.get('status') == ACCEPTED_ROW), rows[0])
+        """The row of the believed place, an empty one where there is none."""
+        return self.rows[0] if self.rows else {}
 
 
 def write_images(path: Path, images: Iterable[PlayedImage]) -> None:
@@ -85,6 +99,7 @@ def write_images(path: Path, images: Iterable[PlayedImage]) -> None:
     start_s = images[0].published_s if images else 0.0
     lines = [json.dumps({
         **asdict(image), 'status': image.status, 'rows': image.rows or [],
+        'reason': '' if image.rows is None else image.decision.words,
         'published_s': image.published_s - start_s,
         **{key: image.best.get(key) for key in _BEST}}) + '\n' for image in images]
     _write(path, ''.join(lines))

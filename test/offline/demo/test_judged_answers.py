@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from matplotlib.figure import Figure
 import numpy as np
 import pytest
 
@@ -38,10 +39,10 @@ from vpr_compressed.offline.demo.picture import draw_route
 from vpr_compressed.offline.demo.picture import examples
 from vpr_compressed.offline.demo.picture import MARKS
 from vpr_compressed.offline.demo.picture import montage
+from vpr_compressed.offline.demo.picture import REASONS
 from vpr_compressed.offline.demo.session import DemoConfig
 from vpr_compressed.offline.demo.session import find_truth
-from vpr_compressed.sources.answer_log import ACCEPTED_ROW
-from vpr_compressed.sources.answer_log import CANDIDATE_ROW
+from vpr_compressed.records import Status
 from vpr_compressed.sources.answer_log import PlayedImage
 from vpr_compressed.sources.answer_log import write_images
 
@@ -56,11 +57,12 @@ def track(positions_m: list[tuple[float, float]], start_s: int) -> Track:
 
 # Six mapped places, ten metres apart. The queries: at place 0 and 2, both accepted; at place 3,
 # taken for 5; at place 4, withheld; far off the map, once withheld and once taken for place 1.
+YES = Status.ACCEPTED
 REFERENCE = track([(10.0 * i, 0.0) for i in range(6)], 100)
 QUERY = track([(1, 1), (21, 1), (31, 1), (41, 1), (500, 0), (600, 0)], 900)
 ANSWERS = NodeAnswers(
-    accepted=np.array([True, True, True, False, False, True]),
-    best=np.array([0, 2, 5, 4, -1, 1]), answered=np.ones(6, bool),
+    statuses=(YES, YES, YES, Status.UNSURE, Status.UNKNOWN, YES),
+    best=np.array([0, 2, 5, 4, -1, 1]),
     latency_ms=np.array([10.0, 20.0, 30.0, 40.0, 50.0, 60.0]))
 
 
@@ -77,12 +79,12 @@ def judged(answers: NodeAnswers, **asked: Any) -> JudgedAnswers:
     return JudgedAnswers(answers, *truth)
 
 
-def played(stamp_s: int, *rows: tuple[int, int]) -> PlayedImage:
+def played(stamp_s: int, *rows: tuple[int, Status]) -> PlayedImage:
     """Return what the player notes for one image: seconds and status of the rows, none or all."""
     return PlayedImage(
         index=0, name='image', stamp_ns=stamp_s * SECOND, published_s=0.0,
         latency_ms=12.5 if rows else None, rows=[
-            {'keyframe_id': number, 'stamp_sec': stamp, 'stamp_nanosec': 0, 'status': status}
+            {'keyframe_id': number, 'stamp_sec': stamp, 'stamp_nanosec': 0, 'status': int(status)}
             for number, (stamp, status) in enumerate(rows)] if rows else None)
 
 
@@ -107,16 +109,16 @@ def test_demo_fails_for_each_reason_in_words(outcome: JudgedAnswers) -> None:
     """Wrong matches, too few matches and missing answers are three reasons."""
     assert outcome.failures() == [
         'precision 0.500 of the accepted matches is below 0.95']
-    silent = replace(outcome, answers=replace(ANSWERS, accepted=np.zeros(6, bool)))
+    silent = replace(outcome, answers=replace(ANSWERS, statuses=(Status.STANDING,) * 6))
     assert silent.failures() == ['only 0% of the known places were recognised, 40% are wanted']
-    deaf = replace(outcome, answers=replace(ANSWERS, answered=np.zeros(6, bool)))
+    deaf = replace(outcome, answers=replace(ANSWERS, statuses=(None,) * 6))
     assert '6 images got no answer' in deaf.failures()
 
 
 def test_right_answers_alone_do_not_fail(outcome: JudgedAnswers) -> None:
     """Without the two wrong ones the demo holds."""
-    accepted = ANSWERS.accepted & outcome.mask('right')
-    assert replace(outcome, answers=replace(ANSWERS, accepted=accepted)).failures() == []
+    statuses = tuple(YES if right else Status.UNSURE for right in outcome.mask('right'))
+    assert replace(outcome, answers=replace(ANSWERS, statuses=statuses)).failures() == []
 
 
 def test_table_says_what_came_out(outcome: JudgedAnswers) -> None:
@@ -132,21 +134,24 @@ def test_table_says_what_came_out(outcome: JudgedAnswers) -> None:
         'images', 'matches accepted', '  right', '  wrong', 'withheld', 'withheld, unknown',
         'precision', 'recall', 'recall@1', 'latency', 'model', 'map file', 'node memory']
     assert rows['  right'] == '2  (right within 8 m of where the image was taken)'
-    assert rows['withheld'] == '1 of 4 places in the map'
-    assert rows['withheld, unknown'] == '1 of 2 places the map does not have'
+    assert rows['withheld'] == '1 of 4 places in the map: 1 not sure enough yet'
+    assert rows['withheld, unknown'] == (
+        '1 of 2 places the map does not have: 1 nothing known looks like this')
     assert (rows['precision'], rows['recall']) == ('50.0%', '50.0%')
-    assert rows['recall@1'] == '75.0% before agreement over time'
+    assert rows['recall@1'] == '75.0%, accepted or withheld'
     assert result(outcome).headline() == (
         '2 of 4 known places recognised, 2 wrong, 1 of 2 unknown ones withheld')
-    silent = replace(outcome, answers=replace(ANSWERS, accepted=np.zeros(6, bool)))
+    silent = replace(outcome, answers=replace(ANSWERS, statuses=(Status.STANDING,) * 6))
     assert dict(result(silent).rows())['precision'] == 'none'
     assert result(None).headline() == '4 of 6 images matched'
-    assert '  right' not in dict(result(None).rows())
+    blind = dict(result(None).rows())
+    assert '  right' not in blind
+    assert blind['withheld'] == '2: 1 not sure enough yet, 1 nothing known looks like this'
 
 
 def test_recordings_frame_by_frame_are_judged_by_their_index() -> None:
     """Place i is the answer to image i, within the tolerance."""
-    accepted = replace(ANSWERS, accepted=np.ones(6, bool))
+    accepted = replace(ANSWERS, statuses=(YES,) * 6)
     near = judged(accepted, tolerance_frames=1)
     assert near.mask('right').tolist() == [True, True, False, True, False, False]
     exact = judged(replace(accepted, best=np.arange(6)), tolerance_frames=0)
@@ -171,13 +176,14 @@ def test_poses_of_two_frames_are_judged_only_when_asked_for() -> None:
 
 
 def test_answers_find_their_place_by_the_stamp_of_its_image(tmp_path: Path) -> None:
-    """The accepted row counts, else the first one; lines may be in any order."""
+    """The believed place is the first row; lines may be in any order."""
     query, path = Track(QUERY.stamps_ns[:3], None), tmp_path / 'a.jsonl'
     write_images(path, [
-        played(902), played(900, (100, CANDIDATE_ROW), (104, ACCEPTED_ROW)),
-        played(901, (103, CANDIDATE_ROW), (100, CANDIDATE_ROW))])
+        played(902), played(900, (104, Status.ACCEPTED), (100, Status.CANDIDATE)),
+        played(901, (103, Status.LOOK_ALIKE), (100, Status.CANDIDATE))])
     answers = read_answers(path, REFERENCE, query)
     assert answers.best.tolist() == [4, 3, -1]
+    assert answers.statuses == (Status.ACCEPTED, Status.LOOK_ALIKE, None)
     assert answers.accepted.tolist() == [True, False, False]
     assert answers.answered.tolist() == [True, True, False]
     assert np.isnan(answers.latency_ms[2])
@@ -211,16 +217,36 @@ def test_recording_of_other_images_is_refused(tmp_path: Path) -> None:
 def test_route_is_drawn_with_a_mark_of_the_colour_of_each_kind(
     town: bool, outcome: JudgedAnswers, tmp_path: Path
 ) -> None:
-    """The picture holds blue and orange marks and is of a sensible size."""
+    """Right, wrong and each reason; the picture is of a sensible size."""
     near = track([(1, 1), (21, 1), (31, 1), (41, 1), (60, 30), (70, 36)], 0)
     path = tmp_path / 'route.png'
     draw_route(outcome, REFERENCE.positions_m, near.positions_m, path, title='Title', town=town)
     image = cv2.imread(str(path)).astype(int)
     assert image.shape[1] == 1080
-    blue, orange = ((np.abs(image - colour).sum(axis=2) < 20).sum() for colour in (
-        (0xc3, 0x66, 0x0b), (0x0e, 0x57, 0xe2)))
-    assert blue > 100
-    assert orange > 100
+    for colour in ('#0b66c3', '#e2570e', REASONS[Status.UNSURE], REASONS[Status.UNKNOWN]):
+        blue, green, red = (int(colour[start:start + 2], 16) for start in (5, 3, 1))
+        drawn = (np.abs(image - (blue, green, red)).sum(axis=2) < 20).sum()
+        assert drawn > 100, colour
+
+
+def test_every_reason_has_words_and_a_colour_of_its_own(
+    outcome: JudgedAnswers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A legend in words says why; reasons that did not come up are left out."""
+    said: list[list[str]] = []
+    legend = Figure.legend
+    monkeypatch.setattr(Figure, 'legend', lambda figure, marks, words, **options: (
+        said.append(words), legend(figure, marks, words, **options))[1])
+    withheld = [status for status in REASONS if status is not None]
+    for status in withheld:
+        answers = replace(ANSWERS, statuses=(*ANSWERS.statuses[:3], status, None, YES))
+        draw_order(replace(outcome, answers=answers), answers, len(REFERENCE),
+                   tmp_path / 'o.png', title='Title')
+        assert said[-1] == [
+            'accepted, right: 2', 'accepted, wrong: 2', f'withheld, in the map: {status.words}: 1',
+            'withheld, off the map: no answer: 1']
+    assert set(withheld) == set(Status) - {Status.CANDIDATE, Status.ACCEPTED}
+    assert len({*REASONS.values(), '#0b66c3', '#e2570e'}) == len(REASONS) + 2
 
 
 def test_order_is_drawn_with_and_without_a_truth(outcome: JudgedAnswers, tmp_path: Path) -> None:
@@ -238,7 +264,7 @@ def test_examples_are_right_matches(outcome: JudgedAnswers) -> None:
     """Only what was accepted and right is shown, each match once."""
     assert set(examples(outcome, 4)) <= {(0, 0), (2, 1)}
     assert examples(outcome, 4)
-    none = replace(outcome, answers=replace(ANSWERS, accepted=np.zeros(6, bool)))
+    none = replace(outcome, answers=replace(ANSWERS, statuses=(Status.STANDING,) * 6))
     assert examples(none, 4) == []
 
 

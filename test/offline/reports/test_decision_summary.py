@@ -45,6 +45,7 @@ from vpr_compressed.offline.reports.revisits_report import headline as revisits_
 from vpr_compressed.offline.reports.revisits_report import Revisit
 from vpr_compressed.offline.reports.revisits_report import RevisitReport
 from vpr_compressed.offline.reports.revisits_report import summarise_revisits
+from vpr_compressed.offline.reports.revisits_report import to_json
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import Status
 from vpr_compressed.sources import FolderSource
@@ -221,3 +222,18 @@ def test_loops_that_are_not_closed_raise_a_warning(source: FolderSource) -> None
     quiet = in_its_own_past(queries, none, source)
     assert quiet.warning is None
     assert quiet.right_first is None
+
+
+def test_several_models_share_the_list_of_images(source: FolderSource) -> None:
+    """The first stands at the top, what the others decided beside it."""
+    none = GroundTruth((frozenset[int](),) * 2, 2, 'listed', may_be_empty=True)
+    first, second = (in_its_own_past(
+        [query(0, None, Status.EMPTY_MAP), query(1, 0, status)], none, source)
+        for status in (Status.UNSURE, Status.ACCEPTED))
+    values = json.loads(json.dumps(to_json([first, second]), allow_nan=False))
+    assert [each['closures'] for each in values['models']] == [0, 1]
+    assert values['closures'] == 0
+    entry = values['per_image'][1]
+    assert entry['outcome'] == 'unknown, rightly withheld'
+    assert [other['outcome'] for other in entry['others']] == ['wrong']
+    assert all('per_image' not in each for each in values['models'])

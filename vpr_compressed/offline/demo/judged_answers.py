@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +28,9 @@ from vpr_compressed.offline.accuracy import metrics
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
+from vpr_compressed.records import Status
 from vpr_compressed.sources import ImageSource
-from vpr_compressed.sources.answer_log import ACCEPTED
 from vpr_compressed.sources.answer_log import read_images
-from vpr_compressed.sources.answer_log import UNANSWERED
 from vpr_compressed.system.terminal import human_bytes
 
 BoolArray = NDArray[np.bool_]
@@ -70,16 +70,35 @@ class NodeAnswers:
     """
     What the node said to each query.
 
-    :param accepted: bool ``(Q,)``
-    :param best: index of the accepted, else the most similar reference image; -1 for none
-    :param answered: bool ``(Q,)``, False where the node said nothing at all
+    :param statuses: whether the believed place was accepted, or why it was withheld; None where
+        the node said nothing at all
+    :param best: index of the believed reference image, accepted or not; -1 for none, ``(Q,)``
     :param latency_ms: float ``(Q,)``, from publishing to answer, NaN without an answer
     """
 
-    accepted: BoolArray
+    statuses: tuple[Status | None, ...]
     best: IntArray
-    answered: BoolArray
     latency_ms: FloatArray
+
+    @property
+    def accepted(self) -> BoolArray:
+        """Return which answers were accepted, bool ``(Q,)``."""
+        return self.which(Status.ACCEPTED)
+
+    @property
+    def answered(self) -> BoolArray:
+        """Return which queries were answered at all, bool ``(Q,)``."""
+        return ~self.which(None)
+
+    def which(self, status: Status | None) -> BoolArray:
+        """Return which queries ended with a status, None for no answer, bool ``(Q,)``."""
+        return np.array([found is status for found in self.statuses], np.bool_)
+
+    def reasons(self, withheld: BoolArray) -> str:
+        """Return why some queries were withheld, the commonest reason first; '' for none."""
+        counts = Counter(reason_of(status) for status, chosen in zip(
+            self.statuses, withheld.tolist()) if chosen)
+        return ', '.join(f'{count} {words}' for words, count in counts.most_common())
 
     def latency_percentile_ms(self, percent: float) -> float:
         """Return a percentile of the time from publishing to answer; NaN without any answer."""
@@ -108,8 +127,8 @@ class JudgedAnswers:
         """
         Return which queries ended in a certain way, bool ``(Q,)``.
 
-        :param kind: ``right``, ``wrong``, ``missed`` (the map has the place, but no match was
-            accepted) or ``unknown`` (the map does not have it, and no match was accepted)
+        :param kind: ``right``, ``wrong``, ``missed`` (the map has the place, and it was withheld)
+            or ``unknown`` (the map does not have it, and none was accepted)
         """
         accepted, known = self.answers.accepted, self.known
         right = metrics.hits(self.answers.best[:, np.newaxis], self.truth.positives)[:, 0]
@@ -131,7 +150,7 @@ class JudgedAnswers:
 
     @property
     def recall_at_1(self) -> float:
-        """Return the share of the known places whose most similar candidate is right."""
+        """Return the share of the known places where the believed one is right."""
         return metrics.recall_at(
             self.answers.best[:, np.newaxis], self.truth.positives, (1,))[1]
 
@@ -173,11 +192,15 @@ def read_answers(path: Path, reference: Track, query: Track) -> NodeAnswers:
         int(image.best['stamp_sec']) * 1_000_000_000 + int(image.best['stamp_nanosec'])
         if image.best else None for image in images]
     return NodeAnswers(
-        accepted=np.array([image.status == ACCEPTED for image in images]),
+        statuses=tuple(None if image.rows is None else image.decision for image in images),
         best=np.array([
             -1 if stamp is None else index.get(stamp, -1) for stamp in stamps], np.int64),
-        answered=np.array([image.status != UNANSWERED for image in images]),
         latency_ms=np.array([image.latency_ms for image in images], np.float64))
+
+
+def reason_of(status: Status | None) -> str:
+    """Return in words why a place was withheld, None for no answer."""
+    return 'no answer' if status is None else status.words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,15 +245,27 @@ class DemoResult:
     def _verdict(self) -> list[tuple[str, str]]:
         """Return the lines that need a truth."""
         if self.judged is None:
-            return []
+            withheld = ~self.answers.accepted
+            return [('withheld', _with_reasons(
+                str(int(withheld.sum())), self.answers.reasons(withheld)))]
         count, known = self.judged.count, int(self.judged.known.sum())
         matches = self.judged.matches
         return [
             ('  right', f'{count("right")}  ({self.judged.rule})'),
             ('  wrong', str(count('wrong'))),
-            ('withheld', f'{count("missed")} of {known} places in the map'),
-            ('withheld, unknown', f'{count("unknown")} of {len(self.query) - known} places the '
-             'map does not have'),
+            ('withheld', self._withheld('missed', f'{known} places in the map')),
+            ('withheld, unknown', self._withheld(
+                'unknown', f'{len(self.query) - known} places the map does not have')),
             ('precision', 'none' if matches.precision is None else f'{matches.precision:.1%}'),
             ('recall', f'{matches.recall:.1%}'),
-            ('recall@1', f'{self.judged.recall_at_1:.1%} before agreement over time')]
+            ('recall@1', f'{self.judged.recall_at_1:.1%}, accepted or withheld')]
+
+    def _withheld(self, kind: str, whole: str) -> str:
+        """Return how many of what were withheld, and why."""
+        which = np.zeros(0, np.bool_) if self.judged is None else self.judged.mask(kind)
+        return _with_reasons(f'{int(which.sum())} of {whole}', self.answers.reasons(which))
+
+
+def _with_reasons(text: str, reasons: str) -> str:
+    """Return a text with the reasons behind it, if there are any."""
+    return f'{text}: {reasons}' if reasons else text

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import math
 from pathlib import Path
 import textwrap
 
@@ -31,9 +32,11 @@ from matplotlib.patches import Rectangle
 import numpy as np
 
 from vpr_compressed.offline.accuracy.metrics import FloatArray
+from vpr_compressed.offline.demo.judged_answers import BoolArray
 from vpr_compressed.offline.demo.judged_answers import DemoResult
 from vpr_compressed.offline.demo.judged_answers import JudgedAnswers
 from vpr_compressed.offline.demo.judged_answers import NodeAnswers
+from vpr_compressed.offline.demo.judged_answers import reason_of
 from vpr_compressed.offline.demo.made_up_town import BLOCKS
 from vpr_compressed.offline.demo.made_up_town import HOUSE_DEPTH_M
 from vpr_compressed.offline.demo.made_up_town import RING
@@ -43,15 +46,22 @@ from vpr_compressed.offline.reports.figures import style_axes
 from vpr_compressed.offline.reports.figures import WITHHELD
 from vpr_compressed.offline.reports.figures import WRONG
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Status
 
-#: Kind of outcome -> colour, marker, size, words for the legend.
-MARKS: Mapping[str, tuple[str, str, float, str]] = {
-    'right': (RIGHT, 'o', 30, 'accepted, right'),
-    'wrong': (WRONG, 'X', 80, 'accepted, wrong'),
-    'missed': ('white', 'o', 24, 'withheld, though in the map'),
-    'unknown': (WITHHELD, 's', 15, 'rightly withheld, not in the map'),
+#: Kind of outcome -> marker, size, colour of its edge, words for the legend.
+MARKS: Mapping[str, tuple[str, float, str, str]] = {
+    'right': ('o', 30, 'white', 'accepted, right'),
+    'wrong': ('X', 80, 'white', 'accepted, wrong'),
+    'missed': ('o', 34, INK, 'withheld, in the map'),
+    'unknown': ('s', 20, '#7b8794', 'withheld, off the map'),
 }
+#: Why a place was withheld -> colour; None is an image without an answer.
+REASONS: Mapping[Status | None, str] = {
+    Status.UNSURE: WITHHELD, Status.LOOK_ALIKE: '#f2cf4a', Status.UNKNOWN: '#c9d1d9',
+    Status.STANDING: '#6fb1ee', Status.EMPTY_MAP: '#3b4652', None: '#a678cc'}
 _QUIET = '#52606d'
+#: The legend: columns, and inches of a line.
+_COLUMNS, _ENTRY_IN = 2, 0.21
 
 
 def draw(result: DemoResult, folder: Path, *, town: bool) -> Path:
@@ -88,7 +98,7 @@ def draw_route(
     if town:
         low, high = np.array(RING[:2]) - HOUSE_DEPTH_M, np.array(RING[2:]) + HOUSE_DEPTH_M
     span = np.maximum(high - low, 1.0)
-    height = float(np.clip(8.2 * span[1] / span[0], 3.0, 8.0)) + 1.45
+    height = float(np.clip(8.2 * span[1] / span[0], 1.5, 8.0)) + 1.65
     figure, axes = _axes(height)
     if town:
         _draw_town(axes)
@@ -113,15 +123,13 @@ def draw_order(
     :param judged: None without a truth; accepted matches then have one colour
     :param mapped: number of images of the first recording
     """
-    figure, axes = _axes(6.5)
+    figure, axes = _axes(6.1)
     points = np.column_stack([
         np.arange(len(answers.best)), np.maximum(answers.best, 0)]).astype(np.float64)
     if judged is None:
         accepted = answers.accepted
-        axes.scatter(points[~accepted, 0], points[~accepted, 1], s=12, color='#c5ccd3', zorder=2,
-                     label=f'withheld, most similar place: {int((~accepted).sum())}')
-        axes.scatter(points[accepted, 0], points[accepted, 1], s=26, color=RIGHT, zorder=3,
-                     label=f'accepted: {int(accepted.sum())}')
+        _scatter(axes, points[accepted], 'right', RIGHT, 'accepted')
+        _draw_reasons(axes, answers, ~accepted, points, 'unknown', 'withheld')
     else:
         _draw_marks(axes, judged, points)
     axes.set(xlabel='second recording: image index', ylabel='first recording: image index',
@@ -182,22 +190,38 @@ def _draw_town(axes: Axes) -> None:
 
 def _draw_links(axes: Axes, judged: JudgedAnswers, seen: FloatArray, mapped: FloatArray) -> None:
     """Draw a line from each accepted query to the place it was taken for."""
-    for kind, width in (('right', 1.0), ('wrong', 1.4)):
+    for kind, colour, width in (('right', RIGHT, 1.0), ('wrong', WRONG, 1.4)):
         which = judged.mask(kind) & (judged.answers.best >= 0)
         lines = np.stack([seen[which], mapped[judged.answers.best[which]]], axis=1)
         axes.add_collection(LineCollection(
-            list(lines), colors=MARKS[kind][0], linewidths=width, alpha=0.7, zorder=3))
+            list(lines), colors=colour, linewidths=width, alpha=0.7, zorder=3))
 
 
 def _draw_marks(axes: Axes, judged: JudgedAnswers, points: FloatArray) -> None:
-    """Draw a mark per query, and enter every kind with its number into the legend."""
-    for kind, (colour, marker, size, words) in MARKS.items():
-        which = judged.mask(kind)
-        edge = RIGHT if kind == 'missed' else 'white'
-        axes.scatter(points[which, 0], points[which, 1], s=size, c=colour, marker=marker,
-                     edgecolors=edge,
-                     linewidths=1.1 if kind == 'missed' else 0.5,
-                     zorder=6 if kind == 'wrong' else 4, label=f'{words}: {int(which.sum())}')
+    """Draw a mark per query, and enter every kind and reason with its number into the legend."""
+    for kind, colour in (('right', RIGHT), ('wrong', WRONG)):
+        _scatter(axes, points[judged.mask(kind)], kind, colour, MARKS[kind][-1])
+    for kind in ('missed', 'unknown'):
+        _draw_reasons(axes, judged.answers, judged.mask(kind), points, kind, MARKS[kind][-1])
+
+
+def _draw_reasons(
+    axes: Axes, answers: NodeAnswers, withheld: BoolArray, points: FloatArray, kind: str,
+    words: str
+) -> None:
+    """Draw a mark of the colour of its reason for each query that was withheld."""
+    for status, colour in REASONS.items():
+        which = withheld & answers.which(status)
+        if which.any():
+            _scatter(axes, points[which], kind, colour, f'{words}: {reason_of(status)}')
+
+
+def _scatter(axes: Axes, points: FloatArray, kind: str, colour: str, words: str) -> None:
+    """Draw marks of one kind and colour, and enter them into the legend."""
+    marker, size, edge, _ = MARKS[kind]
+    axes.scatter(points[:, 0], points[:, 1], s=size, c=colour, marker=marker, edgecolors=edge,
+                 linewidths=1.0 if kind == 'missed' else 0.5, zorder=6 if kind == 'wrong' else 4,
+                 label=f'{words}: {len(points)}')
 
 
 def _caption(judged: JudgedAnswers | None, text: str) -> str:
@@ -215,13 +239,17 @@ def _axes(height: float) -> tuple[Figure, Axes]:
 
 def _finish(axes: Axes, figure: Figure, path: Path, title: str, caption: str) -> None:
     """Add title, legend and caption, and write the file."""
-    axes.set_title(textwrap.fill(title, 84), loc='left', fontsize=12.5, weight='bold', color=INK,
-                   pad=10)
-    axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.1), ncol=3, frameon=False,
-                fontsize=9.5, handletextpad=0.4)
+    figure.suptitle(textwrap.fill(title, 84), x=0.012, ha='left', fontsize=12.5, weight='bold',
+                    color=INK)
+    marks, words = axes.get_legend_handles_labels()
     lines = textwrap.wrap(caption, 118)
+    legend_in = _ENTRY_IN * math.ceil(len(words) / _COLUMNS)
+    caption_in = 0.19 * len(lines) + 0.1
+    height_in = figure.get_figheight() + legend_in
+    figure.set_figheight(height_in)
     figure.text(0.012, 0.012, '\n'.join(lines), fontsize=9.5, color=_QUIET, va='bottom')
-    share = 0.19 * len(lines) / figure.get_size_inches()[1]
-    figure.tight_layout(rect=(0, share + 0.01, 1, 1), pad=0.6)
+    figure.legend(marks, words, loc='lower center', bbox_to_anchor=(0.5, caption_in / height_in),
+                  ncol=_COLUMNS, frameon=False, fontsize=9.5, handletextpad=0.4, borderpad=0.0)
+    figure.tight_layout(rect=(0, (caption_in + legend_in) / height_in, 1, 1), pad=0.6)
     FigureCanvasAgg(figure)
     figure.savefig(path)

@@ -33,7 +33,7 @@ import numpy as np
 
 from vpr_compressed.errors import SourceError
 from vpr_compressed.offline.accuracy import metrics
-from vpr_compressed.sources.answer_log import ACCEPTED
+from vpr_compressed.records import Status
 from vpr_compressed.sources.answer_log import PlayedImage
 from vpr_compressed.sources.answer_log import read_report
 from vpr_compressed.sources.answer_log import report_path
@@ -48,14 +48,34 @@ class PlaceAnswer:
     """
     What came out for one image, live or offline.
 
+    Numbers are float32, as the node publishes them.
+
     :param best: keyframe that is most similar, None when the map knows none
-    :param similarity: cosine to ``best``, as float32 as the node publishes it
-    :param accepted: keyframe that was accepted, None when the answer was withheld
+    :param similarity: cosine to ``best``
+    :param place: keyframe that is believed, None when there is none
+    :param status: whether it was accepted, or why it was withheld
+    :param confidence: probability in [0, 1] that it is right
     """
 
     best: int | None
     similarity: float
-    accepted: int | None
+    place: int | None
+    status: Status
+    confidence: float
+
+    @property
+    def accepted(self) -> bool:
+        """Return whether the place was accepted."""
+        return self.status is Status.ACCEPTED
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values as plain data, the status in words."""
+        return {**vars(self), 'status': self.status.words}
+
+
+#: The answer where the map has nothing to be searched.
+NO_PLACE = PlaceAnswer(
+    best=None, similarity=0.0, place=None, status=Status.EMPTY_MAP, confidence=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +87,7 @@ class NodeCounts:
     :param bad: images it could not decode
     :param times_ms: p50 and p95 of its last 200 images, e.g. ``inference_ms_p50``
     :param unmatched: answers that belong to no published image
+    :param with_odometry: images for whose decision it knew how far the robot had moved
     """
 
     received: int
@@ -77,6 +98,7 @@ class NodeCounts:
     descriptor_id: str
     transport: str
     unmatched: int
+    with_odometry: int
     times_ms: Mapping[str, float]
 
 
@@ -95,13 +117,13 @@ class AnswerPair:
 
     @property
     def same_decision(self) -> bool:
-        """Return whether both accepted the same place, or both none."""
-        return self.live.accepted == self.offline.accepted
+        """Return whether both believed in the same place and said the same of it."""
+        return (self.live.place, self.live.status) == (self.offline.place, self.offline.status)
 
-    @property
-    def difference(self) -> float:
-        """Return by how much the similarities differ, as the cosine is published (float32)."""
-        return abs(float(np.float32(self.live.similarity) - np.float32(self.offline.similarity)))
+    def difference(self, name: str) -> float:
+        """Return by how much ``similarity`` or ``confidence`` differ, as published (float32)."""
+        live, offline = (getattr(answer, name) for answer in (self.live, self.offline))
+        return abs(float(np.float32(live) - np.float32(offline)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +150,9 @@ class JoinedAnswers:
         """Return the pairs that do not agree on best place or decision."""
         return tuple(p for p in self.pairs if not (p.same_best and p.same_decision))
 
-    @property
-    def max_difference(self) -> float:
-        """Return the largest difference of similarities, 0 without pairs."""
-        return max((pair.difference for pair in self.pairs), default=0.0)
+    def max_difference(self, name: str) -> float:
+        """Return the largest difference of ``similarity`` or ``confidence``, 0 without pairs."""
+        return max((pair.difference(name) for pair in self.pairs), default=0.0)
 
     def latency_ms(self) -> dict[str, float]:
         """Return percentiles from publishing to answer, in milliseconds; empty without any."""
@@ -147,13 +168,16 @@ class JoinedAnswers:
             'images_with_shared_stamp': self.same_stamp, 'compared': len(self.pairs),
             'same_best_place': sum(p.same_best for p in self.pairs),
             'same_decision': sum(p.same_decision for p in self.pairs),
-            'max_similarity_difference': self.max_difference,
-            'accepted': {'live': sum(p.live.accepted is not None for p in self.pairs),
-                         'offline': sum(p.offline.accepted is not None for p in self.pairs)},
+            'max_similarity_difference': self.max_difference('similarity'),
+            'max_confidence_difference': self.max_difference('confidence'),
+            'accepted': {'live': sum(p.live.accepted for p in self.pairs),
+                         'offline': sum(p.offline.accepted for p in self.pairs)},
+            'with_odometry': node.with_odometry if node else None,
             'latency_ms': self.latency_ms(), 'node_ms': dict(node.times_ms) if node else {},
             'differing': [
                 {'index': p.image.index, 'name': p.image.name, 'stamp_ns': p.image.stamp_ns,
-                 'live': vars(p.live), 'offline': vars(p.offline)} for p in self.differing]}
+                 'live': p.live.to_json(), 'offline': p.offline.to_json()}
+                for p in self.differing]}
 
 
 def keys_of(stamps_ns: Iterable[int]) -> list[Key]:
@@ -181,10 +205,12 @@ def answer_of(image: PlayedImage) -> PlaceAnswer:
     """
     try:
         first = max(image.rows or (), key=lambda row: float(row['similarity']), default=None)
+        if first is None:
+            return NO_PLACE
         return PlaceAnswer(
-            best=None if first is None else int(first['keyframe_id']),
-            similarity=0.0 if first is None else float(first['similarity']),
-            accepted=int(image.best['keyframe_id']) if image.status == ACCEPTED else None)
+            best=int(first['keyframe_id']), similarity=float(first['similarity']),
+            place=int(image.best['keyframe_id']), status=image.decision,
+            confidence=float(image.best['confidence']))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(f'the recorded answer to {image.name} is damaged ({error!r}); play the '
                           'source again') from error
@@ -201,14 +227,15 @@ def read_node_counts(recording: Path) -> NodeCounts | None:
     try:
         if not values or not values['diagnostics']:
             return None
-        given, inference, places = (
-            values['diagnostics'][name] for name in ('input', 'inference', 'map'))
+        given, inference, places, matching = (
+            values['diagnostics'][name] for name in ('input', 'inference', 'map', 'matching'))
         # Diagnostics hold text.
         return NodeCounts(
             received=int(given['received']), dropped=int(given['dropped']), bad=int(given['bad']),
             processed=int(inference['processed']), places=int(places['places']),
             descriptor_id=inference['descriptor_id'], transport=values['image_transport'],
             unmatched=int(values['unmatched_answers']),
+            with_odometry=int(matching['with_odometry']),
             times_ms={name: float(text) for name, text in inference.items() if '_ms_p' in name})
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(

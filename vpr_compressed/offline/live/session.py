@@ -33,12 +33,14 @@ from vpr_compressed.errors import MapFileError
 from vpr_compressed.offline.live import answers
 from vpr_compressed.offline.live import ros_processes
 from vpr_compressed.offline.live.answers import Key
+from vpr_compressed.offline.live.answers import NO_PLACE
 from vpr_compressed.offline.live.answers import PlaceAnswer
 from vpr_compressed.offline.mapping import map_recording
 from vpr_compressed.offline.reports import live_page
 from vpr_compressed.offline.reports.page import write_files
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import Recognizer
+from vpr_compressed.records import Candidate
 from vpr_compressed.records import Recognition
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
@@ -198,7 +200,7 @@ def play(wanted: LiveEvaluation, extractor: Extractor, map_path: Path, record: P
         node={
             'mode': 'localization', 'map_path': map_path.resolve(),
             'model_path': extractor.model_path.resolve(), 'engine': extractor.engine_name,
-            'threads': wanted.threads, **sent},
+            'threads': wanted.threads, 'odometry_source': 'none', **sent},
         player={
             'source_topic': wanted.query_topic, 'source_rate_hz': wanted.rate_hz,
             'rate': 0.0 if wanted.wait_for_answer else wanted.rate, 'hz': wanted.hz,
@@ -239,8 +241,8 @@ def _replay(
     Recognise exactly the images the node has answered, with its defaults, in the same order.
 
     An answer depends on the images before it: those the node never looked at are left out here
-    too. An image that was sent compressed may come smaller, as in the node; one that was sent
-    raw was decoded whole.
+    too, and so is odometry, which no recording holds. An image that was sent compressed may
+    come smaller, as in the node; one that was sent raw was decoded whole.
 
     :param keys: of all images, in the order of the source
     :param wanted: keys of the answered images
@@ -263,12 +265,16 @@ def _replay(
 
 def _published(recognition: Recognition) -> PlaceAnswer:
     """Return what the node would publish of a recognition."""
-    best = recognition.candidates[0] if recognition.candidates else None
-    match = recognition.match
+    decision = recognition.decision
+    if decision is None or decision.keyframe is None:
+        return NO_PLACE
+    # The rows of the node begin with the believed place; of equally similar ones the first counts.
+    best = max((Candidate(decision.keyframe, decision.similarity), *recognition.candidates),
+               key=lambda candidate: np.float32(candidate.similarity))
     return PlaceAnswer(
-        best=None if best is None else best.keyframe.keyframe_id,
-        similarity=0.0 if best is None else float(np.float32(best.similarity)),
-        accepted=None if match is None else match.keyframe.keyframe_id)
+        best=best.keyframe.keyframe_id, similarity=float(np.float32(best.similarity)),
+        place=decision.keyframe.keyframe_id, status=decision.status,
+        confidence=float(np.float32(decision.confidence)))
 
 
 def write(

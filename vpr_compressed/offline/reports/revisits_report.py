@@ -113,7 +113,7 @@ class RevisitReport:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the numbers, and what happened to each image."""
+        """Return the numbers, without what happened to single images."""
         seen, model = self.observation, self.model
         accepted = self.decision.scores.accepted
         return {
@@ -125,13 +125,15 @@ class RevisitReport:
             'revisits': [asdict(each) for each in self.revisits], 'warning': self.warning,
             'latency_ms': self.latency_ms, 'measured': seen.measured, 'from_cache': seen.cached,
             'engine': model.engine, 'threads': model.threads,
-            'model': {'name': model.name, 'path': str(model.path), 'sha256': model.sha256},
-            'per_image': [
-                {'index': query.index, 'name': query.name, 'stamp_ns': query.stamp_ns,
-                 'answerable': bool(rows), 'decision': decision_json(query),
-                 'outcome': outcome.value}
-                for query, rows, outcome in zip(
-                    seen.measurement.queries, self.truth.positives, self.outcomes)]}
+            'model': {'name': model.name, 'path': str(model.path), 'sha256': model.sha256}}
+
+    def per_image(self) -> list[dict[str, Any]]:
+        """Return what happened to each image, as ``report.json`` has it."""
+        return [
+            {'index': query.index, 'name': query.name, 'stamp_ns': query.stamp_ns,
+             'answerable': bool(rows), 'decision': decision_json(query), 'outcome': outcome.value}
+            for query, rows, outcome in zip(
+                self.observation.measurement.queries, self.truth.positives, self.outcomes)]
 
 
 def evaluate_revisits(
@@ -165,15 +167,31 @@ def write_report(reports: Sequence[RevisitReport], out: Path) -> Path:
     :raises VprError: the folder holds other files, or the disk is full
     """
     check_folder(out)
-    first = reports[0]
-    values = {
-        'format': FORMAT, 'version': VERSION, 'kind': 'revisits', **first.setting,
-        **first.to_json(), 'models': [report.to_json() for report in reports]}
+    values = to_json(reports)
     plots = draw(reports)
     html = page.render(
         'revisits.html.j2', reports=reports, values=values, numbers=table_of(reports),
         plots=plots, max_rows=page.MAX_ROWS)
     return page.write_report_files(out, page.as_json(values), html, plots, PICTURES)
+
+
+def to_json(reports: Sequence[RevisitReport]) -> dict[str, Any]:
+    """
+    Return the content of ``report.json``.
+
+    At the top everything of the first model; ``models`` has the numbers of all, and an entry of
+    ``per_image`` has under ``others`` what the other models decided.
+    """
+    images = reports[0].per_image()
+    for report in reports[1:]:
+        for entry, other in zip(images, report.per_image()):
+            entry.setdefault('others', []).append({
+                'label': report.model.label, 'decision': other['decision'],
+                'outcome': other['outcome']})
+    return {
+        'format': FORMAT, 'version': VERSION, 'kind': 'revisits', **reports[0].setting,
+        **reports[0].to_json(), 'models': [report.to_json() for report in reports],
+        'per_image': images}
 
 
 def draw(reports: Sequence[RevisitReport]) -> list[page.Plot]:

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections import deque
 from dataclasses import dataclass
 import threading
@@ -24,9 +25,24 @@ from typing import Any
 
 import numpy as np
 
+from vpr_compressed.records import Decision
 from vpr_compressed.records import Recognition
+from vpr_compressed.records import Status
 
+#: So many images without what is needed are worth a word, unless they came in less than ...
+MANY_IMAGES = 100
+#: ... so many seconds.
+LONG_S = 30.0
 _WINDOW = 200
+#: Why places that look known may be withheld for long -> what to do.
+_REMEDIES = {
+    Status.UNSURE: 'lower decision.min_precision, or fit the model to this site with '
+                   '"vpr_compressed calibrate"',
+    Status.LOOK_ALIKE: 'the images cannot tell these places apart; odometry can '
+                       '(odometry_source), and so can a camera that sees more of them'}
+#: Key on ``/diagnostics`` -> what may become of an image that was looked at.
+_DECIDED = {
+    status.name.lower(): status for status in Status if status is not Status.CANDIDATE}
 
 
 @dataclass
@@ -40,8 +56,7 @@ class Counts:
     without_pose: int = 0
     time_jumps: int = 0
     added: int = 0
-    looked: int = 0
-    accepted: int = 0
+    with_odometry: int = 0
 
 
 class Statistics:
@@ -54,7 +69,11 @@ class Statistics:
         self._since_s = time.monotonic()
         self._lock = threading.Lock()
         self._arrivals_s: deque[float] = deque(maxlen=_WINDOW)
-        self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
+        self._outcomes: Counter[Status] = Counter()
+        self._recent: deque[Decision] = deque(maxlen=_WINDOW)
+        #: Of the images since the last accepted place, and when the first of them was answered.
+        self._withheld: Counter[Status] = Counter()
+        self._withheld_since_s = 0.0
         self._times_ms: dict[str, deque[float]] = {
             name: deque(maxlen=_WINDOW) for name in ('inference', 'total')}
 
@@ -76,24 +95,24 @@ class Statistics:
             self.counts.bad += 1
             self.last_error = reason
 
-    def processed(self, recognition: Recognition, total_ms: float, looked: bool) -> None:
+    def processed(
+        self, recognition: Recognition, total_ms: float, *, odometry: bool = False
+    ) -> None:
         """
         Count an image that was processed.
 
         :param total_ms: from its arrival to the published answer, in milliseconds
-        :param looked: whether the map was searched
+        :param odometry: whether it was known where the robot was
         """
         with self._lock:
             self.counts.processed += 1
             self.counts.added += recognition.added is not None
             self._times_ms['inference'].append(recognition.inference_ms)
             self._times_ms['total'].append(total_ms)
-            if looked:
-                accepted = recognition.match is not None
-                self.counts.looked += 1
-                self.counts.accepted += accepted
-                self._outcomes.append(accepted)
-                self.last_answer = describe_answer(recognition)
+            if recognition.decision is not None:
+                self.counts.with_odometry += odometry
+                self.last_answer = recognition.decision.reason
+                self._decided(recognition.decision)
 
     def age_s(self) -> float:
         """Return seconds since the last image, or since activation when none came."""
@@ -113,23 +132,63 @@ class Statistics:
             return {f'{name}_ms_p{rank}': float(np.percentile(times, rank))
                     for name, times in self._times_ms.items() if times for rank in (50, 95)}
 
-    def accept_rate(self) -> float:
-        """Return the share of recent images with an accepted place, 0 when none was looked at."""
+    def matching(self) -> dict[str, Any]:
+        """
+        Return what became of the images that were looked at.
+
+        :returns: ``looked``; a count for every status; ``accept_rate`` and ``confidence_p50`` of
+            the recent ones, in [0, 1], and the last ``confidence``, 0 when none was looked at
+        """
         with self._lock:
-            return sum(self._outcomes) / len(self._outcomes) if self._outcomes else 0.0
+            confidences = [decision.confidence for decision in self._recent] or [0.0]
+            return {
+                'looked': self._outcomes.total(),
+                **{name: self._outcomes[status] for name, status in _DECIDED.items()},
+                'with_odometry': self.counts.with_odometry,
+                'accept_rate': sum(each.accepted for each in self._recent) / len(confidences),
+                'confidence_p50': float(np.median(confidences)), 'confidence': confidences[-1]}
+
+    def complaint(self) -> str:
+        """
+        Return that nothing is accepted although it should be, and what to do; '' else.
+
+        A robot that stands, or is where the map has no place, is no reason to complain.
+        """
+        with self._lock:
+            counts = {status: self._withheld[status] for status in _REMEDIES}
+            doubtful = sum(counts.values())
+            if doubtful < MANY_IMAGES or doubtful <= self._withheld[Status.UNKNOWN] or (
+                    time.monotonic() - self._withheld_since_s < LONG_S):
+                return ''
+        reasons = ', '.join(
+            f'{count} {status.words}' for status, count in counts.items() if count)
+        return (f'no place accepted in {doubtful} images that look like places of the map '
+                f'({reasons}): {_REMEDIES[max(counts, key=counts.__getitem__)]}')
+
+    def in_words(self) -> str:
+        """Return the last answer, and that to be off the map for long is no fault."""
+        with self._lock:
+            unknown, last = self._withheld[Status.UNKNOWN], self.last_answer
+            if 2 * unknown > self._withheld.total() and unknown >= MANY_IMAGES:
+                return f'off the map for {unknown} images, which is no fault: {last}'
+        return last or 'nothing looked at'
+
+    def _decided(self, decision: Decision) -> None:
+        """Count a decision; the lock is held."""
+        self._outcomes[decision.status] += 1
+        self._recent.append(decision)
+        if decision.accepted:
+            self._withheld.clear()
+            return
+        if not self._withheld:
+            self._withheld_since_s = time.monotonic()
+        self._withheld[decision.status] += 1
 
 
 def describe_answer(recognition: Recognition) -> str:
     """Return the outcome of one image in words."""
-    match = recognition.match
-    if match is not None:
-        return (f'place {match.keyframe.keyframe_id} accepted, similarity {match.similarity:.3f}, '
-                f'confidence {match.confidence:.2f}, {match.votes} vote{"s" * (match.votes > 1)}')
-    if not recognition.candidates:
-        return 'nothing in the map to compare with'
-    best = recognition.candidates[0]
-    return (f'no place accepted; most similar is {best.keyframe.keyframe_id} with similarity '
-            f'{best.similarity:.3f}')
+    decision = recognition.decision
+    return 'the map was not searched' if decision is None else decision.reason
 
 
 class Attempt:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vpr_compressed.config import option
-from vpr_compressed.consistency import ConsistencyConfig
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import ImageDescriber
@@ -40,6 +40,8 @@ _FACTS = {
     'engine': 'engine_name', 'model': 'model_name', 'precision': 'precision',
     'model_bytes': 'model_bytes', 'descriptor_id': 'descriptor_id', 'dimension': 'dimension',
     'engine_choice': 'engine_choice'}
+#: What is said of a model whose confidence was fitted on nothing.
+CAUTIOUS = 'cautious default calibration'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +80,22 @@ class PlaceRecognitionConfig:
         'PoseStamped or nav_msgs/Odometry',
         choices=('pose_with_covariance', 'pose', 'odometry'))
     pose_tolerance_s: float = option(
-        0.1, 'largest difference between the stamps of an image and its pose, in seconds',
+        0.1, 'largest difference between the stamps of an image and its pose or odometry, in '
+        'seconds',
         minimum=0.0, maximum=60.0)
     pose_wait_s: float = option(
         0.2, 'how long an image waits for a pose of its time to arrive, in seconds',
         minimum=0.0, maximum=10.0)
+    odometry_source: str = option(
+        'auto', 'how the decision learns how far the robot moved between two images: auto (topic '
+        '"odom" while somebody publishes it), topic (the same, and diagnostics complain without '
+        'it), tf (odom_frame to base_frame, needs tf2_ros) or none',
+        choices=('auto', 'topic', 'tf', 'none'))
     map_frame: str = option('map', 'frame of the published poses when the map names none')
-    odom_frame: str = option('odom', 'odometry frame, only for publish_map_to_odom_tf')
-    base_frame: str = option('base_link', 'frame of the robot base, for pose_source tf and TF')
+    odom_frame: str = option(
+        'odom', 'odometry frame, for odometry_source tf and publish_map_to_odom_tf')
+    base_frame: str = option(
+        'base_link', 'frame of the robot base, for pose_source and odometry_source tf, and TF')
     publish_map_to_odom_tf: bool = option(
         False, 'publish TF map->odom at every accepted pose; only when nothing else does '
         '(needs tf2_ros)')
@@ -114,7 +124,7 @@ class Settings(NamedTuple):
 
     node: PlaceRecognitionConfig
     recognizer: RecognizerConfig
-    consistency: ConsistencyConfig
+    decision: DecisionConfig
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,11 @@ class LoadedModel:
     extractor: ImageDescriber
     facts: Mapping[str, Any]
     first_ms: float
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the confidence of its decisions was fitted on walks."""
+        return bool(self.extractor.calibration.fitted_on)
 
     def describe(self) -> str:
         """Return model and engine in words."""
@@ -149,6 +164,8 @@ def load_model(
     first_ms = (time.perf_counter() - start_s) * 1e3
     facts = {name: getattr(extractor, attribute, '') for name, attribute in _FACTS.items()}
     facts['model_resident_bytes'] = max(0, memory.resident_bytes() - before)
+    fitted_on = extractor.calibration.fitted_on
+    facts['calibration'] = f'fitted on {fitted_on}' if fitted_on else CAUTIOUS
     return LoadedModel(extractor, facts, first_ms)
 
 

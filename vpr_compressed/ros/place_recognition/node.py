@@ -31,13 +31,14 @@ from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from vpr_compressed.consistency import ConsistencyConfig
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import VprError
 from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.ros.parameters import ParameterGroup
 from vpr_compressed.ros.parameters import ParameterSet
+from vpr_compressed.ros.place_recognition.config import CAUTIOUS
 from vpr_compressed.ros.place_recognition.config import load_model
 from vpr_compressed.ros.place_recognition.config import open_map
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
@@ -46,7 +47,7 @@ from vpr_compressed.ros.place_recognition.operation import open_services
 from vpr_compressed.ros.place_recognition.operation import report
 from vpr_compressed.ros.place_recognition.outputs import Outputs
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
-from vpr_compressed.ros.place_recognition.poses import pose_source
+from vpr_compressed.ros.place_recognition.poses import RobotPoses
 from vpr_compressed.ros.program import Diagnostics
 from vpr_compressed.ros.program import run_node
 from vpr_compressed.runtime.extractor import load_extractor
@@ -56,7 +57,7 @@ from vpr_compressed.system.processes import FAILED
 GROUPS = (
     ParameterGroup(PlaceRecognitionConfig),
     ParameterGroup(RecognizerConfig, 'recognizer.', changeable=True),
-    ParameterGroup(ConsistencyConfig, 'consistency.', changeable=True),
+    ParameterGroup(DecisionConfig, 'decision.', changeable=True),
 )
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -144,7 +145,7 @@ class PlaceRecognitionNode(LifecycleNode):
             place_map = built.enter_context(open_map(settings.node, model))
             outputs = built.enter_context(closing(Outputs(self, settings.node)))
             pipeline = built.enter_context(closing(Pipeline(
-                self, model, place_map, outputs, pose_source(self, settings.node), settings)))
+                self, model, place_map, outputs, RobotPoses(self, settings.node), settings)))
             built.enter_context(open_services(self, pipeline))
             built.enter_context(closing(Diagnostics(
                 self, lambda: report(self, pipeline),
@@ -155,6 +156,10 @@ class PlaceRecognitionNode(LifecycleNode):
             f'configured: {model.describe()}, {len(place_map)} places in '
             f'{place_map.path or "memory"}, images from {pipeline.image_topic}; first inference '
             f'took {model.first_ms:.0f} ms')
+        if not model.fitted and settings.node.mode != 'mapping':
+            self.get_logger().warning(
+                f'the model has the {CAUTIOUS}: fewer places are accepted than could be; '
+                f'"vpr_compressed calibrate" fits it')
         memory.give_back()  # what reading the map has freed
 
     def _activate(self) -> None:

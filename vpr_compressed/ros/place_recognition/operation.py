@@ -27,7 +27,9 @@ from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.errors import VprError
 from vpr_compressed.ros import qos
+from vpr_compressed.ros.place_recognition.activity import MANY_IMAGES
 from vpr_compressed.ros.place_recognition.pipeline import Pipeline
+from vpr_compressed.ros.place_recognition.poses import ODOMETRY_TOPIC
 from vpr_compressed.ros.program import Entry
 from vpr_compressed.ros.program import ERROR
 from vpr_compressed.ros.program import OK
@@ -112,7 +114,7 @@ def _trigger(pipeline: Pipeline) -> str:
     missing = _missing_image(pipeline)
     if missing is not None:
         raise ConfigError(missing)
-    pipeline.attempt.start(config.trigger_timeout_s)
+    pipeline.localise()
     return (f'looking at {pipeline.image_topic} for up to {config.trigger_timeout_s:g} s; '
             'an accepted place is published on ~/pose')
 
@@ -187,8 +189,15 @@ def _map_entry(pipeline: Pipeline) -> Entry:
 
 
 def _matching_entry(pipeline: Pipeline) -> Entry:
-    statistics = pipeline.statistics
-    counts = statistics.counts
-    values = {'looked': counts.looked, 'accepted': counts.accepted,
-              'accept_rate': statistics.accept_rate(), 'last_answer': statistics.last_answer}
-    return OK, statistics.last_answer or 'nothing looked at', values
+    statistics, config = pipeline.statistics, pipeline.config
+    values = {'odometry_source': config.odometry_source, **statistics.matching(),
+              'last_answer': statistics.last_answer,
+              'trigger_localization': pipeline.attempt.outcome}
+    unmoved = config.odometry_source in ('topic', 'tf') and not statistics.counts.with_odometry
+    if unmoved and values['looked'] >= MANY_IMAGES:
+        return WARN, (
+            f'odometry_source is {config.odometry_source}, but none of {values["looked"]} images '
+            f'has odometry within {config.pose_tolerance_s} s of its stamp; check topic '
+            f'"{ODOMETRY_TOPIC}", frames and clocks, or set it to none'), values
+    complaint = statistics.complaint()
+    return WARN if complaint else OK, complaint or statistics.in_words(), values

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+import textwrap
 from typing import Any
 
 import cv2
@@ -48,16 +49,18 @@ from vpr_compressed.ros.conversions import pose_to_message
 from vpr_compressed.ros.conversions import pose_with_covariance
 from vpr_compressed.ros.place_recognition.activity import describe_answer
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.ros.place_recognition.map_to_odom import MapToOdom
 from vpr_compressed.ros.place_recognition.poses import import_tf2
-from vpr_compressed.ros.place_recognition.poses import MapToOdom
 
 #: Colours of markers.
 _BLUE, _GREEN, _AMBER = (0.2, 0.45, 0.9), (0.1, 0.75, 0.2), (0.95, 0.65, 0.1)
-#: Colours of the words in the picture: a place was accepted, none was, there is none to show.
+#: Colours of the words in the picture: a place was accepted, withheld, there is none to show.
 _ACCEPTED, _DOUBTFUL, _MISSING = (90, 220, 90), (235, 180, 60), (150, 150, 150)
 _ORIGIN = Pose(position_m=(0.0, 0.0, 0.0))
 #: Sizes of the picture in pixels.
-_HEIGHT, _BAR_HEIGHT, _GAP = 240, 24, 4
+_HEIGHT, _LINE_HEIGHT, _GAP = 240, 20, 4
+#: Lines of words below the picture, and the width of a letter in pixels.
+_LINES, _LETTER = 2, 7
 
 
 class Outputs:
@@ -210,7 +213,7 @@ def debug_image(
     thumbnail: Callable[[int], bytes | None]
 ) -> CompressedImage:
     """
-    Return the query beside the most similar place, the answer below, as JPEG.
+    Return the query beside the believed place, and below in words what became of it, as JPEG.
 
     :param header: of the query
     :param recognition: the answer
@@ -220,10 +223,12 @@ def debug_image(
     query = _fit(image)
     gap = np.zeros((_HEIGHT, _GAP, 3), np.uint8)
     picture = np.concatenate([query, gap, _place_panel(recognition, thumbnail, query)], axis=1)
-    bar = _write(np.zeros((_BAR_HEIGHT, picture.shape[1], 3), np.uint8),
-                 describe_answer(recognition),
-                 _DOUBTFUL if recognition.match is None else _ACCEPTED)
-    message = compressed_message(np.concatenate([picture, bar]))
+    width = picture.shape[1]
+    words = textwrap.wrap(describe_answer(recognition), width // _LETTER)[:_LINES]
+    colour = _DOUBTFUL if recognition.match is None else _ACCEPTED
+    bars = [_write(np.zeros((_LINE_HEIGHT, width, 3), np.uint8), line, colour)
+            for line in (*words, '', '')[:_LINES]]
+    message = compressed_message(np.concatenate([picture, *bars]))
     message.header = header
     return message
 
@@ -231,9 +236,9 @@ def debug_image(
 def _place_panel(
     recognition: Recognition, thumbnail: Callable[[int], bytes | None], query: ImageArray
 ) -> ImageArray:
-    """Return the accepted place, else the most similar one, or words at the query's size."""
-    shown = recognition.match or next(iter(recognition.candidates), None)
-    stored = thumbnail(shown.keyframe.keyframe_id) if shown is not None else None
+    """Return the believed place, or words at the query's size."""
+    shown = None if recognition.decision is None else recognition.decision.keyframe
+    stored = thumbnail(shown.keyframe_id) if shown is not None else None
     if stored:
         return _fit(rgb_from_encoded(stored, name='thumbnail'))
     return _write(np.zeros_like(query), 'no thumbnail in the map', _MISSING)

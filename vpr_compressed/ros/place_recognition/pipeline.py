@@ -47,7 +47,7 @@ from vpr_compressed.ros.place_recognition.activity import Statistics
 from vpr_compressed.ros.place_recognition.config import LoadedModel
 from vpr_compressed.ros.place_recognition.config import Settings
 from vpr_compressed.ros.place_recognition.outputs import Outputs
-from vpr_compressed.ros.place_recognition.poses import PoseSource
+from vpr_compressed.ros.place_recognition.poses import RobotPoses
 from vpr_compressed.sources.frames import stamp_to_ns
 
 ResultT = TypeVar('ResultT')
@@ -138,7 +138,7 @@ class Pipeline:
 
     def __init__(
         self, node: LifecycleNode, model: LoadedModel, place_map: PlaceMap, outputs: Outputs,
-        open_poses: Callable[[], PoseSource] | None, settings: Settings
+        poses: RobotPoses, settings: Settings
     ) -> None:
         """
         Be ready; images are received after ``start``.
@@ -147,16 +147,15 @@ class Pipeline:
         :param model: describes images
         :param place_map: open map of that model
         :param outputs: where answers go
-        :param open_poses: opens what keyframes get their poses from, None for none
+        :param poses: where the robot is; opened and closed here
         :param settings: the parameters
         :raises MapFileError: map and model do not fit
         """
         self._node = node
         self._logger = node.get_logger()
         self._outputs = outputs
-        self._open_poses = open_poses
+        self._poses = poses
         self._images: Any = None
-        self._poses: PoseSource | None = None
         self._last_stamp_ns: int | None = None
         self._shown_places = -1
         self._counted = (0, 0)
@@ -187,7 +186,7 @@ class Pipeline:
         """Subscribe to images and poses; earlier images are forgotten, mapping starts anew."""
         self.statistics = Statistics()
         self._thread.call(self._begin)
-        self._poses = self._open_poses() if self._open_poses is not None else None
+        self._poses.open()
         self._images = self._node.create_subscription(
             qos.TRANSPORTS[self.config.image_transport], self.image_topic, self._on_image,
             qos.newest_only(self.config.image_qos), qos_overriding_options=qos.overridable())
@@ -199,9 +198,7 @@ class Pipeline:
             self._images = None
             self._thread.discard()
             self._thread.call(lambda: None)
-        if self._poses is not None:
-            self._poses.close()
-            self._poses = None
+        self._poses.close()
 
     def close(self) -> None:
         """Stop, and end the worker thread."""
@@ -209,7 +206,7 @@ class Pipeline:
         self._thread.stop()
 
     def tune(self, settings: Settings) -> None:
-        """Take new settings; the images seen so far no longer vote."""
+        """Take new settings; the images seen so far are forgotten."""
         self.config = self._outputs.config = settings.node
 
         def replace_recognizer() -> None:
@@ -236,6 +233,13 @@ class Pipeline:
         outdated = len(self.place_map) != self._shown_places
         if self.active and outdated and self._outputs.map_is_watched():
             self._thread.submit(self._show_map)
+
+    def localise(self) -> None:
+        """Start an attempt that knows no earlier image; waits for the image in hand."""
+        def start() -> None:
+            self._recognizer.forget()
+            self.attempt.start(self.config.trigger_timeout_s)
+        self._thread.call(start, _REQUEST_S)
 
     def clear(self) -> int:
         """Remove every place and return how many there were; waits for the image in hand."""
@@ -278,17 +282,17 @@ class Pipeline:
         image = rgb_from_message(message, at_least=recognizer.input_size)
         stamp_ns = stamp_to_ns(message.header.stamp)
         self._notice_time_jump(stamp_ns)
-        poses = self._poses
-        pose = poses.pose_at(stamp_ns) if self.mapping and poses is not None else None
-        recognizer.mapping = self.mapping and (poses is None or pose is not None)
+        pose = self._poses.in_map(stamp_ns) if self.mapping else None
+        recognizer.mapping = self.mapping and (pose is not None or not self._poses.needed)
         if self.mapping and not recognizer.mapping:
             self._miss_pose(stamp_ns)
+        odometry = self._poses.in_odometry(stamp_ns)
         recognition = recognizer.process(
-            image, stamp_ns=stamp_ns, pose=pose, name=message.header.frame_id)
+            image, stamp_ns=stamp_ns, pose=pose, odometry=odometry, name=message.header.frame_id)
         self._outputs.publish(message.header, recognition, image, pose, self.place_map.thumbnail)
         self.statistics.processed(
             recognition, (time.perf_counter() - received.arrived_s) * 1e3,
-            looked=recognizer.localization)
+            odometry=odometry is not None)
         self.attempt.answered(recognition)
 
     def _notice_time_jump(self, stamp_ns: int) -> None:
@@ -297,8 +301,8 @@ class Pipeline:
         if last is not None and stamp_ns < last:
             self.statistics.add('time_jumps')
             self._logger.warning(
-                f'image stamps jumped back by {(last - stamp_ns) / 1e9:.3f} s; earlier images no '
-                'longer vote', throttle_duration_sec=5.0)
+                f'image stamps jumped back by {(last - stamp_ns) / 1e9:.3f} s; earlier images '
+                'are forgotten', throttle_duration_sec=5.0)
 
     def _miss_pose(self, stamp_ns: int) -> None:
         """Report an image that cannot become a keyframe."""
@@ -324,7 +328,7 @@ class Pipeline:
     def _make_recognizer(self, settings: Settings) -> Recognizer:
         """Return a recognizer that has seen nothing yet."""
         recognizer = Recognizer(
-            self.model.extractor, self.place_map, settings.recognizer, settings.consistency)
+            self.model.extractor, self.place_map, settings.recognizer, settings.decision)
         recognizer.localization = settings.node.mode in ('localization', 'slam')
         return recognizer
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where the robot is, from a topic or TF, for keyframes; and TF map->odom out of a match."""
+"""Where the robot is, from a topic or TF: in the map for keyframes, and in odometry."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
+from rclpy.callback_groups import CallbackGroup
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
@@ -35,21 +35,19 @@ from rclpy.time import Time
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.records import Pose
 from vpr_compressed.ros import qos
-from vpr_compressed.ros.conversions import header_at
-from vpr_compressed.ros.conversions import Quaternion
-from vpr_compressed.ros.conversions import rotation
 from vpr_compressed.ros.place_recognition.config import PlaceRecognitionConfig
+from vpr_compressed.sources.frames import stamp_to_ns
 from vpr_compressed.sources.poses import decode_pose
 from vpr_compressed.sources.poses import nearest_pose
 from vpr_compressed.sources.poses import TimedPose
 
-Vector = tuple[float, float, float]
 _MESSAGES = {
     'pose_with_covariance': PoseWithCovarianceStamped, 'pose': PoseStamped, 'odometry': Odometry}
-_KEEP = 500
+#: Odometry of the robot base, for the decision.
+ODOMETRY_TOPIC = 'odom'
+#: Poses kept, and readings of odometry that wait for an image: half a second at 200 a second.
+_KEEP, _WAITING = 500, 100
 _NS = 1_000_000_000
-#: How long a transform of odometry may be late, in seconds.
-_ODOM_WAIT_S = 0.1
 
 
 class PoseBuffer:
@@ -116,10 +114,63 @@ class TopicPoses(PoseBuffer):
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
 
+class OnDemand(CallbackGroup):
+    """Keeps executors from taking messages; whoever wants one takes it from the subscription."""
+
+    def can_execute(self, entity: Any) -> bool:  # noqa: ARG002
+        """Return that nothing is ever to be called."""
+        return False
+
+    beginning_execution = can_execute
+
+    def ending_execution(self, entity: Any) -> None:
+        """Do nothing: nothing was called."""
+
+
+class OdometryPoses(PoseBuffer):
+    """
+    Poses from the topic ``odom``, read when an image wants one and never waited for.
+
+    An executor that wakes up for each of 50 readings a second takes 5 % of a desktop core; here
+    they wait in the middleware.
+    """
+
+    def __init__(self, node: Node, tolerance_s: float) -> None:
+        """
+        Subscribe.
+
+        :param node: owner of the subscription
+        :param tolerance_s: largest difference of the stamps in seconds
+        """
+        super().__init__(int(tolerance_s * _NS), 0.0)
+        self._node = node
+        self._subscription = node.create_subscription(
+            Odometry, ODOMETRY_TOPIC, lambda _: None, qos.samples(_WAITING),
+            callback_group=OnDemand(), qos_overriding_options=qos.overridable())
+
+    def pose_at(self, stamp_ns: int) -> Pose | None:
+        """Return the pose nearest in time of those that have arrived, or None."""
+        handle: Any = self._subscription.handle
+        with handle:
+            while (taken := handle.take_message(Odometry, False)) is not None:
+                try:
+                    self.add(*decode_pose(taken[0]))
+                except ValueError as error:
+                    self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+        return super().pose_at(stamp_ns)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
+
 class TfPoses:
     """Poses of the robot base in one frame from TF, heard until it is closed."""
 
-    def __init__(self, tf2: Any, node: Node, base: str, frame: str, wait_s: float) -> None:
+    def __init__(
+        self, tf2: Any, node: Node, base: str, frame: str, *, wait_s: float = 0.0,
+        tolerance_s: float = 0.0
+    ) -> None:
         """
         Subscribe to /tf and /tf_static.
 
@@ -127,19 +178,20 @@ class TfPoses:
         :param base: frame of the robot base
         :param frame: frame of the poses
         :param wait_s: how long ``pose_at`` waits for a transform, in seconds
+        :param tolerance_s: how far from the image the newest transform may be that is taken
+            where there is none of its time, in seconds
         """
         self._tf2, self._node = tf2, node
         self._base, self._frame = base, frame
-        self._wait = Duration(nanoseconds=int(wait_s * 1e9))
+        self._wait = Duration(nanoseconds=int(wait_s * _NS))
+        self._tolerance_ns = int(tolerance_s * _NS)
         self._buffer = tf2.Buffer()
         self._listener = tf2.TransformListener(self._buffer, node)
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """Return the pose of the base at this time, or None after a throttled warning."""
-        time = Time(nanoseconds=stamp_ns, clock_type=self._node.get_clock().clock_type)
         try:
-            found = self._buffer.lookup_transform(
-                self._frame, self._base, time, self._wait).transform
+            found = self._lookup(stamp_ns)
         except self._tf2.TransformException as error:
             self._node.get_logger().warning(
                 f'no TF from {self._frame} to {self._base} at the image: {error}',
@@ -149,12 +201,24 @@ class TfPoses:
         return Pose(position_m=(place.x, place.y, place.z),
                     orientation_xyzw=(turn.x, turn.y, turn.z, turn.w), frame_id=self._frame)
 
+    def _lookup(self, stamp_ns: int) -> Any:
+        """Return the transform of a time, else the newest one if it is near enough."""
+        clock = self._node.get_clock().clock_type
+        frames, when = (self._frame, self._base), Time(nanoseconds=stamp_ns, clock_type=clock)
+        try:
+            return self._buffer.lookup_transform(*frames, when, self._wait).transform
+        except self._tf2.TransformException:
+            newest = self._buffer.lookup_transform(*frames, Time(clock_type=clock), Duration())
+            if abs(stamp_to_ns(newest.header.stamp) - stamp_ns) > self._tolerance_ns:
+                raise
+            return newest.transform
+
     def close(self) -> None:
         """Unsubscribe."""
         self._listener.unregister()
 
 
-PoseSource = TopicPoses | TfPoses
+PoseSource = TopicPoses | OdometryPoses | TfPoses
 
 
 def pose_source(
@@ -170,70 +234,64 @@ def pose_source(
         return partial(TopicPoses, node, config)
     if config.pose_source == 'tf':
         return partial(TfPoses, import_tf2('pose_source: tf'), node, config.base_frame,
-                       config.map_frame, config.pose_wait_s)
+                       config.map_frame, wait_s=config.pose_wait_s)
     return None
 
 
-class MapToOdom:
-    """Publishes map->odom so that the base ends up where it was recognised."""
+def odometry_source(
+    node: Node, config: PlaceRecognitionConfig
+) -> Callable[[], PoseSource] | None:
+    """
+    Return what opens the odometry the parameters ask for; no image ever waits for it.
 
-    def __init__(self, tf2: Any, node: Node, config: PlaceRecognitionConfig) -> None:
-        """
-        Start listening to TF.
+    :returns: None for a decision that goes by the images alone, as it does while mapping only
+    :raises ConfigError: TF is wanted and tf2_ros is not installed
+    """
+    if config.odometry_source == 'none' or config.mode == 'mapping':
+        return None
+    if config.odometry_source == 'tf':
+        return partial(TfPoses, import_tf2('odometry_source: tf'), node, config.base_frame,
+                       config.odom_frame, tolerance_s=config.pose_tolerance_s)
+    return partial(OdometryPoses, node, config.pose_tolerance_s)
 
-        :param tf2: see :func:`import_tf2`
-        :param config: names of the frames
-        """
-        self._config = config
-        self._odometry = TfPoses(
-            tf2, node, config.base_frame, config.odom_frame, _ODOM_WAIT_S)
-        self._broadcaster = tf2.TransformBroadcaster(node)
 
-    def publish(self, pose: Pose, stamp_ns: int) -> None:
-        """
-        Publish the correction that a recognised pose of the base implies.
+class RobotPoses:
+    """Where the robot is in the map and in odometry, while it is open."""
 
-        :param pose: pose of the base in the map at the image's stamp
-        :param stamp_ns: stamp of the image; odom->base is looked up there
+    def __init__(self, node: Node, config: PlaceRecognitionConfig) -> None:
         """
-        base = self._odometry.pose_at(stamp_ns)
-        if base is None:
-            return
-        config = self._config
-        message = TransformStamped(
-            header=header_at(stamp_ns, pose.frame_id or config.map_frame),
-            child_frame_id=config.odom_frame)
-        place, turn = message.transform.translation, message.transform.rotation
-        (place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w) = correction(pose, base)
-        self._broadcaster.sendTransform(message)
+        Look at what the parameters ask for; nothing is heard before ``open``.
+
+        :param node: owner of the subscriptions
+        :raises ConfigError: TF is wanted and tf2_ros is not installed
+        """
+        self._makers = pose_source(node, config), odometry_source(node, config)
+        self._map: PoseSource | None = None
+        self._odometry: PoseSource | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether an image without a pose in the map is no keyframe."""
+        return self._makers[0] is not None
+
+    def open(self) -> None:  # noqa: A003
+        """Listen."""
+        self._map, self._odometry = (make and make() for make in self._makers)
+
+    def in_map(self, stamp_ns: int) -> Pose | None:
+        """Return the pose for a keyframe, None where there is none for this time."""
+        return None if self._map is None else self._map.pose_at(stamp_ns)
+
+    def in_odometry(self, stamp_ns: int) -> Pose | None:
+        """Return the pose for the decision, None where there is none for this time."""
+        return None if self._odometry is None else self._odometry.pose_at(stamp_ns)
 
     def close(self) -> None:
-        """Stop listening."""
-        self._odometry.close()
-
-
-def correction(map_to_base: Pose, odom_to_base: Pose) -> tuple[Vector, Quaternion]:
-    """Return offset and rotation of map->odom that make two poses of the base agree."""
-    x, y, z, w = odom_to_base.orientation_xyzw
-    turned = rotation(multiply(rotation(map_to_base.orientation_xyzw), (-x, -y, -z, w)))
-    x, y, z = (there - moved for there, moved in zip(
-        map_to_base.position_m, rotate(turned, odom_to_base.position_m)))
-    return (x, y, z), turned
-
-
-def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
-    """Return the quaternion product, xyzw."""
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
-    return (aw * bx + ax * bw + ay * bz - az * by, aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw, aw * bw - ax * bx - ay * by - az * bz)
-
-
-def rotate(quaternion: Quaternion, vector: Vector) -> Vector:
-    """Return a vector turned by a unit quaternion."""
-    x, y, z, w = quaternion
-    turned = multiply(multiply(quaternion, (*vector, 0.0)), (-x, -y, -z, w))
-    return turned[:3]
+        """Listen no more; may be called twice."""
+        for source in (self._map, self._odometry):
+            if source is not None:
+                source.close()
+        self._map, self._odometry = None, None
 
 
 def import_tf2(wish: str) -> Any:
@@ -249,4 +307,4 @@ def import_tf2(wish: str) -> Any:
         raise ConfigError(
             f'parameter {wish} needs the Python package tf2_ros, which cannot be imported '
             f'({error}); install ros-$ROS_DISTRO-tf2-ros-py or take the poses from a topic '
-            '(pose_source: topic_pose)') from error
+            '(pose_source: topic_pose, odometry_source: topic)') from error

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections import defaultdict
 from dataclasses import asdict
 import math
@@ -29,11 +30,11 @@ from vpr_compressed.errors import SourceError
 from vpr_compressed.ros.conversions import matches_from_cloud
 from vpr_compressed.sources import Frame
 from vpr_compressed.sources.answer_log import ACCEPTED
-from vpr_compressed.sources.answer_log import CANDIDATE
 from vpr_compressed.sources.answer_log import PlayedImage
 from vpr_compressed.sources.answer_log import report_path
 from vpr_compressed.sources.answer_log import UNANSWERED
-from vpr_compressed.sources.answer_log import UNKNOWN
+from vpr_compressed.sources.answer_log import UNSEARCHED
+from vpr_compressed.sources.answer_log import WITHHELD
 from vpr_compressed.sources.answer_log import write_images
 from vpr_compressed.sources.frames import stamp_to_ns
 from vpr_compressed.sources.poses import decode_poses
@@ -108,13 +109,17 @@ class Recording:
             self.pose_missing(image.stamp_ns) for image in self.images))
 
     def summary(self) -> str:
-        """Return counts and latency in one line."""
-        counts = {name: sum(image.status == name for image in self.images)
-                  for name in (ACCEPTED, CANDIDATE, UNKNOWN, UNANSWERED)}
+        """Return counts, the reasons of what was withheld, and latency in one line."""
+        counts = Counter(image.status for image in self.images)
+        reasons = Counter(
+            image.decision.words for image in self.images if image.status == WITHHELD)
+        words = '; '.join(f'{count} {reason}' for reason, count in reasons.most_common())
         latencies = [image.latency_ms for image in self.images if image.latency_ms is not None]
         latency = (f', latency p50 {np.percentile(latencies, 50):.1f} ms, '
                    f'p95 {np.percentile(latencies, 95):.1f} ms' if latencies else '')
-        return ', '.join(f'{count} {name}' for name, count in counts.items()) + latency
+        return (f'{counts[ACCEPTED]} {ACCEPTED}, {counts[WITHHELD]} {WITHHELD}'
+                f'{f" ({words})" if words else ""}, {counts[UNSEARCHED]} {UNSEARCHED}, '
+                f'{counts[UNANSWERED]} {UNANSWERED}{latency}')
 
     def write(self) -> None:
         """
