@@ -137,9 +137,8 @@ def test_metres_and_heading_tell_right_from_wrong(data: Path) -> None:
     """Another heading at the place is neither, and so is an image without a position."""
     walk, = labelled(planned(data, """\
   - {group: spots, reference: {site: spots}, query: {site: spots}, by: metres, right: 12,
-     wrong: 25, sequence: false}
+     wrong: 25}
 """))
-    assert not walk.sequence
     assert walk.labels[0].tolist() == [
         RIGHT, UNCLEAR, RIGHT, UNCLEAR, WRONG, WRONG, UNCLEAR, UNCLEAR]
     assert (walk.labels[6] == UNCLEAR).all()
@@ -197,7 +196,7 @@ def test_an_image_is_described_once_for_all_walks(data: Path) -> None:
      'has images without a position'),
     ('  - {group: o, reference: {site: other}, query: {site: other}, crossed: true}',
      'no other crossed walk'),
-    ('  - {group: o, query: {site: other}, sequence: false}', 'recognised in its own past'),
+    ('  - {group: o, query: {site: other}, crossed: true}', 'recognised in its own past'),
     ('  - nonsense', 'must have keys and values'),
     ('', 'must have "sites"'),
 ])

@@ -130,7 +130,7 @@ class Plan:
                     name=f'{walk.config.group} {number}.{part}', group=walk.config.group,
                     mapped=mapped, asked=route,
                     labels=each if mapped else in_own_past(each, route.stamps_ns),
-                    counted=np.ones(len(each), bool), sequence=walk.config.sequence)
+                    counted=np.ones(len(each), bool))
 
     def _legs(self, routes: Iterable[RouteConfig]) -> tuple[Leg, ...]:
         """Return the walks of some routes."""

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -204,18 +203,18 @@ class Calibration:
     def _finish(self, judged: Sequence[Judged], source: str) -> Calibrated:
         """Fit both curves, draw them and write the model."""
         before = self._extractor.calibration
-        walk = _fitted(ON_A_WALK, (each for each in judged if each.walk.sequence), before.walk)
-        single = _fitted(
-            FROM_ONE_IMAGE, (each for each in judged if not each.walk.sequence), before.single)
+        walk = _fitted(ON_A_WALK, 'walk', judged, before.walk)
+        single = _fitted(FROM_ONE_IMAGE, 'single', judged, before.single)
         fitted = [each for each in (walk, single) if each.samples is not None]
         if not fitted:
-            raise VprError(f'nothing is written; {walk.name} {walk.note}')
+            raise VprError(
+                f'nothing is written: {walk.name} {walk.note}; {single.name} {single.note}')
         images = sum(len(each.samples) for each in fitted if each.samples is not None)
         groups = tuple(sorted({group for each in fitted if each.samples is not None
                                for group in each.samples.groups}))
         written = self._write(
-            DecisionCalibration(
-                walk=walk.curve, single=single.curve,
+            replace(
+                before, walk=walk.curve, single=single.curve,
                 fitted_on=f'{source} ({", ".join(groups)}; {images} images)'), fitted)
         return Calibrated(
             curves=(walk, single), images=images, groups=groups, written=written)
@@ -240,17 +239,17 @@ class Calibration:
         return self._out, *self._pictures
 
 
-def _fitted(name: str, judged: Iterable[Judged], before: ConfidenceCurve) -> Fitted:
-    """Fit one curve, or keep it where there is too little."""
-    walks = list(judged)
-    if not walks:
-        return Fitted(name=name, curve=before, note='nothing of that kind was given')
-    samples = samples_of(walks, before.evidence)
+def _fitted(
+    name: str, basis: str, judged: Sequence[Judged], before: ConfidenceCurve
+) -> Fitted:
+    """Fit the curve of a name, or keep it where there is too little."""
+    samples = samples_of(judged, basis, before.evidence)
+    if samples is None:
+        return Fitted(name=name, curve=before, note='no image was decided by it')
     if lacking := missing(samples):
         return Fitted(name=name, curve=before,
                       note=f'there is too little to fit it to: {"; ".join(lacking)}')
-    assert samples is not None  # noqa: S101 what is missing says so
-    doubtful = any(each.walk.doubtful for each in walks)
+    doubtful = any(each.walk.doubtful for each in judged)
     return Fitted(
         name=name, samples=samples, held_out=fit.held_out(samples, before),
         curve=fit.fit_curve(samples, before, prior_images=fit.PRIOR_IMAGES * (
