@@ -43,7 +43,7 @@ class Brightness:
     def describe(self, image: ImageArray) -> DescriptorArray:
         """Return the mean of each channel, unit norm."""
         self.calls += 1
-        colour = image.reshape(-1, 3).mean(axis=0) + [1.0, 2.0, 3.0]
+        colour = image.reshape(-1, 3).mean(axis=0) + np.arange(1.0, 4.0)
         return np.asarray(colour / np.linalg.norm(colour), np.float32)
 
 

@@ -195,7 +195,8 @@ class _Walker:
         labels = np.where(walk.counted, labels, np.int8(UNCLEAR)).astype(np.int8)
         return Judged(
             walk=walk, evidence=tuple(evidence), bases=tuple(bases), rows=rows,
-            confidences=confidences, labels=labels, answerable=walk.counted & (walk.labels == RIGHT).any(axis=1),
+            confidences=confidences, labels=labels,
+            answerable=walk.counted & (walk.labels == RIGHT).any(axis=1),
             unknown=walk.counted & (walk.labels == WRONG).all(axis=1))
 
     def _process(self, route: Route, number: int) -> Recognition:

@@ -22,10 +22,10 @@ has: a third of the walk is asked once more with its surroundings taken out of t
 Without positions the recording itself must say what is right, and only what is beyond doubt
 counts. Where the present curve is sure, image after image along the way, though most places are
 new to a robot that maps, and no other way through the recording looks nearly as much like it, the
-robot has surely been there before. Such a stretch is followed on along the way in both directions while the images fit: there
-the decision was not yet, or no longer, sure, and this is what a curve is fitted to. An answer to
-any other image is wrong where the two stretches do not look alike, and else in doubt: it is left
-out of the fit, and counts as wrong when thresholds are chosen.
+robot has surely been there before. Such a stretch is followed on along the way in both directions
+while the images fit: there the decision was not yet, or no longer, sure, and this is what a curve
+is fitted to. An answer to any other image is wrong where the two stretches do not look alike, and
+else in doubt: it is left out of the fit, and counts as wrong when thresholds are chosen.
 """
 
 from __future__ import annotations
