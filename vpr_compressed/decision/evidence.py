@@ -151,6 +151,7 @@ class Evidence:
             'mean_margin': margins / max(weights, 0.5),
             'mean_gain': gain,
             'views': math.log1p(track.views),
+            'progress': travel * math.log1p(track.views),
             'drop': min((now if first else mean_correlation) - best, 0.0)}
         if keep:
             track.mean_query, track.mean_keyframe = mean_query, mean_keyframe

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.place_map.place_map import PlaceMap
-from vpr_compressed.place_map.place_map import Searchable
+from vpr_compressed.place_map.searchable import Searchable
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import Keyframe
 
@@ -181,7 +181,7 @@ class MapView:
         base = np.searchsorted(self._bases, nodes, side='right') - 1
         first = self._starts[base] + (nodes - self._bases[base]) * self._strides[base]
         ends = np.append(self._starts[1:], len(self))[base]
-        return np.minimum(first + self._strides[base] // 2, ends - 1)
+        return np.asarray(np.minimum(first + self._strides[base] // 2, ends - 1), np.int64)
 
     def nearest(self, direction: DescriptorArray, k: int) -> tuple[IdArray, NDArray[np.float32]]:
         """Return the rows most similar to a direction and their cosines, best first."""

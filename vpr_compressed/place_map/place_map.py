@@ -26,7 +26,6 @@ from pathlib import Path
 import threading
 import time
 from typing import final
-from typing import NamedTuple
 import zlib
 
 import numpy as np
@@ -41,28 +40,14 @@ from vpr_compressed.place_map.file import MapFile
 from vpr_compressed.place_map.file import open_file
 from vpr_compressed.place_map.index import PlaceIndex
 from vpr_compressed.place_map.index_rows import IdArray
+from vpr_compressed.place_map.searchable import Searchable
+from vpr_compressed.place_map.searchable import Stretches
 from vpr_compressed.records import Candidate
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
 
 _LOAD_BLOCK = 4096
-
-
-class Searchable(NamedTuple):
-    """
-    The keyframes that may be found, in the order they were added.
-
-    :param edits: rises when keyframes were removed
-    :param ids: their numbers, rising, ``(N,)``; read only, recent ones left out
-    :param session_starts: number of the first keyframe of each stretch of one session, ``(S,)``
-    :param skip: numbers that a search must leave out, or None
-    """
-
-    edits: int
-    ids: IdArray
-    session_starts: IdArray
-    skip: IdArray | None
 
 
 @final
@@ -78,10 +63,7 @@ class PlaceMap:
         self._file = file
         self._lock = threading.RLock()
         self._session: int | None = None
-        self._edits = 0
-        #: First keyframe of each stretch of one session, and the session of the last keyframe.
-        self._session_starts: list[int] = []
-        self._last_session: int | None = None
+        self._stretches = Stretches()
         with explained(file.path):
             row = file.connection.execute(
                 'SELECT descriptor_id, dimension, descriptor_dtype, model_name, package_version '
@@ -176,9 +158,7 @@ class PlaceMap:
     def thumbnail_bytes(self) -> int:
         """Return the bytes of all stored pictures."""
         with self._lock, explained(self.path):
-            row = self._file.connection.execute(
-                'SELECT COALESCE(SUM(LENGTH(data)), 0) FROM thumbnails').fetchone()
-        return int(row[0])
+            return rows.thumbnail_bytes(self._file.connection)
 
     @property
     def index_bytes(self) -> int:
@@ -224,10 +204,11 @@ class PlaceMap:
                     connection.execute(
                         'INSERT INTO thumbnails VALUES (?, ?)', (keyframe_id, thumbnail))
             self._session = session
-            self._note_session(keyframe_id, session)
+            self._stretches.note(keyframe_id, session)
             # as read back from the file, so that a map opened again answers the same
             row = (keyframe_id, *stored, zlib.crc32(stored[0]))
-            self._index.add(np.array([keyframe_id]), self._decode([row]))
+            self._index.add(np.array([keyframe_id]), rows.decode_descriptors(
+                [row], self.descriptor_dtype, self.dimension))
         return Keyframe(
             keyframe_id=keyframe_id, session=session, stamp_ns=int(stamp_ns), pose=pose,
             external_id=external_id, name=name)
@@ -239,7 +220,7 @@ class PlaceMap:
             with self._file.transaction() as connection:
                 connection.executemany(
                     'DELETE FROM keyframes WHERE id = ?', ((i,) for i in ids.tolist()))
-            self._edits += 1
+            self._stretches.edits += 1
             return self._index.remove(ids)
 
     def clear(self) -> None:
@@ -249,28 +230,14 @@ class PlaceMap:
                 connection.execute('DELETE FROM thumbnails')
                 connection.execute('DELETE FROM keyframes')
                 connection.execute('DELETE FROM sessions')
-            self._session = self._last_session = None
-            self._session_starts = []
-            self._edits += 1
-            self._index = self._new_index(0)
+            self._session = None
+            self._stretches.clear()
+            self._index = PlaceIndex(self.dimension, fetch=self._fetch, expected=0)
 
     def keyframes(self) -> list[Keyframe]:
         """Return all keyframes in the order they were added."""
         with self._lock, explained(self.path):
             return rows.all_keyframes(self._file.connection)
-
-    def keyframe(self, keyframe_id: int) -> Keyframe:
-        """
-        Return one keyframe.
-
-        :raises MapFileError: when there is none of this number
-        """
-        with self._lock, explained(self.path):
-            found = rows.keyframes_by_id(self._file.connection, [keyframe_id])
-        if keyframe_id not in found:
-            raise MapFileError(
-                f'the map has no keyframe {keyframe_id} (any more); it holds {len(self)}')
-        return found[keyframe_id]
 
     def descriptors(self, keyframe_ids: Iterable[int]) -> DescriptorArray:
         """
@@ -290,9 +257,7 @@ class PlaceMap:
     def thumbnail(self, keyframe_id: int) -> bytes | None:
         """Return the stored picture of a keyframe, or None."""
         with self._lock, explained(self.path):
-            row = self._file.connection.execute(
-                'SELECT data FROM thumbnails WHERE keyframe = ?', (keyframe_id,)).fetchone()
-        return None if row is None else bytes(row[0])
+            return rows.thumbnail(self._file.connection, keyframe_id)
 
     def sessions(self) -> dict[int, str]:
         """Return the number and name of each mapping run."""
@@ -335,17 +300,10 @@ class PlaceMap:
             return rows.keyframes_by_id(self._file.connection, [int(i) for i in keyframe_ids])
 
     def searchable(self, exclude_since_ns: int | None = None) -> Searchable:
-        """
-        Return what may be found now.
-
-        :param exclude_since_ns: leave out keyframes of the current session stamped at or after it
-        """
+        """Return what may be found now, as :meth:`search` does."""
         with self._lock, explained(self.path):
-            skip = self._recent(exclude_since_ns)
-            ids = self._index.ids
-            if skip is not None and skip.size:
-                ids = ids[:int(np.searchsorted(ids, skip.min()))]
-            return Searchable(self._edits, ids, np.array(self._session_starts, np.int64), skip)
+            return self._stretches.searchable(
+                self._index.ids, self._recent(exclude_since_ns))
 
     def save(self) -> None:
         """
@@ -353,9 +311,9 @@ class PlaceMap:
 
         :raises MapFileError: for a map in memory, or when the disk is full
         """
-        if self.path is None:
-            raise MapFileError('the map is in memory only; start with a map file to keep it')
         with self._lock:
+            if self.path is None:
+                raise MapFileError('the map is in memory only; start with a map file to keep it')
             self._file.checkpoint()
 
     def close(self) -> None:
@@ -372,36 +330,20 @@ class PlaceMap:
             (self._session, int(since_ns)))
         return np.fromiter((row[0] for row in recent), np.int64)
 
-    def _note_session(self, keyframe_id: int, session: int) -> None:
-        """Remember where a stretch of one session starts."""
-        if session != self._last_session:
-            self._session_starts.append(keyframe_id)
-            self._last_session = session
-
-    def _decode(self, stored: list[rows.DescriptorRow]) -> DescriptorArray:
-        """Return the descriptors of stored rows."""
-        return rows.decode_descriptors(stored, self.descriptor_dtype, self.dimension)
-
     def _fetch(self, ids: IdArray) -> DescriptorArray:
         """Return stored descriptors in the order of the ids; zeros where there is none."""
         with explained(self.path):
-            stored = rows.descriptor_rows(self._file.connection, ids.tolist())
-        position = {row[0]: place for place, row in enumerate(stored)}
-        found = np.zeros((len(stored) + 1, self.dimension), np.float32)
-        found[:-1] = self._decode(stored)
-        return found[[position.get(i, -1) for i in ids.tolist()]]
-
-    def _new_index(self, expected: int) -> PlaceIndex:
-        """Return an empty index that compares with the stored descriptors."""
-        return PlaceIndex(self.dimension, fetch=self._fetch, expected=expected)
+            return rows.descriptors_by_id(
+                self._file.connection, ids, self.descriptor_dtype, self.dimension)
 
     def _load_index(self) -> PlaceIndex:
         """Return the index of everything stored, checking every descriptor."""
         connection = self._file.connection
         count = connection.execute('SELECT COUNT(*) FROM keyframes').fetchone()[0]
-        index = self._new_index(count)
+        index = PlaceIndex(self.dimension, fetch=self._fetch, expected=count)
         for keyframe_id, session in rows.session_starts(connection):
-            self._note_session(keyframe_id, session)
+            self._stretches.note(keyframe_id, session)
         for block in rows.descriptor_blocks(connection, _LOAD_BLOCK):
-            index.add(np.array([row[0] for row in block], np.int64), self._decode(block))
+            index.add(np.array([row[0] for row in block], np.int64), rows.decode_descriptors(
+                block, self.descriptor_dtype, self.dimension))
         return index

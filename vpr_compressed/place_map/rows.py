@@ -33,6 +33,7 @@ import zlib
 import numpy as np
 
 from vpr_compressed.errors import MapFileError
+from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.records import DescriptorArray
 from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Pose
@@ -197,9 +198,19 @@ def keyframes_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[
             for row in _rows_by_id(connection, KEYFRAME_COLUMNS, ids)}
 
 
-def descriptor_rows(connection: sqlite3.Connection, ids: Sequence[int]) -> list[DescriptorRow]:
-    """Return the rows of ``DESCRIPTOR_COLUMNS`` that exist among some ids, in no order."""
-    return list(_rows_by_id(connection, DESCRIPTOR_COLUMNS, ids))
+def descriptors_by_id(
+    connection: sqlite3.Connection, ids: IdArray, dtype: str, dimension: int
+) -> DescriptorArray:
+    """
+    Return stored descriptors, ``(M, D)`` in the order of the ids; zeros where there is none.
+
+    :raises MapFileError: for a row whose bytes have changed since they were written
+    """
+    stored = list(_rows_by_id(connection, DESCRIPTOR_COLUMNS, ids.tolist()))
+    position = {row[0]: place for place, row in enumerate(stored)}
+    found = np.zeros((len(stored) + 1, dimension), np.float32)
+    found[:-1] = decode_descriptors(stored, dtype, dimension)
+    return found[[position.get(i, -1) for i in ids.tolist()]]
 
 
 def descriptor_blocks(connection: sqlite3.Connection, size: int) -> Iterator[list[DescriptorRow]]:
@@ -207,6 +218,19 @@ def descriptor_blocks(connection: sqlite3.Connection, size: int) -> Iterator[lis
     cursor = connection.execute(f'SELECT {DESCRIPTOR_COLUMNS} FROM keyframes ORDER BY id')
     while rows := cursor.fetchmany(size):
         yield rows
+
+
+def thumbnail(connection: sqlite3.Connection, keyframe_id: int) -> bytes | None:
+    """Return the stored picture of a keyframe, or None."""
+    row = connection.execute(
+        'SELECT data FROM thumbnails WHERE keyframe = ?', (keyframe_id,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def thumbnail_bytes(connection: sqlite3.Connection) -> int:
+    """Return the bytes of all stored pictures."""
+    row = connection.execute('SELECT COALESCE(SUM(LENGTH(data)), 0) FROM thumbnails').fetchone()
+    return int(row[0])
 
 
 def session_starts(connection: sqlite3.Connection) -> Iterator[tuple[int, int]]:
