@@ -66,8 +66,8 @@ def seen(given: own_site.Recording, sure: Sequence[int], rows: dict[int, int]) -
     walk = own_site.first_pass(given)
     return Judged(
         walk=walk, evidence=({},) * size, bases=('',) * size, rows=believed,
-        confidences=confidences, labels=np.full(size, UNCLEAR, np.int8), answerable=np.zeros(size, bool),
-        unknown=np.zeros(size, bool))
+        confidences=confidences, labels=np.full(size, UNCLEAR, np.int8),
+        answerable=np.zeros(size, bool), unknown=np.zeros(size, bool))
 
 
 def label(walk: LabelledWalk, image: int, row: int) -> int:
