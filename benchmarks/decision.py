@@ -33,9 +33,9 @@ import pstats
 import tempfile
 import time
 
+from benchmarks.index import unit
 import numpy as np
 
-from benchmarks.index import unit
 from vpr_compressed.decision.decider import PlaceDecider
 from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
@@ -88,9 +88,9 @@ def drive(places: int, rng: np.random.Generator, block: int = 10_000) -> Iterato
     for start in range(0, places, block):
         rows = rng.standard_normal((min(block, places - start), DIMENSION)).astype(np.float32)
         rows *= np.float32(np.sqrt(1.0 - NEIGHBOURS ** 2))
-        for row in rows:
-            row += NEIGHBOURS * last
-            last = row
+        for i in range(len(rows)):
+            rows[i] += NEIGHBOURS * last
+            last = rows[i]
         yield unit(rows * scale + np.float32(0.02))
 
 
@@ -131,7 +131,9 @@ def measure(place_map: PlaceMap, args: argparse.Namespace) -> None:
     walks = [revisit(place_map, int(rng.integers(1, count - args.images)), args.images, rng)
              for _ in range(args.walks)]
     place_map.nearest(walks[0][1][0], 1)  # the index makes room for its first search
-    memory, rows, right, first_ms = resident_bytes(), [], [], 0.0
+    memory, first_ms = resident_bytes(), 0.0
+    rows: list[tuple[float, float, float]] = []
+    right: list[bool] = []
     decider = PlaceDecider(place_map, DecisionCalibration())
     profile = cProfile.Profile(time.process_time)
     for ids, queries in walks:
