@@ -150,7 +150,8 @@ class Evidence:
             'travel': travel,
             'mean_margin': margins / max(weights, 0.5),
             'mean_gain': gain,
-            'views': math.log1p(track.views),
+            # an image that is no new view counts as the last one: standing adds nothing
+            'views': math.log1p(track.views if keep or first else track.views - 1),
             'drop': min((now if first else mean_correlation) - best, 0.0)}
         if keep:
             track.mean_query, track.mean_keyframe = mean_query, mean_keyframe
