@@ -23,11 +23,16 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Odometry
+import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
+from ros_harness import PixelExtractor
 
+from vpr_compressed.place_map.place_map import PlaceMap
+from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.records import ImageArray
+from vpr_compressed.records import Pose
 from vpr_compressed.ros.conversions import header_at
 from vpr_compressed.ros.place_recognition import operation
 
@@ -77,6 +82,36 @@ def test_odometry_is_taken_by_itself_once_somebody_publishes_it(
         None, (stamp(1) + NS // 20) / NS, stamp(2) / NS, None]
     assert decider.odometry[1].frame_id == 'odom'
     assert node.node.pipeline.statistics.matching()['with_odometry'] == 2
+
+
+def test_the_node_decides_as_the_library_does_with_the_same_odometry(
+    local_node: Any, peer: Any, tmp_path: Path, places: list[ImageArray],
+    again: list[ImageArray], stamp: Stamp
+) -> None:
+    """Frame by frame; without odometry it is not as sure, or surer."""
+    extractor, path, found = PixelExtractor(), tmp_path / 'posed.map', []
+    with PlaceMap.create(path, descriptor_id=extractor.descriptor_id,
+                         dimension=extractor.dimension) as made:
+        for number, image in enumerate(places):  # half as far apart as the robot will go
+            made.add(extractor.describe(image), stamp_ns=number,
+                     pose=Pose(position_m=(0.25 * number, 0.0, 0.0)))
+    node = local_node(mode='localization', map_path=str(path)).start()
+    for number, image in enumerate(again):
+        drive(node, peer, [stamp(number)])
+        row = peer.ask(image, stamp(number))[0]
+        found.append((int(row['keyframe_id']), int(row['status']), float(row['confidence'])))
+
+    def expected(*, moving: bool) -> list[tuple[int, int, float]]:
+        with PlaceMap.open(path) as place_map:
+            recognizer = Recognizer(extractor, place_map)
+            decisions = [recognizer.process(image, stamp_ns=stamp(number), odometry=Pose(
+                position_m=(stamp(number) / NS, 0.0, 0.0), frame_id='odom') if moving else None
+            ).decision for number, image in enumerate(again)]
+        return [(d.keyframe.keyframe_id, int(d.status), float(np.float32(d.confidence)))
+                for d in decisions]
+
+    assert found == expected(moving=True)
+    assert found != expected(moving=False)
 
 
 def test_no_image_waits_for_odometry(

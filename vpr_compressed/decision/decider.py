@@ -52,6 +52,8 @@ from vpr_compressed.records import Status
 _NS_PER_S = 1_000_000_000
 #: Nodes of the belief whose own likeness is looked at though the search did not find them.
 _WATCHED = 16
+#: A place this likely is not called unknown, however little the belief has followed yet.
+_LIKELY = 0.5
 
 
 class Answer(NamedTuple):
@@ -216,6 +218,8 @@ class PlaceDecider:
         if best is None:  # another process has just removed it
             return Answer(candidates, confidences, NOTHING)
         status = Status.ACCEPTED if confidence >= threshold else found.why
+        if status is Status.UNKNOWN and confidence >= _LIKELY:
+            status = Status.UNSURE
         return Answer(candidates, confidences, Decision(
             status=status, keyframe=best, similarity=cosines[found.row], confidence=confidence,
             threshold=threshold, evidence=found.evidence,

@@ -90,9 +90,9 @@ class ConfidenceCurve(Bounded):
 
 #: Fitted on the default model (``vpr_compressed calibrate``), made stricter for others.
 _WALK = ConfidenceCurve(
-    evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'drop'),
-    weights=(0.435, 1.863, 2.083, 4.706, 0.641, 8.976), intercept=-2.989,
-    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.7, 0.85, 0.93))
+    evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'progress', 'drop'),
+    weights=(0.44, 0.62, 1.95, 4.82, 0.267, 0.677, 8.73), intercept=-2.37,
+    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.7, 0.85, 0.935))
 _SINGLE = ConfidenceCurve(
     evidence=('margin', 'correlation', 'gain'), weights=(0.43, 7.66, 2.24), intercept=-3.71,
     precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.925, 0.947, 0.976, 0.982))

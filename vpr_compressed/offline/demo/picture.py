@@ -43,8 +43,8 @@ from vpr_compressed.offline.demo.made_up_town import RING
 from vpr_compressed.offline.reports.figures import INK
 from vpr_compressed.offline.reports.figures import RIGHT
 from vpr_compressed.offline.reports.figures import style_axes
-from vpr_compressed.offline.reports.figures import WITHHELD
 from vpr_compressed.offline.reports.figures import WRONG
+from vpr_compressed.offline.reports.walk_plots import CELLS
 from vpr_compressed.records import ImageArray
 from vpr_compressed.records import Status
 
@@ -55,10 +55,11 @@ MARKS: Mapping[str, tuple[str, float, str, str]] = {
     'missed': ('o', 34, INK, 'withheld, in the map'),
     'unknown': ('s', 20, '#7b8794', 'withheld, off the map'),
 }
-#: Why a place was withheld -> colour; None is an image without an answer.
+#: Why a place was withheld -> colour, as in the reports; None is an image without an answer.
 REASONS: Mapping[Status | None, str] = {
-    Status.UNSURE: WITHHELD, Status.LOOK_ALIKE: '#f2cf4a', Status.UNKNOWN: '#c9d1d9',
-    Status.STANDING: '#6fb1ee', Status.EMPTY_MAP: '#3b4652', None: '#a678cc'}
+    **{status: CELLS[status.name.lower()].colour
+       for status in Status if status.name.lower() in CELLS},
+    None: '#a678cc'}
 _QUIET = '#52606d'
 #: The legend: columns, and inches of a line.
 _COLUMNS, _ENTRY_IN = 2, 0.21
