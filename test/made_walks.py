@@ -57,6 +57,10 @@ class World:
         own, other = self._looks[to:to + length], self._looks[start:start + length]
         own[:] = share * other + np.sqrt(1.0 - share ** 2) * own
 
+    def make_uniform(self, start: int, length: int) -> None:
+        """Let a stretch of the road look the same all along."""
+        self._looks[start:start + length] = self._looks[start]
+
     def at(
         self, positions: Iterable[float], *, visit: int = 0, light: float = 0.0,
         noise: float = 0.35
