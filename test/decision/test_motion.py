@@ -49,7 +49,8 @@ def after_first(odometry: Pose | None = None) -> Motion:
 
 
 @pytest.mark.parametrize(('change', 'share', 'keep'), [
-    (0.0, 0.0, False), (0.07, 0.35, False), (0.09, 0.45, True), (0.2, 1.0, True), (0.9, 1.0, True)])
+    (0.0, 0.0, False), (0.07, 0.35, False), (0.09, 0.45, True), (0.2, 1.0, True),
+    (0.9, 1.0, True)])
 def test_movement_is_change_of_view(change: float, share: float, keep: bool) -> None:
     """Of what the map's keyframes differ by, at most all of it."""
     step = after_first().step(turned_by(change), None, SPACING, math.nan)
