@@ -105,9 +105,9 @@ class BeliefFilter:
         :param step: from the last kept image to this one
         """
         count = max(self._view.node_count, 1)
+        if self._belief is not None and self._version != self._view.version:
+            self.keep(self._renumbered(self._belief))
         before = self._belief
-        if before is not None and self._version != self._view.version:
-            before = self._belief = self._renumbered(before)
         active = self._active(nodes, before)
         belief = self._spread(active, before, count)
         if before is not None:
