@@ -310,4 +310,5 @@ def _best(ids: IdArray, similarities: NDArray[np.float32], k: int) -> list[tuple
     """Return the k largest as (id, similarity); equal ones by id."""
     order = np.lexsort((ids, -similarities))[:k]
     # rounding may lift the cosine of equal vectors a little above one
-    return [(int(ids[i]), float(np.clip(similarities[i], -1.0, 1.0))) for i in order]
+    found = np.clip(similarities[order].astype(np.float64), -1.0, 1.0)
+    return list(zip(ids[order].tolist(), found.tolist()))
