@@ -160,9 +160,7 @@ def _curve_lines(found: Fitted) -> list[str]:
         return [f'{found.name}: kept as it was; {found.note}']
     terms = ' + '.join(f'{weight:.3g} {name}' for name, weight in zip(
         found.curve.evidence, found.curve.weights) if weight)
-    error = outcome.reliability_of(
-        found.samples, found.samples.confidences(found.curve) if found.held_out is None
-        else found.held_out).error
+    error = found.reliability.error
     how = 'in the images it was fitted to' if found.held_out is None else (
         'in kinds of place that a fit had not seen')
     rows = [('to set', 'confidence needed', 'right of what is reported', 'reported of places '

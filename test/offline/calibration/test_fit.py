@@ -59,7 +59,8 @@ def judged(
         walk=LabelledWalk(
             name='walk', group=group, mapped=(route,), asked=route, counted=np.ones(size, bool),
             labels=np.zeros((size, size), np.int8), **walk),
-        evidence=tuple(evidence), rows=np.zeros(size, np.int64), confidences=np.zeros(size),
+        evidence=tuple(evidence), bases=('walk',) * size, rows=np.zeros(size, np.int64),
+        confidences=np.zeros(size),
         labels=np.array(labels, np.int8), answerable=np.full(size, not unknown),
         unknown=np.full(size, unknown))
 
@@ -80,7 +81,7 @@ def drawn(
 
 def samples(*walks: Judged) -> Samples:
     """Return the samples of walks."""
-    found = samples_of(walks)
+    found = samples_of(walks, 'walk')
     assert found is not None
     return found
 
@@ -198,7 +199,7 @@ def test_what_is_in_doubt_counts_against_thresholds_but_not_in_the_curve(
     with_doubt = fit.fit_curve(samples(clear, guessed), START)
     assert with_doubt.confidence(sure[0]) == pytest.approx(without.confidence(sure[0]), abs=0.02)
     assert with_doubt.threshold(0.95) > without.threshold(0.95)
-    assert samples_of([judged(sure, [UNCLEAR] * 300)]) is None
+    assert samples_of([judged(sure, [UNCLEAR] * 300)], 'walk') is None
 
 
 def test_only_evidence_that_every_decision_has_is_used() -> None:
@@ -207,7 +208,15 @@ def test_only_evidence_that_every_decision_has_is_used() -> None:
     assert samples(walk).names == ('belief',)
     assert len(samples(walk)) == 2
     with pytest.raises(VprError, match='gives no agreement'):
-        samples_of([walk], ('belief', 'agreement'))
+        samples_of([walk], 'walk', ('belief', 'agreement'))
+
+
+def test_a_curve_is_fitted_to_the_decisions_that_used_it(rng: np.random.Generator) -> None:
+    """Whether a map is a sequence the decision finds out, on each."""
+    walk = drawn(rng, 30)
+    mixed = replace(walk, bases=('walk',) * 10 + ('single',) * 15 + ('',) * 5)
+    sizes = [len(samples_of([mixed], basis) or ()) for basis in ('walk', 'single', 'other')]
+    assert sizes == [10, 15, 0]
 
 
 def test_trades_count_rightly_reported_places(rng: np.random.Generator) -> None:

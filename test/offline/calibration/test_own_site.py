@@ -65,9 +65,9 @@ def seen(given: own_site.Recording, sure: Sequence[int], rows: dict[int, int]) -
     confidences[list(sure)] = 0.9999
     walk = own_site.first_pass(given)
     return Judged(
-        walk=walk, evidence=({},) * size, rows=believed, confidences=confidences,
-        labels=np.full(size, UNCLEAR, np.int8), answerable=np.zeros(size, bool),
-        unknown=np.zeros(size, bool))
+        walk=walk, evidence=({},) * size, bases=('',) * size, rows=believed,
+        confidences=confidences, labels=np.full(size, UNCLEAR, np.int8),
+        answerable=np.zeros(size, bool), unknown=np.zeros(size, bool))
 
 
 def label(walk: LabelledWalk, image: int, row: int) -> int:

@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 import hashlib
+from itertools import accumulate
+from itertools import pairwise
 from pathlib import Path
 import zlib
 
@@ -112,11 +114,23 @@ class Describer:
         return descriptor
 
 
-def route_of(images: Mapping[Wanted, Described], order: Sequence[Wanted]) -> Route:
-    """Return images in an order, with stamps that never fall."""
+def route_of(
+    images: Mapping[Wanted, Described], order: Sequence[Wanted], *, rate_hz: float | None = None
+) -> Route:
+    """
+    Return images in an order, in which time always goes on.
+
+    :param rate_hz: images per second where stamps mean nothing; None: as much time passes from
+        one to the next as their stamps differ
+    """
     described = [images[each] for each in order]
-    stamps_ns = np.maximum.accumulate([each.stamp_ns for each in described])
-    return Route(np.stack([each.descriptor for each in described]), tuple(stamps_ns.tolist()))
+    if rate_hz is not None:
+        passed_ns = [round(number * 1e9 / rate_hz) for number in range(len(order))]
+    else:
+        stamps_ns = [each.stamp_ns for each in described]
+        steps = [0, *(abs(later - sooner) for sooner, later in pairwise(stamps_ns))]
+        passed_ns = [stamps_ns[0] + passed for passed in accumulate(steps)]
+    return Route(np.stack([each.descriptor for each in described]), tuple(passed_ns))
 
 
 def _pixels(frame: Frame, wanted: Wanted, extractor: Extractor) -> ImageArray:

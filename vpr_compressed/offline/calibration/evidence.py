@@ -77,7 +77,6 @@ class LabelledWalk:
     :param labels: int8 ``(Q, R)``: whether a row of the map is RIGHT, WRONG or UNCLEAR (neither)
         for an image; the rows of all sessions in their order, or the images of the walk itself
     :param counted: images that are judged, bool ``(Q,)``; the others only lead there
-    :param sequence: whether the map is a sequence of images, else a collection of views
     :param left_out: images of a walk in its own past that do not become places
     :param doubtful: the labels are guesses: an unclear answer counts as wrong for the thresholds
     """
@@ -88,7 +87,6 @@ class LabelledWalk:
     asked: Route
     labels: NDArray[np.int8]
     counted: NDArray[np.bool_]
-    sequence: bool = True
     left_out: frozenset[int] = frozenset()
     doubtful: bool = False
 
@@ -99,6 +97,7 @@ class Judged:
     What the decision said to the images of one walk.
 
     :param evidence: of each image, empty where the decision had none
+    :param bases: name of the curve that each decision used, '' where it had no place
     :param rows: the believed place, -1 for none, int64 ``(Q,)``
     :param confidences: of the decision with the curve it was made with, ``(Q,)``
     :param labels: RIGHT, WRONG or UNCLEAR of the believed place, int8 ``(Q,)``
@@ -108,6 +107,7 @@ class Judged:
 
     walk: LabelledWalk
     evidence: tuple[Mapping[str, float], ...]
+    bases: tuple[str, ...]
     rows: NDArray[np.int64]
     confidences: NDArray[np.float64]
     labels: NDArray[np.int8]
@@ -175,6 +175,7 @@ class _Walker:
         self._recognizer.reset()
         self._recognizer.localization = True
         evidence: list[Mapping[str, float]] = []
+        bases: list[str] = []
         rows = np.full(len(walk.asked), -1, np.int64)
         confidences = np.zeros(len(walk.asked))
         for number in range(len(walk.asked)):
@@ -184,15 +185,18 @@ class _Walker:
             if decision is not None and decision.keyframe is not None:
                 rows[number] = self._row(decision.keyframe)
                 confidences[number] = decision.confidence
-            evidence.append({} if decision is None or rows[number] < 0 else decision.evidence)
+            believed = decision is not None and rows[number] >= 0
+            evidence.append(decision.evidence if decision and believed else {})
+            bases.append(decision.basis if decision and believed else '')
             self._map(recognition, number)
             self._tick()
         labels = np.where(
             rows < 0, np.int8(UNCLEAR), walk.labels[np.arange(len(rows)), np.maximum(rows, 0)])
         labels = np.where(walk.counted, labels, np.int8(UNCLEAR)).astype(np.int8)
         return Judged(
-            walk=walk, evidence=tuple(evidence), rows=rows, confidences=confidences,
-            labels=labels, answerable=walk.counted & (walk.labels == RIGHT).any(axis=1),
+            walk=walk, evidence=tuple(evidence), bases=tuple(bases), rows=rows,
+            confidences=confidences, labels=labels,
+            answerable=walk.counted & (walk.labels == RIGHT).any(axis=1),
             unknown=walk.counted & (walk.labels == WRONG).all(axis=1))
 
     def _process(self, route: Route, number: int) -> Recognition:

@@ -45,6 +45,7 @@ from vpr_compressed.offline.calibration.sites import Entry
 from vpr_compressed.offline.calibration.sites import open_site
 from vpr_compressed.offline.calibration.sites import Site
 from vpr_compressed.offline.calibration.sites import walks_of
+from vpr_compressed.sources import ImageList
 
 #: Site -> image -> what was described of it.
 Images = Mapping[str, Mapping[Wanted, Described]]
@@ -64,8 +65,14 @@ class Leg:
         return [Wanted(entry.index, self.dark) for entry in self.entries]
 
     def route(self, images: Images) -> Route:
-        """Return the images with what was described of them."""
-        return route_of(images[self.site.name], self.wanted)
+        """
+        Return the images with what was described of them.
+
+        Files have no time; on a way through them one follows the other as in a folder.
+        """
+        source = self.site.source
+        rate_hz = source.rate_hz if isinstance(source, ImageList) else None
+        return route_of(images[self.site.name], self.wanted, rate_hz=rate_hz)
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class Plan:
                     name=f'{walk.config.group} {number}.{part}', group=walk.config.group,
                     mapped=mapped, asked=route,
                     labels=each if mapped else in_own_past(each, route.stamps_ns),
-                    counted=np.ones(len(each), bool), sequence=walk.config.sequence)
+                    counted=np.ones(len(each), bool))
 
     def _legs(self, routes: Iterable[RouteConfig]) -> tuple[Leg, ...]:
         """Return the walks of some routes."""

@@ -53,24 +53,25 @@ class Trade:
     shown: bool
 
 
+def trade_at(samples: Samples, curve: ConfidenceCurve, wanted: float) -> Trade:
+    """Return what a wanted precision costs on the samples."""
+    threshold = curve.threshold(wanted)
+    accepted = samples.weights * (samples.confidences(curve) >= threshold)
+    right, total = float(accepted @ samples.right), float(accepted.sum())
+    precision = right / total if total else None
+    images, has_place = int(effective(accepted)), float(samples.weights @ samples.answerable)
+    interval = None if precision is None or not images else wilson(
+        round(precision * images), images)
+    return Trade(
+        wanted=wanted, threshold=threshold, precision=precision, interval=interval,
+        recall=right / has_place if has_place else 0.0,
+        shown=precision is not None and interval is not None and bool(
+            shows(wanted, np.array(precision), np.array(interval.low))))
+
+
 def trades(samples: Samples, curve: ConfidenceCurve) -> list[Trade]:
     """Return what each stored precision costs on the samples."""
-    sure = samples.confidences(curve)
-    has_place = float(samples.weights @ samples.answerable)
-    found = []
-    for wanted, threshold in zip(curve.precisions, curve.thresholds):
-        accepted = samples.weights * (sure >= threshold)
-        right, total = float(accepted @ samples.right), float(accepted.sum())
-        images = int(effective(accepted))
-        precision = right / total if total else None
-        interval = None if precision is None or not images else wilson(
-            round(precision * images), images)
-        found.append(Trade(
-            wanted=wanted, threshold=threshold, precision=precision, interval=interval,
-            recall=right / has_place if has_place else 0.0,
-            shown=precision is not None and interval is not None and bool(
-                shows(wanted, np.array(precision), np.array(interval.low)))))
-    return found
+    return [trade_at(samples, curve, wanted) for wanted in curve.precisions]
 
 
 def reliability_of(samples: Samples, sure: NDArray[np.float64]) -> Reliability:

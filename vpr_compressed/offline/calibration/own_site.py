@@ -20,12 +20,12 @@ one recording that comes back and nothing else. Places that the map lacks are ma
 has: a third of the walk is asked once more with its surroundings taken out of the map.
 
 Without positions the recording itself must say what is right, and only what is beyond doubt
-counts. Where the present curve is surer than ever needed, image after image along the way, and no
-other way through the recording looks nearly as much like it, the robot has surely been there
-before. Such a stretch is followed on along the way in both directions while the images fit: there
-the decision was not yet, or no longer, sure, and this is what a curve is fitted to. An answer to
-any other image is wrong where the two stretches do not look alike, and else in doubt: it is left
-out of the fit, and counts as wrong when thresholds are chosen.
+counts. Where the present curve is sure, image after image along the way, though most places are
+new to a robot that maps, and no other way through the recording looks nearly as much like it, the
+robot has surely been there before. Such a stretch is followed on along the way in both directions
+while the images fit: there the decision was not yet, or no longer, sure, and this is what a curve
+is fitted to. An answer to any other image is wrong where the two stretches do not look alike, and
+else in doubt: it is left out of the fit, and counts as wrong when thresholds are chosen.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ GROUP = 'own site'
 #: A recording must come back to so many images to say anything.
 FEWEST_REVISITS = 30
 #: Precision at which the present curve is believed without positions.
-SURE = 0.999
+SURE = 0.99
 #: A walk is asked again in so many parts, each with its surroundings cut out of the map.
 _PARTS = 3
 #: Rows beside a right one that go with it when it is cut out, and those that are neither.

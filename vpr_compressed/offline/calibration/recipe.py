@@ -109,8 +109,6 @@ class WalkConfig(Bounded):
                           'right)', minimum=0.0)
     ground_truth: str = option('', 'JSON below --data: query index -> reference indices (by '
                                'file)')
-    sequence: bool = option(True, 'the map is a sequence of images; false for a collection of '
-                            'views, which has a curve of its own')
     crossed: bool = option(False, 'also ask this map with the queries of the crossed walks of '
                            'other groups, which are not in it')
 
@@ -120,9 +118,9 @@ class WalkConfig(Bounded):
             raise ConfigError('give "ground_truth" with by: file, and only with it')
         if not self.query:
             raise ConfigError('a walk needs a query')
-        if not self.reference and (self.by == 'file' or self.crossed or not self.sequence):
+        if not self.reference and (self.by == 'file' or self.crossed):
             raise ConfigError('a walk without reference is recognised in its own past; it has no '
-                              'file of answers, is not crossed and always a sequence')
+                              'file of answers and is not crossed')
 
 
 @dataclass(frozen=True, kw_only=True)

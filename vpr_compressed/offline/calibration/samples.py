@@ -83,10 +83,13 @@ class Samples:
             curve.confidence(dict(zip(self.names, row))) for row in self.values.tolist()])
 
 
-def samples_of(judged: Iterable[Judged], names: Sequence[str] = ()) -> Samples | None:
+def samples_of(
+    judged: Iterable[Judged], basis: str, names: Sequence[str] = ()
+) -> Samples | None:
     """
     Put the decisions of walks together; images without evidence or label are left out.
 
+    :param basis: name of the curve that is fitted; only decisions that used it count
     :param names: evidence a curve must have, besides what every decision has
     :returns: None without any image
     :raises VprError: a decision lacks evidence of ``names``
@@ -95,7 +98,7 @@ def samples_of(judged: Iterable[Judged], names: Sequence[str] = ()) -> Samples |
     for each in judged:
         for number, evidence in enumerate(each.evidence):
             label = int(each.labels[number])
-            if evidence and each.walk.counted[number] and (
+            if each.bases[number] == basis and evidence and each.walk.counted[number] and (
                     label != UNCLEAR or each.walk.doubtful):
                 rows.append((
                     evidence, label == RIGHT, label != UNCLEAR, bool(each.answerable[number]),

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.errors import ConfigError
 from vpr_compressed.errors import ModelFileError
 from vpr_compressed.errors import VprError
@@ -32,7 +32,9 @@ from vpr_compressed.model_file.calibration import ConfidenceCurve
 from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.model_file.model import read_model
 from vpr_compressed.model_file.model import write_model
+from vpr_compressed.offline.accuracy.decisions import Reliability
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
+from vpr_compressed.offline.accuracy.metrics import AcceptedMatches
 from vpr_compressed.offline.calibration import fit
 from vpr_compressed.offline.calibration import own_site
 from vpr_compressed.offline.calibration.describing import Described
@@ -45,12 +47,15 @@ from vpr_compressed.offline.calibration.evidence import observe
 from vpr_compressed.offline.calibration.labelling import Plan
 from vpr_compressed.offline.calibration.outcome import precision_recall_of
 from vpr_compressed.offline.calibration.outcome import reliability_of
-from vpr_compressed.offline.calibration.outcome import trades
+from vpr_compressed.offline.calibration.outcome import trade_at
 from vpr_compressed.offline.calibration.recipe import load_recipe
 from vpr_compressed.offline.calibration.samples import missing
 from vpr_compressed.offline.calibration.samples import Samples
 from vpr_compressed.offline.calibration.samples import samples_of
-from vpr_compressed.offline.reports import calibration_plots
+from vpr_compressed.offline.reports.decision_plots import DecisionLine
+from vpr_compressed.offline.reports.decision_plots import precision_recall_plot
+from vpr_compressed.offline.reports.decision_plots import reliability_plot
+from vpr_compressed.offline.reports.page import check_jinja2
 from vpr_compressed.runtime.extractor import Extractor
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system.files import write_whole
@@ -77,6 +82,13 @@ class Fitted:
     note: str = ''
     samples: Samples | None = None
     held_out: NDArray[np.float64] | None = None
+
+    @property
+    def reliability(self) -> Reliability:
+        """Return whether its confidences hold, in kinds of place it had not seen if possible."""
+        assert self.samples is not None  # noqa: S101 a curve that was kept is not judged
+        sure = self.samples.confidences(self.curve) if self.held_out is None else self.held_out
+        return reliability_of(self.samples, sure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +121,7 @@ class Calibration:
         cache: Path | None = None
     ) -> None:
         fit.check_scipy()
+        check_jinja2()
         self._extractor, self._out, self._overwrite = extractor, out, overwrite
         self._pictures = tuple(out.with_name(f'{out.stem}_{name}.png')
                                for name in ('reliability', 'precision_recall'))
@@ -190,18 +203,18 @@ class Calibration:
     def _finish(self, judged: Sequence[Judged], source: str) -> Calibrated:
         """Fit both curves, draw them and write the model."""
         before = self._extractor.calibration
-        walk = _fitted(ON_A_WALK, (each for each in judged if each.walk.sequence), before.walk)
-        single = _fitted(
-            FROM_ONE_IMAGE, (each for each in judged if not each.walk.sequence), before.single)
+        walk = _fitted(ON_A_WALK, 'walk', judged, before.walk)
+        single = _fitted(FROM_ONE_IMAGE, 'single', judged, before.single)
         fitted = [each for each in (walk, single) if each.samples is not None]
         if not fitted:
-            raise VprError(f'nothing is written; {walk.name} {walk.note}')
+            raise VprError(
+                f'nothing is written: {walk.name} {walk.note}; {single.name} {single.note}')
         images = sum(len(each.samples) for each in fitted if each.samples is not None)
         groups = tuple(sorted({group for each in fitted if each.samples is not None
                                for group in each.samples.groups}))
         written = self._write(
-            DecisionCalibration(
-                walk=walk.curve, single=single.curve,
+            replace(
+                before, walk=walk.curve, single=single.curve,
                 fitted_on=f'{source} ({", ".join(groups)}; {images} images)'), fitted)
         return Calibrated(
             curves=(walk, single), images=images, groups=groups, written=written)
@@ -210,18 +223,11 @@ class Calibration:
         self, calibration: DecisionCalibration, fitted: Sequence[Fitted]
     ) -> tuple[Path, ...]:
         """Write model and pictures, which are drawn before anything is written."""
-        lines = [calibration_plots.Line(
-            label=each.name, curve=precision_recall_of(each.samples, each.curve),
-            reliability=reliability_of(
-                each.samples, each.samples.confidences(each.curve) if each.held_out is None
-                else each.held_out),
-            held_out=each.held_out is not None,
-            points=[(trade.wanted, trade.recall, trade.precision)
-                    for trade in trades(each.samples, each.curve)
-                    if trade.precision is not None])
-            for each in fitted if each.samples is not None]
-        pictures = [plot(lines).png(caption=True) for plot in (
-            calibration_plots.reliability_plot, calibration_plots.precision_recall_plot)]
+        pictures = [plot.png(caption=True) for plot in (
+            reliability_plot([
+                (each.name if each.held_out is None else f'{each.name}, held out',
+                 each.reliability) for each in fitted]),
+            precision_recall_plot([_line(each) for each in fitted]))]
         model = replace(read_model(self._extractor.model_path), calibration=calibration)
         write_model(self._out, model, overwrite=self._overwrite)
         try:
@@ -233,21 +239,36 @@ class Calibration:
         return self._out, *self._pictures
 
 
-def _fitted(name: str, judged: Iterable[Judged], before: ConfidenceCurve) -> Fitted:
-    """Fit one curve, or keep it where there is too little."""
-    walks = list(judged)
-    if not walks:
-        return Fitted(name=name, curve=before, note='nothing of that kind was given')
-    samples = samples_of(walks, before.evidence)
+def _fitted(
+    name: str, basis: str, judged: Sequence[Judged], before: ConfidenceCurve
+) -> Fitted:
+    """Fit the curve of a name, or keep it where there is too little."""
+    samples = samples_of(judged, basis, before.evidence)
+    if samples is None:
+        return Fitted(name=name, curve=before, note='no image was decided by it')
     if lacking := missing(samples):
         return Fitted(name=name, curve=before,
                       note=f'there is too little to fit it to: {"; ".join(lacking)}')
-    assert samples is not None  # noqa: S101 what is missing says so
-    doubtful = any(each.walk.doubtful for each in walks)
+    doubtful = any(each.walk.doubtful for each in judged)
     return Fitted(
         name=name, samples=samples, held_out=fit.held_out(samples, before),
         curve=fit.fit_curve(samples, before, prior_images=fit.PRIOR_IMAGES * (
             _GUESSED if doubtful else 1.0)))
+
+
+def _line(fitted: Fitted) -> DecisionLine:
+    """Return a curve for its picture; the diamond is where a node without parameters works."""
+    samples, curve = fitted.samples, fitted.curve
+    assert samples is not None  # noqa: S101 a curve that was kept is not drawn
+    price = trade_at(samples, curve, DecisionConfig().min_precision)
+    accepted = samples.confidences(curve) >= price.threshold
+    return DecisionLine(
+        label=fitted.name, decision=precision_recall_of(samples, curve), image=None,
+        accepted=AcceptedMatches(
+            accepted=int(accepted.sum()), correct=int((accepted & samples.right).sum()),
+            precision=price.precision, recall=price.recall),
+        precision_interval=price.interval, recall_interval=None,
+        thresholds=dict(zip(curve.precisions, curve.thresholds)))
 
 
 def _positions(

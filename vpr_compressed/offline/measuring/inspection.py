@@ -111,7 +111,8 @@ def _model_facts(path: Path) -> dict[str, Any]:
         'decision': {
             'curves': model.calibration.origin,
             'on_a_walk': _curve(model.calibration.walk),
-            'from_one_image': _curve(model.calibration.single)},
+            'from_one_image': _curve(model.calibration.single),
+            'exploring_logit': model.calibration.exploring_logit},
         'provenance': dict(model.provenance),
         'tensors': [_tensor(row) for row in report.tensors]}
 
