@@ -32,7 +32,7 @@ from vpr_compressed.records import DescriptorArray
 FloatArray = NDArray[np.float64]
 
 #: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
-_SEARCHED = 64
+SEARCHED = 64
 #: Images whose mean is taken off the query, and how slowly that begins.
 _WINDOW, _BEGINNING = 30, 2
 #: Spread of the similarity of unrelated images, relative to the length of the query, and the
@@ -131,8 +131,8 @@ class Likenesses:
         spread = float(np.hypot(
             background.std(), _USUAL_SPREAD * length * _SMALL / len(background))) + 1e-6
         usual = float(background.mean())
-        rows, cosines = (view.nearest(query, _SEARCHED) if length > 1e-6 else
-                         view.nearest(descriptor, _SEARCHED))
+        rows, cosines = (view.nearest(query, SEARCHED) if length > 1e-6 else
+                         view.nearest(descriptor, SEARCHED))
         row_z = (cosines.astype(np.float64) * length - usual) / spread
         more = view.rows_in(likely[view.exist(likely)]) if likely.size else likely
         more = more[(more[:, np.newaxis] != rows).all(axis=1)]
