@@ -105,10 +105,10 @@ class BeliefFilter:
         :param step: from the last kept image to this one
         """
         count = max(self._view.node_count, 1)
+        if self._belief is not None and self._version != self._view.version:
+            self.keep(self._renumbered(self._belief))
         before = self._belief
-        if before is not None and self._version != self._view.version:
-            before = self._belief = self._renumbered(before)
-        active = self._active(nodes, before)
+        active = self._active(nodes[np.argsort(-z, kind='stable')], before)
         belief = self._spread(active, before, count)
         if before is not None:
             belief = _moved(belief, step, count)
@@ -149,7 +149,7 @@ class BeliefFilter:
         return Belief(merged, mass, belief.rest, belief.off + gone)
 
     def _active(self, nodes: IdArray, before: Belief | None) -> IdArray:
-        """Return the nodes to look at now, rising."""
+        """Return the nodes to look at now, rising; ``nodes`` are known, the most alike first."""
         view = self._view
         if view.node_count <= _WHOLE:
             return view.all_nodes()

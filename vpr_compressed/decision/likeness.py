@@ -32,7 +32,7 @@ from vpr_compressed.records import DescriptorArray
 FloatArray = NDArray[np.float64]
 
 #: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
-_SEARCHED = 64
+SEARCHED = 64
 #: Images whose mean is taken off the query, and how slowly that begins.
 _WINDOW, _BEGINNING = 30, 2
 #: Spread of the similarity of unrelated images, relative to the length of the query, and the
@@ -74,7 +74,8 @@ class Rivals:
 
     :param margin: relative similarity above that of the best other place
     :param correlation: centred correlation of image and named keyframe
-    :param gain: how much that is above the keyframe's own with its doubles
+    :param gain: how much that is above the keyframe's own with its doubles, where these look
+        like it at all: in a small map no place does, which says nothing for the image
     :param keyframe: descriptor of the named keyframe, ``(D,)``
     :param row: the best other place, None if there is none
     :param linked_nodes: places elsewhere in the map that are the named one
@@ -130,8 +131,8 @@ class Likenesses:
         spread = float(np.hypot(
             background.std(), _USUAL_SPREAD * length * _SMALL / len(background))) + 1e-6
         usual = float(background.mean())
-        rows, cosines = (view.nearest(query, _SEARCHED) if length > 1e-6 else
-                         view.nearest(descriptor, _SEARCHED))
+        rows, cosines = (view.nearest(query, SEARCHED) if length > 1e-6 else
+                         view.nearest(descriptor, SEARCHED))
         row_z = (cosines.astype(np.float64) * length - usual) / spread
         more = view.rows_in(likely[view.exist(likely)]) if likely.size else likely
         more = more[(more[:, np.newaxis] != rows).all(axis=1)]
@@ -158,8 +159,11 @@ class Likenesses:
         keyframe = centred[-1]
         alike = correlations(centred[:-1], keyframe)
         linked = self._linked(rows, alike)
-        strange = others[~linked]
-        doubles = np.sort(alike[~linked])[-_DOUBLES:]
+        # what is next to another view of the place is no rival, like what is next to the place
+        same = (np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]])
+                <= 2 * RADIUS).any(axis=1)
+        strange = others[~same]
+        doubles = np.sort(alike[~same])[-_DOUBLES:]
         own = correlation(query, keyframe)
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))
@@ -168,7 +172,7 @@ class Likenesses:
                 float(seen.row_z.min(initial=_NO_OTHER)), _NO_OTHER)
         return Rivals(
             margin=own_z - best_other, correlation=own,
-            gain=own - (float(doubles.mean()) if doubles.size else 0.0),
+            gain=own - (max(float(doubles.mean()), 0.0) if doubles.size else 0.0),
             keyframe=keyframe + mean,
             row=int(seen.node_rows[strange[0]]) if strange.size else None,
             linked_nodes=seen.nodes[others[linked]].tolist())

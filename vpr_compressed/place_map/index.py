@@ -182,9 +182,12 @@ class PlaceIndex:
         """Scan all rows; take more until neither skipped rows nor rounding hide an answer."""
         total, count = len(self), k + 8
         while True:
-            rows, rough = halves.nearest(query, min(count, total))
-            best = self._compare(self._without(skipped, rows), query, k)
-            settled = len(best) == k and float(rough.min()) + ROUNDING < best[-1][1]
+            # the most similar are often those just seen, which are skipped
+            rows, rough = halves.nearest(query, min(count + skipped.size, total))
+            kept = np.flatnonzero(~np.isin(self._ids.values[rows], skipped))[:count]
+            rows, rough = rows[kept], rough[kept]
+            best = self._compare(rows, query, k)
+            settled = len(best) == k and float(rough[-1]) + ROUNDING < best[-1][1]
             if settled or count >= total:
                 return best
             count *= 4
