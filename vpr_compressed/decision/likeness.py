@@ -158,11 +158,8 @@ class Likenesses:
         keyframe = centred[-1]
         alike = np.array([correlation(each, keyframe) for each in centred[:-1]])
         linked = self._linked(rows, alike)
-        # what is next to another view of the place is no rival, like what is next to the place
-        same = (np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]])
-                <= 2 * RADIUS).any(axis=1)
-        strange = others[~same]
-        doubles = np.sort(alike[~same])[-_DOUBLES:]
+        strange = others[~linked]
+        doubles = np.sort(alike[~linked])[-_DOUBLES:]
         own = correlation(query, keyframe)
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))
