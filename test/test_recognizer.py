@@ -343,6 +343,7 @@ def test_a_map_of_another_model_is_refused(descriptor_id: str, dimension: int) -
 
 @pytest.mark.parametrize(('values', 'message'), [
     ({'top_k': 0}, 'top_k'),
+    ({'top_k': 65}, 'top_k'),
     ({'exclude_recent_s': -1.0}, 'exclude_recent_s'),
     ({'keyframe_min_interval_s': float('nan')}, 'keyframe_min_interval_s'),
     ({'keyframe_max_similarity': 2.0}, 'keyframe_max_similarity'),

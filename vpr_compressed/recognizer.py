@@ -33,6 +33,7 @@ from vpr_compressed.config import option
 from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.decision.decider import Answer
 from vpr_compressed.decision.decider import PlaceDecider
+from vpr_compressed.decision.likeness import SEARCHED
 from vpr_compressed.errors import EngineError
 from vpr_compressed.errors import MapFileError
 from vpr_compressed.images.pixels import thumbnail_jpeg
@@ -72,7 +73,8 @@ class ImageDescriber(Protocol):
 class RecognizerConfig(Bounded):
     """What is searched, and which images become keyframes."""
 
-    top_k: int = option(5, 'number of candidates searched per image', minimum=1)
+    top_k: int = option(
+        5, 'number of candidates named per image', minimum=1, maximum=SEARCHED)
     exclude_recent_s: float = option(
         30.0, 'while mapping: seconds of the current session that are not searched', minimum=0.0)
     keyframe_min_interval_s: float = option(

@@ -40,9 +40,11 @@ class Store:
 
     def __init__(self) -> None:
         self.descriptors: dict[int, DescriptorArray] = {}
+        self.fetched = 0
 
     def fetch(self, ids: NDArray[np.int64]) -> DescriptorArray:
         """Return descriptors in the order of the ids."""
+        self.fetched += len(ids)
         return np.stack([self.descriptors[int(i)] for i in ids])
 
     def add(self, index: PlaceIndex, ids: NDArray[np.int64], rows: DescriptorArray) -> None:
@@ -138,6 +140,19 @@ def test_equal_places_are_ordered_by_id(
     for some in np.array_split(rng.permutation(700), 10):
         store.add(index, some, np.repeat(row, some.size, axis=0))
     assert_same(index.search(row[0], 4), [(i, 1.0) for i in range(4)])
+
+
+@pytest.mark.parametrize('use_faiss', BACKENDS)
+def test_places_behind_many_skipped_ones_are_not_all_fetched(
+    rng: np.random.Generator, use_faiss: bool
+) -> None:
+    """A robot that maps at 10 images a second skips the 300 that look most like the last one."""
+    store, index = filled(rng, 'exact', use_faiss, count=2000)
+    query = unit(rng, 1)[0]
+    skip = tuple(i for i, _ in store.brute_force(query, 300))
+    wanted = store.brute_force(query, 5, skip)
+    assert_same(index.search(query, 5, skip=np.array(skip)), wanted)
+    assert store.fetched < 100
 
 
 @pytest.mark.skipif(not faiss_available(), reason='faiss is not installed')

@@ -225,6 +225,8 @@ def test_only_the_recent_part_of_the_current_session_is_excluded(
             place_map.add(row, stamp_ns=stamp_ns)
     found = place_map.search(row, 9, exclude_since_ns=20)
     assert [c.keyframe.keyframe_id for c in found] == [1, 2, 3, 4]
+    found = place_map.search(row, 9, exclude_since_ns=-10 ** 30)  # 3e13 years
+    assert [c.keyframe.keyframe_id for c in found] == [1, 2, 3]
     assert len(place_map.search(row, 9)) == 6
 
 

@@ -108,7 +108,7 @@ class BeliefFilter:
         if self._belief is not None and self._version != self._view.version:
             self.keep(self._renumbered(self._belief))
         before = self._belief
-        active = self._active(nodes, before)
+        active = self._active(nodes[np.argsort(-z, kind='stable')], before)
         belief = self._spread(active, before, count)
         if before is not None:
             belief = _moved(belief, step, count)
@@ -149,7 +149,7 @@ class BeliefFilter:
         return Belief(merged, mass, belief.rest, belief.off + gone)
 
     def _active(self, nodes: IdArray, before: Belief | None) -> IdArray:
-        """Return the nodes to look at now, rising."""
+        """Return the nodes to look at now, rising; ``nodes`` are known, the most alike first."""
         view = self._view
         if view.node_count <= _WHOLE:
             return view.all_nodes()

@@ -217,16 +217,18 @@ class PlaceDecider:
         best = keyframes.get(found.row)
         if best is None:  # another process has just removed it
             return Answer(candidates, confidences, NOTHING)
+        alone = curve is self._calibration.single
         status = Status.ACCEPTED if confidence >= threshold else found.why
         if status is Status.UNKNOWN and confidence >= _LIKELY:
             status = Status.UNSURE
         return Answer(candidates, confidences, Decision(
             status=status, keyframe=best, similarity=cosines[found.row], confidence=confidence,
             threshold=threshold, evidence=found.evidence,
-            basis='single' if curve is self._calibration.single else 'walk',
+            basis='single' if alone else 'walk',
             reason=reason(
                 status, best, None if found.rival is None else keyframes.get(found.rival),
-                confidence=confidence, threshold=threshold, views=self._evidence.views)))
+                confidence=confidence, threshold=threshold,
+                views=None if alone else self._evidence.views)))
 
     def _goes_on(self, named: int, node: int, keyframe: DescriptorArray) -> bool:
         """Return whether the place named before is this one in another session."""
@@ -270,8 +272,3 @@ def _why(
     if standing and views < 8:
         return Status.STANDING
     return Status.UNSURE
-
-
-def _bounded(cosine: float) -> float:
-    """Return a cosine that rounding has not lifted above 1."""
-    return min(max(cosine, -1.0), 1.0)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vpr_compressed.decision.belief import RADIUS
 from vpr_compressed.decision.evidence import correlation
+from vpr_compressed.decision.evidence import correlations
 from vpr_compressed.decision.map_view import distance_m
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.place_map.index_rows import IdArray
@@ -31,7 +32,7 @@ from vpr_compressed.records import DescriptorArray
 FloatArray = NDArray[np.float64]
 
 #: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
-_SEARCHED = 64
+SEARCHED = 64
 #: Images whose mean is taken off the query, and how slowly that begins.
 _WINDOW, _BEGINNING = 30, 2
 #: Spread of the similarity of unrelated images, relative to the length of the query, and the
@@ -130,11 +131,11 @@ class Likenesses:
         spread = float(np.hypot(
             background.std(), _USUAL_SPREAD * length * _SMALL / len(background))) + 1e-6
         usual = float(background.mean())
-        rows, cosines = (view.nearest(query, _SEARCHED) if length > 1e-6 else
-                         view.nearest(descriptor, _SEARCHED))
+        rows, cosines = (view.nearest(query, SEARCHED) if length > 1e-6 else
+                         view.nearest(descriptor, SEARCHED))
         row_z = (cosines.astype(np.float64) * length - usual) / spread
         more = view.rows_in(likely[view.exist(likely)]) if likely.size else likely
-        more = more[~np.isin(more, rows)]
+        more = more[(more[:, np.newaxis] != rows).all(axis=1)]
         more_z = (view.descriptors(more) @ query - usual) / spread if more.size else np.zeros(0)
         every, every_z = np.concatenate([rows, more]), np.concatenate([row_z, more_z])
         # best first within each node, so that the first of each is its likeness
@@ -156,7 +157,7 @@ class Likenesses:
         rows = np.append(seen.node_rows[others], row)
         centred = view.descriptors(rows) - mean
         keyframe = centred[-1]
-        alike = np.array([correlation(each, keyframe) for each in centred[:-1]])
+        alike = correlations(centred[:-1], keyframe)
         linked = self._linked(rows, alike)
         strange = others[~linked]
         doubles = np.sort(alike[~linked])[-_DOUBLES:]

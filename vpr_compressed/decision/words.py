@@ -27,7 +27,7 @@ NOTHING = Decision(
 
 def reason(
     status: Status, place: Keyframe, rival: Keyframe | None, *, confidence: float,
-    threshold: float, views: int
+    threshold: float, views: int | None
 ) -> str:
     """
     Return a status in a sentence with the places and numbers it comes from.
@@ -35,11 +35,13 @@ def reason(
     :param place: the named one
     :param rival: the one that looks most like it
     :param threshold: confidence that was needed
-    :param views: changes of view that spoke for the place
+    :param views: changes of view that spoke for the place; None where one image decided alone
     """
     name = f'place {place.keyframe_id}'
     if status is Status.ACCEPTED:
-        return f'{name} accepted, confidence {confidence:.2f} after {views} views'
+        told = 'by one image' if views is None else (
+            f'after {views} view{"" if views == 1 else "s"}')
+        return f'{name} accepted, confidence {confidence:.2f} {told}'
     detail = {
         Status.UNKNOWN: f'{name} comes nearest',
         Status.LOOK_ALIKE: name if rival is None else f'{name} and {rival.keyframe_id}',

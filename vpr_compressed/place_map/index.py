@@ -182,9 +182,12 @@ class PlaceIndex:
         """Scan all rows; take more until neither skipped rows nor rounding hide an answer."""
         total, count = len(self), k + 8
         while True:
-            rows, rough = halves.nearest(query, min(count, total))
-            best = self._compare(self._without(skipped, rows), query, k)
-            settled = len(best) == k and float(rough.min()) + ROUNDING < best[-1][1]
+            # the most similar are often those just seen, which are skipped
+            rows, rough = halves.nearest(query, min(count + skipped.size, total))
+            kept = np.flatnonzero(~np.isin(self._ids.values[rows], skipped))[:count]
+            rows, rough = rows[kept], rough[kept]
+            best = self._compare(rows, query, k)
+            settled = len(best) == k and float(rough[-1]) + ROUNDING < best[-1][1]
             if settled or count >= total:
                 return best
             count *= 4
@@ -310,4 +313,5 @@ def _best(ids: IdArray, similarities: NDArray[np.float32], k: int) -> list[tuple
     """Return the k largest as (id, similarity); equal ones by id."""
     order = np.lexsort((ids, -similarities))[:k]
     # rounding may lift the cosine of equal vectors a little above one
-    return [(int(ids[i]), float(np.clip(similarities[i], -1.0, 1.0))) for i in order]
+    found = np.clip(similarities[order].astype(np.float64), -1.0, 1.0)
+    return list(zip(ids[order].tolist(), found.tolist()))

@@ -327,7 +327,7 @@ class PlaceMap:
             return None
         recent = self._file.connection.execute(
             'SELECT id FROM keyframes WHERE session = ? AND stamp_ns >= ?',
-            (self._session, int(since_ns)))
+            (self._session, max(int(since_ns), -2 ** 63)))  # SQLite knows no earlier time
         return np.fromiter((row[0] for row in recent), np.int64)
 
     def _fetch(self, ids: IdArray) -> DescriptorArray:
