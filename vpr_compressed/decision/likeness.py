@@ -159,7 +159,9 @@ class Likenesses:
         keyframe = centred[-1]
         alike = correlations(centred[:-1], keyframe)
         linked = self._linked(rows, alike)
-        strange = others[~linked]
+        # what is next to another view of the place is no rival, like what is next to the place
+        beside = np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]]) <= 2 * RADIUS
+        strange = others[~beside.any(axis=1)]
         doubles = np.sort(alike[~linked])[-_DOUBLES:]
         own = correlation(query, keyframe)
         beyond = apart[_COMPARED:]
