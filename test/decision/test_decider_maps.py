@@ -78,7 +78,7 @@ def test_a_sparse_map_names_the_nearest_place(every: int) -> None:
 
 #: Without poses places are joined by likeness: where two views of a place are more alike than it
 #: and the next one.
-JOINED = {'by poses': 1.0, 'by likeness': 2.5}
+JOINED = {'by poses': 1.0, 'by likeness': 2.0}
 
 
 @pytest.mark.parametrize('joined', JOINED)
