@@ -160,10 +160,9 @@ class Likenesses:
         alike = correlations(centred[:-1], keyframe)
         linked = self._linked(rows, alike)
         # what is next to another view of the place is no rival, like what is next to the place
-        same = (np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]])
-                <= 2 * RADIUS).any(axis=1)
-        strange = others[~same]
-        doubles = np.sort(alike[~same])[-_DOUBLES:]
+        beside = np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]]) <= 2 * RADIUS
+        strange = others[~beside.any(axis=1)]
+        doubles = np.sort(alike[~linked])[-_DOUBLES:]
         own = correlation(query, keyframe)
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))
