@@ -145,13 +145,15 @@ class Evidence:
         best = max(mean_correlation if track.views >= 3 else 0.0, self.best - _FORGET * change)
         path = track.path
         travel = min(abs(look.node - path[0]) / len(path) / max(steps, 1e-6), 1.0) if path else 0.0
+        # an image that is no new view counts as the last one: standing adds nothing
+        views = math.log1p(track.views if keep or first else track.views - 1)
         pieces = {
             'belief': min(_logit(look.mass), 1.0),
             'travel': travel,
             'mean_margin': margins / max(weights, 0.5),
             'mean_gain': gain,
-            'views': math.log1p(track.views),
-            'progress': travel * math.log1p(track.views),
+            'views': views,
+            'progress': travel * views,
             'drop': min((now if first else mean_correlation) - best, 0.0)}
         if keep:
             track.mean_query, track.mean_keyframe = mean_query, mean_keyframe

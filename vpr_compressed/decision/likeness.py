@@ -73,7 +73,8 @@ class Rivals:
 
     :param margin: relative similarity above that of the best other place
     :param correlation: centred correlation of image and named keyframe
-    :param gain: how much that is above the keyframe's own with its doubles
+    :param gain: how much that is above the keyframe's own with its doubles, where these look
+        like it at all: in a small map no place does, which says nothing for the image
     :param keyframe: descriptor of the named keyframe, ``(D,)``
     :param row: the best other place, None if there is none
     :param linked_nodes: places elsewhere in the map that are the named one
@@ -157,8 +158,11 @@ class Likenesses:
         keyframe = centred[-1]
         alike = np.array([correlation(each, keyframe) for each in centred[:-1]])
         linked = self._linked(rows, alike)
-        strange = others[~linked]
-        doubles = np.sort(alike[~linked])[-_DOUBLES:]
+        # what is next to another view of the place is no rival, like what is next to the place
+        same = (np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]])
+                <= 2 * RADIUS).any(axis=1)
+        strange = others[~same]
+        doubles = np.sort(alike[~same])[-_DOUBLES:]
         own = correlation(query, keyframe)
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))
@@ -167,7 +171,7 @@ class Likenesses:
                 float(seen.row_z.min(initial=_NO_OTHER)), _NO_OTHER)
         return Rivals(
             margin=own_z - best_other, correlation=own,
-            gain=own - (float(doubles.mean()) if doubles.size else 0.0),
+            gain=own - (max(float(doubles.mean()), 0.0) if doubles.size else 0.0),
             keyframe=keyframe + mean,
             row=int(seen.node_rows[strange[0]]) if strange.size else None,
             linked_nodes=seen.nodes[others[linked]].tolist())

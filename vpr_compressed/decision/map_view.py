@@ -40,7 +40,7 @@ _LEAST_CHANGE, _MOST_CHANGE = 0.1, 0.4
 #: Share of a map that must resemble a keyframe less than its neighbour does, for file order to
 #: be a route, and how much of it a map of N places may lack, times N.
 _SEQUENCE_RANK, _RANK_SLACK = 0.92, 2.0
-#: Where there are poses: neighbours of a route are nearer than this share of other places.
+#: Where there are poses: neighbours of a route are nearer than this share of its far places.
 _ROUTE_SHARE = 0.4
 #: Places less alike than this are not called one, however different the neighbours of a map are:
 #: floors that look alike reach 0.55.
@@ -299,13 +299,13 @@ class MapView:
         found = self.keyframes(np.concatenate([first, second]))
         ends = [(found.get(a), found.get(b)) for a, b in zip(first.tolist(), second.tolist())]
         gaps = [metres for pair in ends if (metres := distance_m(*pair)) is not None]
-        # every place against one far along the file
-        turned = ends[len(ends) // 2:] + ends[:len(ends) // 2]
-        apart = [metres for (one, _), (_, other) in zip(ends, turned)
+        # every place against every other, for a route may be in the file more than once
+        apart = [metres for one, _ in ends for _, other in ends
                  if (metres := distance_m(one, other)) is not None]
         if len(gaps) >= _FEWEST // 2 and apart:
             self.node_m = float(np.median(gaps))
-            self.is_sequence = self.node_m <= _ROUTE_SHARE * float(np.median(apart))
+            far = sorted(apart)[len(apart) * 3 // 4]
+            self.is_sequence = self.node_m <= _ROUTE_SHARE * far
 
     def _uncached(self, rows: IdArray) -> DescriptorArray:
         """Return descriptors without keeping them."""
