@@ -27,8 +27,11 @@ from dataclasses import field
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpr_compressed.records import DescriptorArray
+
+FloatArray = NDArray[np.float64]
 
 #: Nodes by which a place may move between two images before they count as two tracks.
 _TRACK_JUMP = 10
@@ -39,6 +42,8 @@ _NEWEST, _WINDOW = 0.15, 10
 _FORGET = 0.003
 #: Bounds of a margin, in standard deviations, and of a logit.
 _MARGIN, _LOGIT = (-2.0, 4.0), 8.0
+#: Product of lengths below which a direction means nothing.
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,13 @@ class Evidence:
 def correlation(one: DescriptorArray, other: DescriptorArray) -> float:
     """Return the cosine between two vectors, 0 where one of them is nothing."""
     size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / size if size > 1e-9 else 0.0
+    return float(one @ other) / size if size > _NOTHING else 0.0
+
+
+def correlations(rows: DescriptorArray, other: DescriptorArray) -> FloatArray:
+    """Return the cosine of each row with a vector, ``(M,)``, 0 where one of them is nothing."""
+    sizes = np.sqrt(np.einsum('md,md->m', rows, rows)) * np.linalg.norm(other)
+    return np.asarray(rows @ other / np.where(sizes > _NOTHING, sizes, np.inf), np.float64)
 
 
 def _logit(probability: float) -> float:

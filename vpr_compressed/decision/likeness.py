@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vpr_compressed.decision.belief import RADIUS
 from vpr_compressed.decision.evidence import correlation
+from vpr_compressed.decision.evidence import correlations
 from vpr_compressed.decision.map_view import distance_m
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.place_map.index_rows import IdArray
@@ -134,7 +135,7 @@ class Likenesses:
                          view.nearest(descriptor, SEARCHED))
         row_z = (cosines.astype(np.float64) * length - usual) / spread
         more = view.rows_in(likely[view.exist(likely)]) if likely.size else likely
-        more = more[~np.isin(more, rows)]
+        more = more[(more[:, np.newaxis] != rows).all(axis=1)]
         more_z = (view.descriptors(more) @ query - usual) / spread if more.size else np.zeros(0)
         every, every_z = np.concatenate([rows, more]), np.concatenate([row_z, more_z])
         # best first within each node, so that the first of each is its likeness
@@ -156,7 +157,7 @@ class Likenesses:
         rows = np.append(seen.node_rows[others], row)
         centred = view.descriptors(rows) - mean
         keyframe = centred[-1]
-        alike = np.array([correlation(each, keyframe) for each in centred[:-1]])
+        alike = correlations(centred[:-1], keyframe)
         linked = self._linked(rows, alike)
         # what is next to another view of the place is no rival, like what is next to the place
         same = (np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]])

@@ -92,6 +92,8 @@ class MapView:
         self._starts: IdArray = np.zeros(1, np.int64)
         self._bases: IdArray = np.zeros(1, np.int64)
         self._strides: IdArray = np.ones(1, np.int64)
+        self._lengths: IdArray = np.zeros(1, np.int64)
+        self._counts: IdArray = np.zeros(1, np.int64)
         self._spacings: dict[int, Spacing] = {}
         self.spacing = _UNKNOWN_SPACING
         #: Descriptors that stand for the map, ``(S, D)``, and their mean.
@@ -116,8 +118,11 @@ class MapView:
 
     def refresh(self, exclude_since_ns: int | None) -> None:
         """Take what can be found now; measure again after an edit or when the map has grown."""
-        found = self._found = self._map.searchable(exclude_since_ns)
+        before, found = self._found, self._map.searchable(exclude_since_ns)
+        self._found = found
         rows, (edits, measured) = len(found.ids), self._seen
+        if edits == found.edits == before.edits and rows == len(before.ids):
+            return  # rows are only added between two edits
         if edits != found.edits or rows < measured or rows > measured * _GROWTH:
             if edits != found.edits:
                 self._cache.clear()
@@ -155,14 +160,12 @@ class MapView:
     @property
     def node_count(self) -> int:
         """Return the number of nodes, about one per view change."""
-        lengths = np.diff(np.append(self._starts, len(self)))
-        return int((-(-lengths // self._strides)).sum())
+        return int(self._counts.sum())
 
     def all_nodes(self) -> IdArray:
         """Return every node, rising."""
-        lengths = np.diff(np.append(self._starts, len(self)))
-        counts = -(-lengths // self._strides)
-        return np.concatenate([base + np.arange(many) for base, many in zip(self._bases, counts)])
+        return np.concatenate([
+            base + np.arange(many) for base, many in zip(self._bases, self._counts)])
 
     def spacing_at(self, row: int) -> Spacing:
         """Return the spacing of the session of a row, else of the map."""
@@ -171,9 +174,7 @@ class MapView:
     def exist(self, nodes: IdArray) -> NDArray[np.bool_]:
         """Return which numbers are nodes."""
         base = np.searchsorted(self._bases, nodes, side='right') - 1
-        lengths = np.diff(np.append(self._starts, len(self)))
-        counts = -(-lengths // self._strides)
-        inside = (base >= 0) & (nodes < self._bases[base] + counts[base])
+        inside = (base >= 0) & (nodes < self._bases[base] + self._counts[base])
         return np.asarray(inside)
 
     def rows_in(self, nodes: IdArray) -> IdArray:
@@ -247,10 +248,10 @@ class MapView:
         self._strides = np.array([
             self._spacings.get(segment, self.spacing).stride
             for segment in range(len(self._starts))], np.int64)
+        self._lengths = np.diff(np.append(self._starts, len(self)))
+        self._counts = -(-self._lengths // self._strides)
         # Rows that come later belong to the last session: only it can grow.
-        lengths = np.diff(self._starts)
-        counts = -(-lengths // self._strides[:-1])
-        self._bases = np.concatenate([[0], np.cumsum(counts + 1)]).astype(np.int64)
+        self._bases = np.concatenate([[0], np.cumsum(self._counts[:-1] + 1)]).astype(np.int64)
 
     def _measure_spacing(self, rows: IdArray) -> Spacing | None:
         """Return the spacing of the rows of one session, None where they are too few."""

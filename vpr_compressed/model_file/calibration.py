@@ -93,7 +93,7 @@ class ConfidenceCurve(Bounded):
 _WALK = ConfidenceCurve(
     evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'progress', 'drop'),
     weights=(0.557, 1.10, 1.19, 7.11, 0.0184, 0.929, 8.32), intercept=-1.93,
-    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.75, 0.92, 0.97))
+    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.75, 0.92, 0.96))
 _SINGLE = ConfidenceCurve(
     evidence=('margin', 'correlation', 'gain'), weights=(0.497, 10.6, 6.22), intercept=-5.09,
     precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.925, 0.95, 0.98, 0.99))

@@ -313,5 +313,5 @@ def _best(ids: IdArray, similarities: NDArray[np.float32], k: int) -> list[tuple
     """Return the k largest as (id, similarity); equal ones by id."""
     order = np.lexsort((ids, -similarities))[:k]
     # rounding may lift the cosine of equal vectors a little above one
-    bounded = np.clip(similarities[order], -1.0, 1.0)
-    return list(zip(ids[order].tolist(), bounded.tolist()))
+    found = np.clip(similarities[order].astype(np.float64), -1.0, 1.0)
+    return list(zip(ids[order].tolist(), found.tolist()))
