@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from vpr_compressed.decision.belief import RADIUS
 from vpr_compressed.decision.evidence import correlation
 from vpr_compressed.decision.evidence import correlations
+from vpr_compressed.decision.evidence import FloatArray
 from vpr_compressed.decision.map_view import distance_m
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.records import DescriptorArray
-
-FloatArray = NDArray[np.float64]
 
 #: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
 SEARCHED = 64
