@@ -229,7 +229,7 @@ def test_ctrl_c_loses_little_and_changes_nothing(tmp_path: Path) -> None:
     assert whole['images_described_earlier'] == 0
     assert resumed['per_query'] == whole['per_query']
     assert resumed['recall'] == whole['recall']
-    assert 'images in an earlier run' in (tmp_path / 'out' / 'report.html').read_text()
+    assert 'images described in an earlier run' in (tmp_path / 'out' / 'report.html').read_text()
 
 
 def test_a_background_job_ignores_ctrl_c_and_ends_in_order_when_it_is_terminated(

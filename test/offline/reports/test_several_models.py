@@ -195,7 +195,7 @@ def test_origin_says_what_is_not_from_now(make: EvaluationMaker) -> None:
     assert cached.origin == 'earlier, 2026-01-01T00:00:00Z'
     measured = replace(report.measurement, recalled=5)
     partly = replace(report, observation=replace(report.observation, measurement=measured))
-    assert partly.origin == 'now; 5 of 12 images in an earlier run'
+    assert partly.origin == 'now; 5 images described in an earlier run'
 
 
 @pytest.mark.parametrize('best', [

@@ -247,26 +247,30 @@ def unknown_scores(source: str, statuses: Sequence[int]) -> UnknownScores:
 
 
 def reliability(
-    confidences: FloatArray, right: NDArray[np.bool_], *, bins: int = BINS
+    confidences: FloatArray, right: NDArray[np.bool_], *, weights: FloatArray | None = None,
+    bins: int = BINS
 ) -> Reliability:
     """
     Compare what was promised with what was right, in bins of equal width.
 
-    ``error = sum(n_b / N * |right_b - confidence_b|)`` over the bins b.
+    ``error = sum(w_b * |right_b - confidence_b|)`` over the bins b, ``w_b`` their share.
     Source: expected calibration error, Naeini, Cooper and Hauskrecht, AAAI 2015.
 
     :param confidences: in [0, 1], ``(N,)``
     :param right: whether the place is right, bool ``(N,)``
+    :param weights: what each image counts, ``(N,)``; None: all the same
     :raises GroundTruthError: for a confidence that is no probability
     """
     if not ((confidences >= 0.0) & (confidences <= 1.0)).all():  # also refuses NaN
         raise GroundTruthError('a confidence lies outside of [0, 1]; the decision is broken')
+    counts = np.ones(len(confidences)) if weights is None else weights
     number = np.minimum((confidences * bins).astype(int), bins - 1)
-    found = []
+    found, error = [], 0.0
     for each in np.unique(number).tolist():
         inside = number == each
+        share = counts[inside] / counts[inside].sum()
         found.append(ReliabilityBin(
             each / bins, (each + 1) / bins, int(inside.sum()),
-            float(confidences[inside].mean()), float(right[inside].mean())))
-    error = sum(each.images * abs(each.right - each.confidence) for each in found)
-    return Reliability(tuple(found), error / len(confidences) if found else None)
+            float(share @ confidences[inside]), float(share @ right[inside])))
+        error += float(counts[inside].sum()) * abs(found[-1].right - found[-1].confidence)
+    return Reliability(tuple(found), error / float(counts.sum()) if found else None)

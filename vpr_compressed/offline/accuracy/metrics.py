@@ -279,7 +279,8 @@ def mean_average_precision(
 
 
 def precision_recall_curve(
-    similarities: FloatArray, right: NDArray[np.bool_], answerable_queries: int
+    similarities: FloatArray, right: NDArray[np.bool_], answerable_queries: float,
+    weights: FloatArray | None = None
 ) -> PrecisionRecallCurve:
     """
     Return precision and recall of the best answer over all thresholds.
@@ -289,12 +290,13 @@ def precision_recall_curve(
 
     :param similarities: of the best place of each query, ``(Q,)``, finite
     :param right: whether that place is right, bool ``(Q,)``
-    :param answerable_queries: number of queries that have a right answer, >= 1
+    :param answerable_queries: number of queries that have a right answer, or their weight, > 0
+    :param weights: what each query counts, ``(Q,)``; None: all 1
     """
     order = np.argsort(-similarities, kind='stable')
     falling = similarities[order]
-    correct = np.cumsum(right[order])
-    accepted = np.arange(1, len(order) + 1)
+    counts = np.ones(len(order)) if weights is None else weights[order]
+    correct, accepted = np.cumsum(counts * right[order]), np.cumsum(counts)
     last_of_tie = np.append(falling[1:] != falling[:-1], True) if len(order) else accepted > 0
     return PrecisionRecallCurve(
         falling[last_of_tie], (correct / accepted)[last_of_tie],

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_compressed.model_file.calibration import ConfidenceCurve
-from vpr_compressed.offline.accuracy.decisions import BINS
 from vpr_compressed.offline.accuracy.decisions import Reliability
-from vpr_compressed.offline.accuracy.decisions import ReliabilityBin
+from vpr_compressed.offline.accuracy.decisions import reliability
+from vpr_compressed.offline.accuracy.metrics import precision_recall_curve
 from vpr_compressed.offline.accuracy.metrics import PrecisionRecallCurve
 from vpr_compressed.offline.accuracy.uncertainty import Interval
 from vpr_compressed.offline.accuracy.uncertainty import wilson
@@ -81,28 +81,11 @@ def reliability_of(samples: Samples, sure: NDArray[np.float64]) -> Reliability:
     :param sure: confidence of every sample, ``(N,)``
     """
     clear = samples.of(samples.clear)
-    confidences = sure[samples.clear]
-    number = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    bins, error = [], 0.0
-    for each in np.unique(number).tolist():
-        share = clear.weights * (number == each)
-        total = float(share.sum())
-        found = ReliabilityBin(
-            each / BINS, (each + 1) / BINS, int((number == each).sum()),
-            float(share @ confidences) / total, float(share @ clear.right) / total)
-        error += total * abs(found.right - found.confidence)
-        bins.append(found)
-    return Reliability(tuple(bins), error if bins else None)
+    return reliability(sure[samples.clear], clear.right, weights=clear.weights)
 
 
 def precision_recall_of(samples: Samples, curve: ConfidenceCurve) -> PrecisionRecallCurve:
     """Return precision over recall of reporting from some confidence on, as weighted."""
-    sure = samples.confidences(curve)
-    order = np.argsort(-sure, kind='stable')
-    accepted = np.cumsum(samples.weights[order])
-    right = np.cumsum(samples.weights[order] * samples.right[order])
-    last = np.append(np.diff(sure[order]) < 0.0, True)
     has_place = max(float(samples.weights @ samples.answerable), 1e-12)
-    return PrecisionRecallCurve(
-        thresholds=sure[order][last], precision=(right / accepted)[last],
-        recall=(right / has_place)[last])
+    return precision_recall_curve(
+        samples.confidences(curve), samples.right, has_place, samples.weights)

@@ -148,10 +148,7 @@ class Report:
         if seen.cached:
             return f'earlier, {seen.measured}'
         recalled = seen.measurement.recalled
-        if not recalled:
-            return 'now'
-        total = len(seen.measurement.queries) + len(seen.measurement.reference_names)
-        return f'now; {recalled} of {total} images in an earlier run'
+        return f'now; {recalled} images described in an earlier run' if recalled else 'now'
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers, without what happened to single queries."""
