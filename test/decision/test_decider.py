@@ -33,6 +33,7 @@ import pytest
 from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.decision.decider import PlaceDecider
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Decision
@@ -386,3 +387,11 @@ def test_a_walk_is_decided_the_same_again_and_from_a_file(tmp_path: Path) -> Non
     with PlaceMap.open(tmp_path / 'map') as place_map:
         assert decide(place_map, walk) == first
         assert decide(place_map, walk) == first
+
+
+def test_a_calibration_for_unknown_evidence_is_refused(known: PlaceMap) -> None:
+    """A model of another version would give wrong probabilities, or none."""
+    default = DecisionCalibration()
+    strange = replace(default.walk, evidence=('colour', *default.walk.evidence[1:]))
+    with pytest.raises(ModelFileError, match=r"evidence \['colour'\].*calibrate"):
+        PlaceDecider(known, replace(default, walk=strange))

@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from vpr_compressed.decision.belief import RADIUS
 from vpr_compressed.decision.evidence import correlation
 from vpr_compressed.decision.evidence import correlations
+from vpr_compressed.decision.evidence import FloatArray
 from vpr_compressed.decision.map_view import distance_m
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.records import DescriptorArray
-
-FloatArray = NDArray[np.float64]
 
 #: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
 SEARCHED = 64
@@ -160,10 +159,9 @@ class Likenesses:
         alike = correlations(centred[:-1], keyframe)
         linked = self._linked(rows, alike)
         # what is next to another view of the place is no rival, like what is next to the place
-        same = (np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]])
-                <= 2 * RADIUS).any(axis=1)
-        strange = others[~same]
-        doubles = np.sort(alike[~same])[-_DOUBLES:]
+        beside = np.abs(seen.nodes[others, np.newaxis] - seen.nodes[others[linked]]) <= 2 * RADIUS
+        strange = others[~beside.any(axis=1)]
+        doubles = np.sort(alike[~linked])[-_DOUBLES:]
         own = correlation(query, keyframe)
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))

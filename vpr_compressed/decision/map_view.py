@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from vpr_compressed.place_map.index_rows import IdArray
@@ -230,8 +231,7 @@ class MapView:
                 self._spacings[segment] = found
         known = list(self._spacings.values())
         self.spacing = _UNKNOWN_SPACING if not known else Spacing(
-            float(np.median([each.change for each in known])),
-            float(np.median([each.per_step for each in known])))
+            _median([each.change for each in known]), _median([each.per_step for each in known]))
         self._number_nodes()
         self._measure_neighbours()
 
@@ -272,8 +272,7 @@ class MapView:
 
     def _change(self, one: IdArray, other: IdArray) -> float:
         """Return the median view change from rows to other rows."""
-        return 1.0 - float(np.median(np.einsum(
-            'nd,nd->n', self._uncached(one), self._uncached(other))))
+        return 1.0 - _median(np.einsum('nd,nd->n', self._uncached(one), self._uncached(other)))
 
     def _measure_neighbours(self) -> None:
         """Find out whether file order is a route, and how alike its neighbours are."""
@@ -290,9 +289,9 @@ class MapView:
                 self._uncached(first), self._uncached(second), self.sample))
         alike = np.einsum('nd,nd->n', one, other)
         less = (one @ all_places.T < alike[:, np.newaxis] - 1e-6).sum(axis=1)
-        rank = float(np.median(less)) / max(len(all_places) - 1, 1)
+        rank = _median(less) / max(len(all_places) - 1, 1)
         self.is_sequence = rank >= _SEQUENCE_RANK - _RANK_SLACK / count
-        self.link_correlation = max(_LEAST_LINK, float(np.median(alike)))
+        self.link_correlation = max(_LEAST_LINK, _median(alike))
         self._measure_poses(first, second)
 
     def _measure_poses(self, first: IdArray, second: IdArray) -> None:
@@ -304,13 +303,19 @@ class MapView:
         apart = [metres for one, _ in ends for _, other in ends
                  if (metres := distance_m(one, other)) is not None]
         if len(gaps) >= _FEWEST // 2 and apart:
-            self.node_m = float(np.median(gaps))
+            self.node_m = _median(gaps)
             far = sorted(apart)[len(apart) * 3 // 4]
             self.is_sequence = self.node_m <= _ROUTE_SHARE * far
 
     def _uncached(self, rows: IdArray) -> DescriptorArray:
         """Return descriptors without keeping them."""
         return self._map.descriptors(self.ids(rows).tolist())
+
+
+def _median(values: ArrayLike) -> float:
+    """Return the median; np.median would import numpy.ma, 3 MB on a robot."""
+    ordered = np.sort(np.asarray(values, np.float64))
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2.0
 
 
 def _centred(rows: DescriptorArray, mean: DescriptorArray) -> DescriptorArray:
