@@ -341,6 +341,16 @@ def test_poses_say_whether_a_map_is_a_route() -> None:
         assert decision.basis == basis
 
 
+def test_poses_that_never_change_are_none() -> None:
+    """A localisation that does not run makes no two places one, and no route of a jumble."""
+    order = np.random.default_rng(3).permutation(WORLD.places)
+    for rows in (WORLD.at(range(120)), WORLD.at(order)):
+        with_poses, without = (
+            [(each.basis, each.status, each.confidence) for each in decide(made, rows[20:40])]
+            for made in (map_of(rows, positions=[np.zeros(120)]), map_of(rows)))
+        assert with_poses == without
+
+
 def test_more_wanted_precision_accepts_fewer_places(known: PlaceMap) -> None:
     """The threshold is the curve's, and what is accepted is what reaches it."""
     rows = WORLD.at(range(5, 115), visit=6, noise=3.0)

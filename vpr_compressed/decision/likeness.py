@@ -166,8 +166,7 @@ class Likenesses:
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))
         if not strange.size:
-            best_other = float(seen.z[beyond].max(initial=-9.0)) if beyond.size else max(
-                float(seen.row_z.min(initial=_NO_OTHER)), _NO_OTHER)
+            best_other = float(seen.z[beyond].max()) if beyond.size else _NO_OTHER
         return Rivals(
             margin=own_z - best_other, correlation=own,
             gain=own - (max(float(doubles.mean()), 0.0) if doubles.size else 0.0),
