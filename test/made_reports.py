@@ -37,7 +37,7 @@ def make_query(number: int, best: int, match_row: int | None) -> QueryResult:
         index=number, name=f'<{number}>.png', stamp_ns=number, status=int(status),
         decided_row=best if match_row is None else match_row, decided_similarity=0.9,
         confidence=0.4 if match_row is None else 0.98,
-        reason=f'{status.words}: place <{best}>', evidence={'belief': 1.5},
+        reason=f'{status.words}: place <{best}>', basis='walk', evidence={'belief': 1.5},
         inference_ms=10.0 + number, search_ms=1.0)
 
 

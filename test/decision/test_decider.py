@@ -33,6 +33,7 @@ import pytest
 from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.decision.decider import PlaceDecider
 from vpr_compressed.errors import ConfigError
+from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Decision
@@ -343,6 +344,16 @@ def test_poses_say_whether_a_map_is_a_route() -> None:
         assert decision.basis == basis
 
 
+def test_poses_that_never_change_are_none() -> None:
+    """A localisation that does not run makes no two places one, and no route of a jumble."""
+    order = np.random.default_rng(3).permutation(WORLD.places)
+    for rows in (WORLD.at(range(120)), WORLD.at(order)):
+        with_poses, without = (
+            [(each.basis, each.status, each.confidence) for each in decide(made, rows[20:40])]
+            for made in (map_of(rows, positions=[np.zeros(120)]), map_of(rows)))
+        assert with_poses == without
+
+
 def test_more_wanted_precision_accepts_fewer_places(known: PlaceMap) -> None:
     """The threshold is the curve's, and what is accepted is what reaches it."""
     rows = WORLD.at(range(5, 115), visit=6, noise=3.0)
@@ -394,3 +405,11 @@ def test_a_walk_is_decided_the_same_again_and_from_a_file(tmp_path: Path) -> Non
         edited = decide(place_map, walk)
     with PlaceMap.open(tmp_path / 'map') as place_map:
         assert decide(place_map, walk) == edited != first
+
+
+def test_a_calibration_for_unknown_evidence_is_refused(known: PlaceMap) -> None:
+    """A model of another version would give wrong probabilities, or none."""
+    default = DecisionCalibration()
+    strange = replace(default.walk, evidence=('colour', *default.walk.evidence[1:]))
+    with pytest.raises(ModelFileError, match=r"evidence \['colour'\].*calibrate"):
+        PlaceDecider(known, replace(default, walk=strange))

@@ -29,13 +29,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vpr_compressed.decision.evidence import FloatArray
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.decision.motion import Step
 from vpr_compressed.place_map.index_rows import IdArray
-
-FloatArray = NDArray[np.float64]
 
 #: Speeds in nodes per node that the robot should have passed by its view change.
 SPEEDS = np.array([-4.0, -2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0, 4.0])

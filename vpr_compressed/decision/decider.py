@@ -27,19 +27,21 @@ import numpy as np
 
 from vpr_compressed.decision.belief import Belief
 from vpr_compressed.decision.belief import BeliefFilter
-from vpr_compressed.decision.belief import FloatArray
 from vpr_compressed.decision.belief import named_place
 from vpr_compressed.decision.belief import RADIUS
 from vpr_compressed.decision.config import DecisionConfig
 from vpr_compressed.decision.evidence import correlation
 from vpr_compressed.decision.evidence import Evidence
+from vpr_compressed.decision.evidence import FloatArray
 from vpr_compressed.decision.evidence import Look
+from vpr_compressed.decision.evidence import WALK
 from vpr_compressed.decision.likeness import Likeness
 from vpr_compressed.decision.likeness import Likenesses
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.decision.motion import Motion
 from vpr_compressed.decision.words import NOTHING
 from vpr_compressed.decision.words import reason
+from vpr_compressed.errors import ModelFileError
 from vpr_compressed.model_file.calibration import ConfidenceCurve
 from vpr_compressed.model_file.calibration import DecisionCalibration
 from vpr_compressed.place_map.place_map import PlaceMap
@@ -52,6 +54,8 @@ from vpr_compressed.records import Status
 _NS_PER_S = 1_000_000_000
 #: Nodes of the belief whose own likeness is looked at though the search did not find them.
 _WATCHED = 16
+#: Names of the evidence of one image alone.
+SINGLE = ('margin', 'correlation', 'gain')
 #: A place this likely is not called unknown, however little the belief has followed yet.
 _LIKELY = 0.5
 
@@ -88,12 +92,19 @@ class PlaceDecider:
 
     :param place_map: is searched, and may grow or be edited meanwhile
     :param calibration: of the model that makes the descriptors
+    :raises ModelFileError: when it is made of evidence that another version gathers
     """
 
     def __init__(
         self, place_map: PlaceMap, calibration: DecisionCalibration,
         config: DecisionConfig | None = None
     ) -> None:
+        for curve, known in ((calibration.walk, WALK), (calibration.single, SINGLE)):
+            if strange := set(curve.evidence) - set(known):
+                raise ModelFileError(
+                    f'the model was calibrated for evidence {sorted(strange)}, this version knows '
+                    f'{", ".join(known)}; run "vpr_compressed calibrate", or update '
+                    'vpr_compressed')
         self._view = MapView(place_map)
         self._calibration = calibration
         self._config = config or DecisionConfig()
@@ -189,8 +200,7 @@ class PlaceDecider:
         node = int(seen.nodes[int(np.argmax(seen.z))])
         row = seen.best_row(node)
         rivals = self._likenesses.rivals(seen, row, node)
-        evidence = {'margin': rivals.margin, 'correlation': rivals.correlation,
-                    'gain': rivals.gain}
+        evidence = dict(zip(SINGLE, (rivals.margin, rivals.correlation, rivals.gain)))
         why = Status.LOOK_ALIKE if rivals.gain < 0.0 else Status.UNKNOWN
         return self._answer(descriptor, seen, top_k, offset, _Finding(
             row, node, rivals.row, evidence, self._calibration.single, why, {node: 1.0}))

@@ -33,6 +33,9 @@ from vpr_compressed.records import DescriptorArray
 
 FloatArray = NDArray[np.float64]
 
+#: Names of the evidence that a walk gathers.
+WALK = ('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'progress', 'drop')
+
 #: Nodes by which a place may move between two images before they count as two tracks.
 _TRACK_JUMP = 10
 #: Weight of the newest image in the running means of a track, and the largest number of images
@@ -152,14 +155,10 @@ class Evidence:
         travel = min(abs(look.node - path[0]) / len(path) / max(steps, 1e-6), 1.0) if path else 0.0
         # an image that is no new view counts as the last one: standing adds nothing
         views = math.log1p(track.views if keep or first else track.views - 1)
-        pieces = {
-            'belief': min(_logit(look.mass), 1.0),
-            'travel': travel,
-            'mean_margin': margins / max(weights, 0.5),
-            'mean_gain': gain,
-            'views': views,
-            'progress': travel * views,
-            'drop': min((now if first else mean_correlation) - best, 0.0)}
+        drop = min((now if first else mean_correlation) - best, 0.0)
+        pieces = dict(zip(WALK, (
+            min(_logit(look.mass), 1.0), travel, margins / max(weights, 0.5), gain, views,
+            travel * views, drop)))
         if keep:
             track.mean_query, track.mean_keyframe = mean_query, mean_keyframe
             track.correlation, track.gain = mean_correlation, gain

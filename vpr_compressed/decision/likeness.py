@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from vpr_compressed.decision.belief import RADIUS
 from vpr_compressed.decision.evidence import correlation
 from vpr_compressed.decision.evidence import correlations
+from vpr_compressed.decision.evidence import FloatArray
 from vpr_compressed.decision.map_view import distance_m
 from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.records import DescriptorArray
-
-FloatArray = NDArray[np.float64]
 
 #: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
 SEARCHED = 64
@@ -167,8 +166,7 @@ class Likenesses:
         beyond = apart[_COMPARED:]
         best_other = float(seen.z[strange].max(initial=-9.0))
         if not strange.size:
-            best_other = float(seen.z[beyond].max(initial=-9.0)) if beyond.size else max(
-                float(seen.row_z.min(initial=_NO_OTHER)), _NO_OTHER)
+            best_other = float(seen.z[beyond].max()) if beyond.size else _NO_OTHER
         return Rivals(
             margin=own_z - best_other, correlation=own,
             gain=own - (max(float(doubles.mean()), 0.0) if doubles.size else 0.0),

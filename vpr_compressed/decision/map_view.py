@@ -302,9 +302,10 @@ class MapView:
         # every place against every other, for a route may be in the file more than once
         apart = [metres for one, _ in ends for _, other in ends
                  if (metres := distance_m(one, other)) is not None]
-        if len(gaps) >= _FEWEST // 2 and apart:
+        far = sorted(apart)[len(apart) * 3 // 4] if apart else 0.0
+        # poses that never change, as of a localisation that does not run, say nothing
+        if len(gaps) >= _FEWEST // 2 and far > 0.0:
             self.node_m = _median(gaps)
-            far = sorted(apart)[len(apart) * 3 // 4]
             self.is_sequence = self.node_m <= _ROUTE_SHARE * far
 
     def _uncached(self, rows: IdArray) -> DescriptorArray:

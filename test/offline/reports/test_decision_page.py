@@ -134,14 +134,18 @@ def test_pictures_of_the_decision_come_before_those_of_single_images(report: Rep
 
 
 def test_the_threshold_in_force_is_found(report: Report) -> None:
-    """The accepted ones are 0.98 sure: that fits the curve of walks, not that of one image."""
+    """It is that of the curve that was used most, of walks or of single images."""
     walk = DecidedWalk(label='', queries=report.measurement.queries, truth=report.truth,
                        decision=report.decision, image=report.curve)
     assert walk.strip.threshold == 0.961
     assert walk.strip.kinds == ['unsure', 'unsure', 'right', 'right', 'wrong', 'unsure']
     assert walk.line.thresholds == {0.9: 0.3, 0.99: 0.961}
-    single = replace(report.decision, thresholds={'walk': 0.3, 'single': 0.98})
-    assert replace(walk, decision=single).strip.threshold == 0.98
+    alone = [replace(query, basis=basis) for query, basis in zip(
+        walk.queries, ('walk', *['single'] * 3, '', ''))]
+    assert replace(walk, queries=alone).strip.threshold == 0.99
+    nothing = replace(walk, queries=[replace(query, basis='') for query in alone])
+    assert nothing.strip.threshold is None
+    assert nothing.line.thresholds == {}
 
 
 def revisits_of(

@@ -222,6 +222,10 @@ def test_loops_that_are_not_closed_raise_a_warning(source: FolderSource) -> None
     quiet = in_its_own_past(queries, none, source)
     assert quiet.warning is None
     assert quiet.right_first is None
+    unasked = in_its_own_past([query(0, None, Status.EMPTY_MAP)] * 4, none, source)
+    assert unasked.warning is not None
+    assert unasked.warning.startswith('nothing was searched')
+    assert '1 s before an image' in unasked.warning
 
 
 def test_several_models_share_the_list_of_images(source: FolderSource) -> None:

@@ -31,21 +31,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_compressed.offline.measuring.described_walk import NO_IMAGE
 from vpr_compressed.offline.measuring.described_walk import RecallingExtractor
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.recognizer import ImageDescriber
 from vpr_compressed.recognizer import Recognizer
 from vpr_compressed.recognizer import RecognizerConfig
 from vpr_compressed.records import DescriptorArray
-from vpr_compressed.records import ImageArray
-from vpr_compressed.records import Keyframe
 from vpr_compressed.records import Recognition
 
 #: What a row of the map is for an image.
 RIGHT, WRONG, UNCLEAR = 1, 0, -1
 _NS_PER_S = 1_000_000_000
-#: Stands for an image whose descriptor is known.
-_NO_IMAGE: ImageArray = np.zeros((1, 1, 3), np.uint8)
 #: Called after each image of a walk.
 Tick = Callable[[], object]
 
@@ -183,7 +180,7 @@ class _Walker:
             recognition = self._process(walk.asked, number)
             decision = recognition.decision
             if decision is not None and decision.keyframe is not None:
-                rows[number] = self._row(decision.keyframe)
+                rows[number] = self._row_of[decision.keyframe.keyframe_id]
                 confidences[number] = decision.confidence
             believed = decision is not None and rows[number] >= 0
             evidence.append(decision.evidence if decision and believed else {})
@@ -202,13 +199,9 @@ class _Walker:
     def _process(self, route: Route, number: int) -> Recognition:
         """Return what the recogniser makes of one image."""
         self._extractor.known = route.descriptors[number]
-        return self._recognizer.process(_NO_IMAGE, stamp_ns=route.stamps_ns[number])
+        return self._recognizer.process(NO_IMAGE, stamp_ns=route.stamps_ns[number])
 
     def _map(self, recognition: Recognition, row: int) -> None:
         """Remember which row a new place is."""
         if recognition.added is not None:
             self._row_of[recognition.added.keyframe_id] = row
-
-    def _row(self, keyframe: Keyframe) -> int:
-        """Return the row of a place."""
-        return self._row_of[keyframe.keyframe_id]

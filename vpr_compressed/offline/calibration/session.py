@@ -127,8 +127,10 @@ class Calibration:
                                for name in ('reliability', 'precision_recall'))
         there = [str(path) for path in (out, *self._pictures) if path.exists()]
         if there and not overwrite:
-            raise ModelFileError(f'{", ".join(there)} exists already; replace it with '
-                                 '--overwrite, or choose another --out')
+            found = 'exists already; replace it' if len(there) == 1 else (
+                'exist already; replace them')
+            raise ModelFileError(
+                f'{", ".join(there)} {found} with --overwrite, or choose another --out')
         if out.suffix != '.vpr':
             raise ConfigError(f'--out is {out}; model files end in .vpr')
         self._describer = Describer(extractor, cache)

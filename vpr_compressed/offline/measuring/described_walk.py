@@ -48,7 +48,7 @@ from vpr_compressed.sources import ImageSource
 from vpr_compressed.system.processes import Progress
 
 #: Stands for an image whose descriptor is known.
-_NO_IMAGE: ImageArray = np.zeros((1, 1, 3), np.uint8)
+NO_IMAGE: ImageArray = np.zeros((1, 1, 3), np.uint8)
 
 
 class RecallingExtractor:
@@ -185,7 +185,7 @@ class Walker:
             frame = walk.frames[each.index]
             self._extractor.known = walk.descriptor(each.index)
             yield frame, self._recognizer.process(
-                _NO_IMAGE, stamp_ns=each.stamp_ns, pose=frame.pose,
+                NO_IMAGE, stamp_ns=each.stamp_ns, pose=frame.pose,
                 odometry=frame.pose if odometry else None, name=frame.name)
 
     def _recognise(self, frame: Frame, image: ImageArray, digest: bytes) -> Recognition:

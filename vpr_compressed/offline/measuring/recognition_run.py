@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-import math
 from typing import Any
 
 import numpy as np
 
+from vpr_compressed.decision.words import NOTHING
 from vpr_compressed.offline.accuracy.metrics import FloatArray
 from vpr_compressed.offline.accuracy.metrics import IntArray
 from vpr_compressed.records import Recognition
@@ -46,6 +46,7 @@ class QueryResult:
     :param decided_similarity: cosine to it; None without one
     :param confidence: calibrated probability in [0, 1] that it is right
     :param reason: the status in a sentence, for people
+    :param basis: name of the curve in :class:`.DecisionCalibration` that was used, '' for none
     :param evidence: what the confidence was computed from, name -> value
     :param inference_ms: pre-processing and network
     :param search_ms: search and decision
@@ -59,6 +60,7 @@ class QueryResult:
     decided_similarity: float | None
     confidence: float
     reason: str
+    basis: str = ''
     evidence: Mapping[str, float] = field(default_factory=dict)
     inference_ms: float
     search_ms: float
@@ -166,18 +168,14 @@ def query_result(
     :param row_of: id of a keyframe -> its row
     :param inference_ms: of the image when it was described
     """
-    decision = recognition.decision
-    keyframe = None if decision is None else decision.keyframe
-    known = decision is not None and math.isfinite(decision.similarity)
+    decision = recognition.decision or NOTHING
+    keyframe = decision.keyframe
     return QueryResult(
-        index=index, name=name, stamp_ns=recognition.stamp_ns,
-        status=int(Status.EMPTY_MAP if decision is None else decision.status),
+        index=index, name=name, stamp_ns=recognition.stamp_ns, status=int(decision.status),
         decided_row=None if keyframe is None else row_of[keyframe.keyframe_id],
-        decided_similarity=float(decision.similarity) if decision and known else None,
-        confidence=0.0 if decision is None else float(decision.confidence),
-        reason='' if decision is None else decision.reason,
-        evidence={} if decision is None else {
-            key: float(value) for key, value in decision.evidence.items()},
+        decided_similarity=None if keyframe is None else float(decision.similarity),
+        confidence=float(decision.confidence), reason=decision.reason, basis=decision.basis,
+        evidence={key: float(value) for key, value in decision.evidence.items()},
         inference_ms=inference_ms, search_ms=recognition.search_ms)
 
 

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,36 +68,25 @@ class DecidedWalk:
         return [_VERDICTS.get(outcome) for outcome in self.decision.scores.outcomes]
 
     @property
-    def curve(self) -> str | None:
-        """
-        Return the name of the curve whose threshold tells accepted places from the others best.
-
-        Which one is used depends on map and query; that of walks where nothing was accepted or
-        both fit, None without any.
-        """
-        sure = np.array([query.confidence for query in self.queries])
-        accepted = np.array([query.status == Status.ACCEPTED for query in self.queries])
-        limits = self.decision.thresholds
-        return min(limits, default=None, key=lambda name: (
-            int(accepted.any()) * int(((sure >= limits[name]) != accepted).sum()),
-            name != 'walk'))
+    def curve(self) -> str:
+        """Return the name of the curve that most of the decisions used, '' without any."""
+        used = Counter(query.basis for query in self.queries if query.basis)
+        return max(used, default='', key=used.__getitem__)
 
     @property
     def strip(self) -> Strip:
         """Return what became of every image."""
-        curve = self.curve
         return Strip(
             label=self.label,
             kinds=[verdict or Status(query.status).name.lower()
                    for verdict, query in zip(self.verdicts, self.queries)],
             confidences=np.array([query.confidence for query in self.queries], np.float64),
-            threshold=None if curve is None else self.decision.thresholds[curve])
+            threshold=self.decision.thresholds.get(self.curve))
 
     @property
     def line(self) -> DecisionLine:
         """Return its precision and recall."""
-        scores, curve = self.decision.scores, self.curve
-        promises = {} if curve is None else self.decision.promises.get(curve, {})
+        scores, promises = self.decision.scores, self.decision.promises.get(self.curve, {})
         return DecisionLine(
             label=self.label, decision=scores.curve, image=self.image, accepted=scores.accepted,
             precision_interval=scores.precision_interval, recall_interval=scores.recall_interval,

@@ -44,6 +44,7 @@ from vpr_compressed.offline.reports.evaluation_report import check_folder
 from vpr_compressed.offline.reports.evaluation_report import observe_all
 from vpr_compressed.offline.reports.evaluation_report import PICTURES
 from vpr_compressed.offline.reports.evaluation_report import read_all
+from vpr_compressed.records import Status
 from vpr_compressed.sources import ImageSource
 from vpr_compressed.system import terminal
 from vpr_compressed.system.machine import machine
@@ -104,6 +105,11 @@ class RevisitReport:
     def warning(self) -> str | None:
         """Return what a user must not overlook, None for nothing."""
         scores = self.decision.scores
+        if scores.statuses.keys() == {Status.EMPTY_MAP}:
+            return (
+                'nothing was searched: the recording is not longer than the '
+                f'{self.trial.recognizer.exclude_recent_s:g} s before an image that are left out '
+                '(--exclude-recent-s), at the rate of a folder without stamps (--rate-hz)')
         if not scores.accepted.accepted and self.truth.answerable:
             return (
                 f'no loop was closed, though {self.truth.answerable} images show a place that '
