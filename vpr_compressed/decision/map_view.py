@@ -45,7 +45,7 @@ _SEQUENCE_RANK, _RANK_SLACK = 0.92, 2.0
 _ROUTE_SHARE = 0.4
 #: Places less alike than this are not called one, however different the neighbours of a map are:
 #: floors that look alike reach 0.55.
-_LEAST_LINK = 0.65
+_LEAST_LINK = 0.75
 #: Fewer keyframes than this in a session say nothing about its spacing.
 _FEWEST = 8
 _CACHED = 256
