@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from made_walks import accepted
 from made_walks import decide
@@ -30,6 +31,7 @@ import pytest
 
 from vpr_compressed.decision import belief as belief_module
 from vpr_compressed.decision.decider import Answer
+from vpr_compressed.errors import MapFileError
 from vpr_compressed.place_map.place_map import PlaceMap
 from vpr_compressed.records import Decision
 from vpr_compressed.records import DescriptorArray
@@ -207,6 +209,38 @@ def test_a_map_may_be_edited_under_the_walk(name: str) -> None:
         assert all(n is not None for n in found[28:])
     if name in ('around', 'all but one', 'all but two'):
         assert not any(a.decision.accepted for a in answers[22:])
+
+
+@pytest.mark.parametrize('when', [0, 20])
+def test_another_process_may_edit_the_file_of_a_map(tmp_path: Path, when: int) -> None:
+    """What it removes is not named; what is left is found as before, whenever that was."""
+    path, gone = tmp_path / 'map', range(15, 41, 2)
+    with map_of(WORLD.at(range(120)), path=path) as writing, PlaceMap.open(path) as read:
+        answers = walk_and(read, lambda: writing.remove(gone), when)
+    named = {a.decision.keyframe.keyframe_id for a in answers[when:] if a.decision.keyframe}
+    assert not named & {*gone}
+    found = accepted([a.decision for a in answers])
+    assert all(n is None or abs(n - 1 - p) <= 2 for n, p in zip(found, range(10, 60)))
+    assert None not in found[30:]
+
+
+def test_a_map_that_cannot_be_read_for_a_while_costs_only_the_images_of_then(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is measured when it can be read again."""
+    place_map = map_of(WORLD.at(range(120)))
+    decider, rows = new_decider(place_map), WORLD.at(range(10, 40), visit=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(PlaceMap, 'descriptors', lambda *_, **__: fail())
+        for _ in range(2):
+            with pytest.raises(MapFileError):
+                decider.update(rows[0], stamp_ns=0, top_k=5)
+    assert decide(decider, rows) == decide(new_decider(place_map), rows)
+
+
+def fail() -> None:
+    """Fail as a map that another process has locked."""
+    raise MapFileError('locked')
 
 
 def test_a_map_may_be_cleared_and_made_anew_under_the_walk() -> None:

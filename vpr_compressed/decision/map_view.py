@@ -127,9 +127,10 @@ class MapView:
         if edits != found.edits or rows < measured or rows > measured * _GROWTH:
             if edits != found.edits:
                 self._cache.clear()
-            self._seen = found.edits, rows
+            self._seen = -1, 0  # should the map not be readable now, it is measured next time
             numbers = self._starts, self._strides
             self._measure()
+            self._seen = found.edits, rows
             if edits != found.edits or rows < measured or not _continues(
                     numbers, (self._starts, self._strides)):
                 self.version += 1
@@ -197,7 +198,7 @@ class MapView:
         ids, cache = self.ids(rows).tolist(), self._cache
         missing = [i for i in ids if i not in cache]
         if missing:
-            cache.update(zip(missing, self._map.descriptors(missing)))
+            cache.update(zip(missing, self._map.descriptors(missing, missing_ok=True)))
         found = np.stack([cache[i] for i in ids])
         for i in ids:
             cache.move_to_end(i)
@@ -220,7 +221,7 @@ class MapView:
             self._spacings, self.spacing, self.is_sequence = {}, _UNKNOWN_SPACING, False
             self._number_nodes()
             return
-        self.sample = self._map.descriptors(self.ids(_spread(count, SAMPLE)).tolist())
+        self.sample = self._uncached(_spread(count, SAMPLE))
         self.mean = self.sample.mean(axis=0)
         ends = np.append(self._starts[1:], count)
         longest = np.argsort(self._starts - ends, kind='stable')[:PAIRS]
@@ -309,8 +310,8 @@ class MapView:
             self.is_sequence = self.node_m <= _ROUTE_SHARE * far
 
     def _uncached(self, rows: IdArray) -> DescriptorArray:
-        """Return descriptors without keeping them."""
-        return self._map.descriptors(self.ids(rows).tolist())
+        """Return descriptors without keeping them; zeros where another process removed them."""
+        return self._map.descriptors(self.ids(rows).tolist(), missing_ok=True)
 
 
 def _median(values: ArrayLike) -> float:

@@ -218,8 +218,7 @@ class PlaceMap:
         ids = np.fromiter((int(i) for i in keyframe_ids), np.int64)
         with self._lock:
             with self._file.transaction() as connection:
-                connection.executemany(
-                    'DELETE FROM keyframes WHERE id = ?', ((i,) for i in ids.tolist()))
+                connection.executemany('DELETE FROM keyframes WHERE id = ?', zip(ids.tolist()))
             self._stretches.edits += 1
             return self._index.remove(ids)
 
@@ -239,19 +238,21 @@ class PlaceMap:
         with self._lock, explained(self.path):
             return rows.all_keyframes(self._file.connection)
 
-    def descriptors(self, keyframe_ids: Iterable[int]) -> DescriptorArray:
+    def descriptors(
+        self, keyframe_ids: Iterable[int], *, missing_ok: bool = False
+    ) -> DescriptorArray:
         """
         Return stored descriptors.
 
         :returns: float32, unit norm, ``(M, D)`` in the order of the ids
-        :raises MapFileError: for a number that is not in the map
+        :raises MapFileError: for a number that is not in the map; ``missing_ok`` gives zeros
         """
         ids = np.fromiter((int(i) for i in keyframe_ids), np.int64)
         with self._lock:
             found = self._fetch(ids)
-        if not found.any(axis=1).all():
-            raise MapFileError(
-                f'the map has no keyframes {ids[~found.any(axis=1)][:5].tolist()} (any more)')
+        gone = ~found.any(axis=1)
+        if gone.any() and not missing_ok:
+            raise MapFileError(f'the map has no keyframes {ids[gone][:5].tolist()} (any more)')
         return found
 
     def thumbnail(self, keyframe_id: int) -> bytes | None:

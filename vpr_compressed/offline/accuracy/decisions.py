@@ -52,6 +52,12 @@ class Outcome(Enum):
     WITHHELD = 'withheld'
     UNKNOWN = 'unknown, rightly withheld'
 
+    @property
+    def verdict(self) -> str | None:
+        """Return ``right``, ``wrong`` or ``junk`` for an accepted place, None for none."""
+        withheld = self in (Outcome.WITHHELD, Outcome.UNKNOWN)
+        return None if withheld else self.name.lower()
+
 
 @dataclass(frozen=True)
 class ReliabilityBin:

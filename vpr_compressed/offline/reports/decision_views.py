@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_compressed.offline.accuracy.decisions import Outcome
 from vpr_compressed.offline.accuracy.ground_truth import GroundTruth
 from vpr_compressed.offline.accuracy.metrics import PrecisionRecallCurve
 from vpr_compressed.offline.measuring.recognition_run import QueryResult
@@ -38,8 +37,6 @@ from vpr_compressed.offline.reports.walk_plots import Revisits
 from vpr_compressed.offline.reports.walk_plots import Strip
 from vpr_compressed.offline.reports.walk_plots import walk_plot
 from vpr_compressed.records import Status
-
-_VERDICTS = {Outcome.RIGHT: 'right', Outcome.WRONG: 'wrong', Outcome.JUNK: 'junk'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +62,7 @@ class DecidedWalk:
     @property
     def verdicts(self) -> list[str | None]:
         """Return what the accepted match of each image is: right, wrong or junk; None without."""
-        return [_VERDICTS.get(outcome) for outcome in self.decision.scores.outcomes]
+        return [outcome.verdict for outcome in self.decision.scores.outcomes]
 
     @property
     def curve(self) -> str:

@@ -137,9 +137,7 @@ class Report:
 
     def verdict(self, number: int) -> str | None:
         """Return what the accepted match of a query is: right, wrong or junk; None without."""
-        outcome = self.outcomes[number]
-        return outcome.name.lower() if outcome in (
-            Outcome.RIGHT, Outcome.WRONG, Outcome.JUNK) else None
+        return self.outcomes[number].verdict
 
     @property
     def origin(self) -> str:

@@ -196,14 +196,9 @@ def render(evaluation: Evaluation, plots: Sequence[page.Plot], gallery: Gallery)
 
 def headline(evaluation: Evaluation) -> str:
     """Return the numbers of all models as a table, and which differences are significant."""
-    rows = [[name, *values] for name, values in table_of(evaluation.reports)]
-    if len(evaluation.reports) > 1:
-        rows.insert(0, ['', *(report.model.label for report in evaluation.reports)])
-    lines = terminal.columns(rows, left=1)
-    warnings = [f'WARNING, {report.model.label}: {report.warning}'
-                for report in evaluation.reports if report.warning]
-    return '\n'.join([
-        *lines, *(each.sentence() for each in evaluation.comparisons), *warnings])
+    return page.headline(
+        table_of(evaluation.reports), evaluation.reports,
+        (each.sentence() for each in evaluation.comparisons))
 
 
 def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
@@ -212,7 +207,5 @@ def table_of(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
 
     Rows that say nothing on these recordings are left out.
     """
-    columns = [
-        page.table('numbers.txt.j2', report=each, first=reports[0], several=len(reports) > 1)
-        for each in reports]
-    return [(cells[0][0], [text for _, text in cells]) for cells in zip(*columns)]
+    return page.side_by_side(
+        'numbers.txt.j2', reports, first=reports[0], several=len(reports) > 1)

@@ -36,6 +36,7 @@ import cv2
 
 from vpr_compressed.errors import VprError
 from vpr_compressed.records import ImageArray
+from vpr_compressed.system.terminal import columns
 from vpr_compressed.system.terminal import duration
 from vpr_compressed.system.terminal import human_bytes
 
@@ -118,6 +119,31 @@ def table(template: str, **values: Any) -> list[tuple[str, str]]:
     """
     rows = (line.partition(' | ') for line in render(template, **values).splitlines())
     return [(name, text) for name, found, text in rows if found]
+
+
+def side_by_side(
+    template: str, reports: Sequence[Any], **values: Any
+) -> list[tuple[str, list[str]]]:
+    """Return a table with one text per report in each row; see :func:`table`."""
+    texts = [table(template, report=each, **values) for each in reports]
+    return [(cells[0][0], [text for _, text in cells]) for cells in zip(*texts)]
+
+
+def headline(
+    numbers: Sequence[tuple[str, list[str]]], reports: Sequence[Any], sentences: Iterable[str] = ()
+) -> str:
+    """
+    Return what a terminal shows of reports: their numbers and what must not be overlooked.
+
+    :param numbers: of :func:`side_by_side`
+    :param reports: each with ``model.label`` and ``warning``
+    """
+    rows = [[name, *texts] for name, texts in numbers]
+    if len(reports) > 1:
+        rows.insert(0, ['', *(report.model.label for report in reports)])
+    return '\n'.join([*columns(rows, left=1), *sentences, *(
+        f'WARNING, {report.model.label}: {report.warning}'
+        for report in reports if report.warning)])
 
 
 def described(picture: str, **values: Any) -> tuple[str, str]:

@@ -46,10 +46,11 @@ from vpr_compressed.offline.reports.evaluation_report import PICTURES
 from vpr_compressed.offline.reports.evaluation_report import read_all
 from vpr_compressed.records import Status
 from vpr_compressed.sources import ImageSource
-from vpr_compressed.system import terminal
 from vpr_compressed.system.machine import machine
 from vpr_compressed.system.machine import now
 from vpr_compressed.system.machine import versions
+
+_NUMBERS = 'revisit_numbers.txt.j2'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +177,8 @@ def write_report(reports: Sequence[RevisitReport], out: Path) -> Path:
     values = to_json(reports)
     plots = draw(reports)
     html = page.render(
-        'revisits.html.j2', reports=reports, values=values, numbers=table_of(reports),
-        plots=plots, max_rows=page.MAX_ROWS)
+        'revisits.html.j2', reports=reports, values=values, plots=plots,
+        numbers=page.side_by_side(_NUMBERS, reports), max_rows=page.MAX_ROWS)
     return page.write_report_files(out, page.as_json(values), html, plots, PICTURES)
 
 
@@ -259,15 +260,4 @@ def find_revisits(
 
 def headline(reports: Sequence[RevisitReport]) -> str:
     """Return the numbers of all models as a table, and what must not be overlooked."""
-    rows = [[name, *values] for name, values in table_of(reports)]
-    if len(reports) > 1:
-        rows.insert(0, ['', *(report.model.label for report in reports)])
-    return '\n'.join([*terminal.columns(rows, left=1), *(
-        f'WARNING, {report.model.label}: {report.warning}'
-        for report in reports if report.warning)])
-
-
-def table_of(reports: Sequence[RevisitReport]) -> list[tuple[str, list[str]]]:
-    """Return the numbers of all models: what it is with its unit, then one text per model."""
-    columns = [page.table('revisit_numbers.txt.j2', report=each) for each in reports]
-    return [(cells[0][0], [text for _, text in cells]) for cells in zip(*columns)]
+    return page.headline(page.side_by_side(_NUMBERS, reports), reports)
