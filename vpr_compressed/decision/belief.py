@@ -36,21 +36,22 @@ from vpr_compressed.decision.motion import Step
 from vpr_compressed.place_map.index_rows import IdArray
 
 #: Speeds in nodes per node that the robot should have passed by its view change.
-SPEEDS = np.array([-4.0, -2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0, 4.0])
+SPEEDS = np.array([-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0])
 #: The same where odometry says how far the robot went: only the direction is open.
-KNOWN_SPEEDS = np.array([-1.3, -1.1, -1.0, -0.9, -0.7, 0.7, 0.9, 1.0, 1.1, 1.3])
+KNOWN_SPEEDS = np.array([-1.3, -1.1, -1.0, -0.8, 0.8, 1.0, 1.1, 1.3])
 #: Nodes to each side that count as one place.
 RADIUS = 2
-#: Share of the belief that, with every change of view, turns round, takes the next speed to
-#: either side, leaves the map, or enters it anywhere.
-_TURN, _JITTER, _LEAVE, _ENTER = 0.02, 0.1, 0.02, 0.05
+#: Share of the belief that, with every change of view, turns round or takes another speed, goes
+#: one node less or more than it should (each), leaves the map, or enters it anywhere.
+_TURN, _DIFFUSE, _LEAVE, _ENTER = 0.02, 0.2, 0.02, 0.05
 #: Share that passes between two places which are linked (one place in two sessions).
 _CROSS = 0.1
 #: Log likelihood ratio of "here" to "not in the map": ``slope * (z - zero)`` within bounds,
 #: taken in part because neighbouring images are alike.
-_SLOPE, _ZERO, _LOWEST, _HIGHEST, _TRUST = 2.0, 1.3, -3.0, 5.0, 0.7
-#: How much more an image's own likeness counts when the place is named than when it is believed.
-_JUMP, _FLOOR, _OWN = 1.5, 1e-3, 0.5
+_SLOPE, _ZERO, _LOWEST, _HIGHEST, _TRUST = 2.0, 1.3, -3.0, 5.0, 0.6
+#: A place that an image resembles by so many deviations more than what is believed is named at
+#: once; and how much likeness counts beside belief within the named place.
+_JUMP, _OWN = 2.5, 0.3
 #: Maps up to so many nodes are looked at whole; else so many nodes are kept.
 _WHOLE, _KEPT = 512, 128
 
@@ -194,11 +195,8 @@ def _moved(belief: Belief, step: Step, count: int) -> Belief:
     """
     mass, speeds = belief.mass, KNOWN_SPEEDS if step.from_odometry else SPEEDS
     turned = (1.0 - _TURN) * mass + _TURN / len(speeds) * mass.sum(axis=0)
-    mixed = (1.0 - 2.0 * _JITTER) * turned
-    mixed[1:] += _JITTER * turned[:-1]
-    mixed[:-1] += _JITTER * turned[1:]
-    mixed[[0, -1]] += _JITTER * turned[[0, -1]]
-    moved = _shifted(belief.nodes, mixed, speeds * step.steps)
+    moved = _shifted(
+        belief.nodes, turned, speeds * step.steps, _DIFFUSE * min(step.steps, 1.0))
     gone = max(float(mass.sum() - moved.sum()), 0.0)
     leave, enter = _LEAVE * step.change, _ENTER * step.change
     inside, entering = float(moved.sum()) + belief.rest, enter * belief.off
@@ -231,20 +229,26 @@ def named_place(belief: Belief, nodes: IdArray, z: FloatArray) -> tuple[int, flo
     places = belief.places()
     own = np.full(len(belief.nodes), -3.0)
     own[np.searchsorted(belief.nodes, nodes)] = z
-    best = int(np.argmax(np.log(places + _FLOOR) + _JUMP * np.clip(own - _ZERO, 0.0, 12.0)))
+    best, likest = int(np.argmax(places)), int(np.argmax(own))
+    around = np.abs(belief.nodes - belief.nodes[best]) <= 2 * RADIUS
+    if own[likest] - max(float(own[around].max()), _ZERO) > _JUMP:
+        best = likest
     near = np.flatnonzero(np.abs(belief.nodes - belief.nodes[best]) <= RADIUS)
     share = belief.mass[:, near].sum(axis=0) * np.exp(_OWN * (own[near] - own[near].max()))
     middle = int(np.searchsorted(np.cumsum(share), share.sum() / 2.0))
     return int(belief.nodes[near[min(middle, len(near) - 1)]]), float(places[best])
 
 
-def _shifted(nodes: IdArray, mass: FloatArray, steps: FloatArray) -> FloatArray:
+def _shifted(
+    nodes: IdArray, mass: FloatArray, steps: FloatArray, diffuse: float
+) -> FloatArray:
     """
     Return belief moved along the nodes, each row by its own, perhaps broken number of steps.
 
     :param nodes: rising, ``(A,)``; sessions are two numbers apart at least, and nothing moves
         from one to the next
     :param mass: ``(V, A)``
+    :param diffuse: share that goes one node further, and as much that goes one less
     """
     speeds, size = mass.shape
     breaks = np.diff(nodes) > 1
@@ -257,7 +261,10 @@ def _shifted(nodes: IdArray, mass: FloatArray, steps: FloatArray) -> FloatArray:
     part = (steps - whole)[:, np.newaxis]
     source = cells - whole[:, np.newaxis]
     offset = np.arange(speeds)[:, np.newaxis] * width
-    flat = grid.ravel()
+    wide = (1.0 - 2.0 * diffuse) * grid
+    wide[:, 1:] += diffuse * grid[:, :-1]
+    wide[:, :-1] += diffuse * grid[:, 1:]
+    flat = wide.ravel()
     return np.asarray((1.0 - part) * flat[source + offset] + part * flat[source - 1 + offset])
 
 
