@@ -211,6 +211,9 @@ def test_reset_forgets_everything(known: PlaceMap) -> None:
     decider.reset()
     rows = WORLD.at(range(10, 40), visit=1, noise=HARD)
     assert decide(decider, rows) == decide(known, rows)
+    decide(decider, rows[::-1])  # ends with the view that the next walk begins with
+    decider.reset()
+    assert decide(decider, rows) == decide(known, rows)
 
 
 @pytest.mark.parametrize('noise', [0.35, HARD])
@@ -412,6 +415,11 @@ def test_a_walk_is_decided_the_same_again_and_from_a_file(tmp_path: Path) -> Non
     with PlaceMap.open(tmp_path / 'map') as place_map:
         assert decide(place_map, walk) == first
         assert decide(place_map, walk) == first
+    with PlaceMap.open(tmp_path / 'map', read_only=False) as place_map:
+        place_map.remove([1, 2, 30])
+        edited = decide(place_map, walk)
+    with PlaceMap.open(tmp_path / 'map') as place_map:
+        assert decide(place_map, walk) == edited != first
 
 
 def test_a_calibration_for_unknown_evidence_is_refused(known: PlaceMap) -> None:
