@@ -330,7 +330,22 @@ def test_a_map_that_is_no_route_is_decided_image_by_image() -> None:
     assert decide(place_map, walk[::-1])[::-1] == decisions
     assert set(decisions[0].evidence) >= set(DecisionCalibration().single.evidence)
     for seed in range(2, 5):
-        assert not any(d.accepted for d in decide(place_map, World(seed).at(range(40), visit=1)))
+        unknown = [d.status for d in decide(place_map, World(seed).at(range(40), visit=1))]
+        assert set(unknown) <= {Status.UNKNOWN, Status.UNSURE}
+        assert unknown.count(Status.UNKNOWN) >= 35
+
+
+def test_metres_of_a_jumble_join_no_places() -> None:
+    """Neighbours in the file are anywhere; what is as near as they are is another place."""
+    order = np.random.default_rng(3).permutation(WORLD.places)
+    world = World()
+    world.copy_stretch(10, 70, 40, share=0.8)
+    walk = world.at(range(15, 45), visit=1, noise=0.8)
+    made = map_of(world.at(order), positions=[order.astype(float)]), map_of(world.at(order))
+    posed, bare = ([(d.basis, d.status, d.confidence) for d in decide(each, walk)]
+                   for each in made)
+    assert posed == bare
+    assert Status.LOOK_ALIKE in {status for _, status, _ in posed}
 
 
 def test_poses_say_whether_a_map_is_a_route() -> None:

@@ -56,6 +56,8 @@ _NS_PER_S = 1_000_000_000
 _WATCHED = 16
 #: Names of the evidence of one image alone.
 SINGLE = ('margin', 'correlation', 'gain')
+#: A single image that correlates less with a place does not look like it, nor like its double.
+_RESEMBLES = 0.5
 #: A place this likely is not called unknown, however little the belief has followed yet.
 _LIKELY = 0.5
 
@@ -201,7 +203,8 @@ class PlaceDecider:
         row = seen.best_row(node)
         rivals = self._likenesses.rivals(seen, row, node)
         evidence = dict(zip(SINGLE, (rivals.margin, rivals.correlation, rivals.gain)))
-        why = Status.LOOK_ALIKE if rivals.gain < 0.0 else Status.UNKNOWN
+        alike = rivals.gain < 0.0 and rivals.correlation >= _RESEMBLES
+        why = Status.LOOK_ALIKE if alike else Status.UNKNOWN
         return self._answer(descriptor, seen, top_k, offset, _Finding(
             row, node, rivals.row, evidence, self._calibration.single, why, {node: 1.0}))
 

@@ -306,8 +306,10 @@ class MapView:
         far = sorted(apart)[len(apart) * 3 // 4] if apart else 0.0
         # poses that never change, as of a localisation that does not run, say nothing
         if len(gaps) >= _FEWEST // 2 and far > 0.0:
-            self.node_m = _median(gaps)
-            self.is_sequence = self.node_m <= _ROUTE_SHARE * far
+            gap = _median(gaps)
+            self.is_sequence = gap <= _ROUTE_SHARE * far
+            # in a jumble of places neighbours in the file are not near each other
+            self.node_m = gap if self.is_sequence else math.nan
 
     def _uncached(self, rows: IdArray) -> DescriptorArray:
         """Return descriptors without keeping them; zeros where another process removed them."""

@@ -80,6 +80,7 @@ class ThirdInARow(PlaceDecider):
         config: DecisionConfig | None = None
     ) -> None:
         super().__init__(place_map, calibration, config)
+        self._map = place_map
         self._config = config or DecisionConfig()
         self._seen = 0
 
