@@ -72,7 +72,7 @@ def total(belief: Belief) -> float:
     return float(belief.mass.sum()) + belief.rest + belief.off
 
 
-@pytest.mark.parametrize('speed', [-4.0, -1.0, -0.5, 0.25, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize('speed', [-4.0, -1.0, -0.5, 0.5, 1.0, 3.0, 4.0])
 def test_belief_moves_by_its_speed(speed: float) -> None:
     """Most of it; little turns round, and little leaves the map."""
     belief = moved(view_of(41), 20, speed)
@@ -82,6 +82,15 @@ def test_belief_moves_by_its_speed(speed: float) -> None:
     assert np.sign(SPEEDS) @ belief.mass.sum(axis=1) * np.sign(speed) > 0.7
     assert belief.off == pytest.approx(0.02)
     assert total(belief) == pytest.approx(1.0)
+
+
+def test_a_step_may_be_a_node_shorter_or_longer() -> None:
+    """As keyframes are not evenly spaced; by the same share to either side."""
+    belief = moved(view_of(41), 20, 1.0)
+    single = belief.mass[int(np.flatnonzero(SPEEDS == 1.0)[0])]
+    short, right, long = single[np.searchsorted(belief.nodes, [20, 21, 22])]
+    assert right > 2.0 * short > 0.1
+    assert short == pytest.approx(long, rel=0.05)
 
 
 def test_belief_spreads_with_the_change_of_view_only() -> None:

@@ -36,9 +36,9 @@ from vpr_compressed.decision.motion import Step
 from vpr_compressed.place_map.index_rows import IdArray
 
 #: Speeds in nodes per node that the robot should have passed by its view change.
-SPEEDS = np.array([-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0])
+SPEEDS = np.array([-4.0, -3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0, 4.0])
 #: The same where odometry says how far the robot went: only the direction is open.
-KNOWN_SPEEDS = np.array([-1.3, -1.1, -1.0, -0.8, 0.8, 1.0, 1.1, 1.3])
+KNOWN_SPEEDS = np.array([-1.3, -1.1, -1.0, -0.9, -0.7, 0.7, 0.9, 1.0, 1.1, 1.3])
 #: Nodes to each side that count as one place.
 RADIUS = 2
 #: Share of the belief that, with every change of view, turns round or takes another speed, goes
