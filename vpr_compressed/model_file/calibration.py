@@ -81,7 +81,14 @@ class ConfidenceCurve(Bounded):
         return 1.0 / (1.0 + math.exp(-min(max(logit, -_MAX_LOGIT), _MAX_LOGIT)))
 
     def threshold(self, precision: float) -> float:
-        """Return the confidence a place needs; beyond the fitted precisions nothing is sure."""
+        """
+        Return the confidence a place needs for a wanted precision.
+
+        Between fitted precisions on the line; below them less in proportion, so that every
+        setting does something; beyond them towards 1, which nothing reaches.
+        """
+        if precision < self.precisions[0]:
+            return self.thresholds[0] * precision / self.precisions[0]
         if precision > self.precisions[-1]:
             missing = (1.0 - precision) / (1.0 - self.precisions[-1])
             return 1.0 - (1.0 - self.thresholds[-1]) * missing
