@@ -95,7 +95,7 @@ class ConfidenceCurve(Bounded):
         return float(np.interp(precision, self.precisions, self.thresholds))
 
 
-#: What config/recipes/calibration.yaml gave for the default model, with thresholds rounded up: what
+#: What config/recipes/calibration.yaml gave for the default model, with thresholds rounded up; it
 #: serves models that nobody has calibrated.
 _WALK = ConfidenceCurve(
     evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'progress', 'drop'),
