@@ -95,12 +95,12 @@ class ConfidenceCurve(Bounded):
         return float(np.interp(precision, self.precisions, self.thresholds))
 
 
-#: What config/recipes/calibration.yaml gave for the default model, with thresholds rounded up; it
+#: What config/recipes/calibration.yaml gave for the default model, with higher thresholds; it
 #: serves models that nobody has calibrated.
 _WALK = ConfidenceCurve(
     evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'progress', 'drop'),
     weights=(0.69, 0.97, 0.77, 8.37, 0.0, 0.8, 11.5), intercept=-1.02,
-    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.75, 0.88, 0.94))
+    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.75, 0.92, 0.97))
 _SINGLE = ConfidenceCurve(
     evidence=('margin', 'correlation', 'gain'), weights=(0.43, 12.1, 8.44), intercept=-5.72,
     precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.925, 0.95, 0.98, 0.99))
