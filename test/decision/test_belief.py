@@ -170,6 +170,17 @@ def test_the_place_named_is_the_likely_one_unless_an_image_overwhelms() -> None:
         assert mass == pytest.approx(belief.places()[named], abs=0.2)
 
 
+@pytest.mark.parametrize(('clear', 'named'), [(0.9, 21), (1.2, 22)])
+def test_an_image_that_clearly_shows_a_keyframe_of_the_place_names_it(
+    clear: float, named: int
+) -> None:
+    """Else it is the middle of the belief, which noise in one image hardly moves."""
+    view = view_of(40)
+    nodes = view.all_nodes()
+    z = np.where(nodes == 22, 2.0 + clear, np.where(np.abs(nodes - 21) <= RADIUS, 2.0, 0.0))
+    assert named_place(moved(view, 20, 1.0), nodes, z)[0] == named
+
+
 @pytest.mark.parametrize('seed', range(12))
 def test_probabilities_stay_probabilities(seed: int) -> None:
     """Whatever is seen, wherever: finite, not negative, together one."""

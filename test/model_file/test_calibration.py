@@ -56,9 +56,9 @@ def test_missing_evidence_is_no_zero() -> None:
 
 
 @pytest.mark.parametrize(('precision', 'threshold'), [
-    (0.5, 0.6), (0.9, 0.6), (0.945, 0.75), (0.99, 0.9), (0.995, 0.95), (1.0, 1.0)])
+    (0.45, 0.3), (0.9, 0.6), (0.945, 0.75), (0.99, 0.9), (0.995, 0.95), (1.0, 1.0)])
 def test_threshold_of_a_precision(precision: float, threshold: float) -> None:
-    """Between two fitted ones on the line; beyond the last one towards certainty."""
+    """On the line between fitted ones; in proportion below, towards certainty beyond."""
     assert CURVE.threshold(precision) == pytest.approx(threshold)
 
 

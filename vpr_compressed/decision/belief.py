@@ -50,8 +50,9 @@ _CROSS = 0.1
 #: taken in part because neighbouring images are alike.
 _SLOPE, _ZERO, _LOWEST, _HIGHEST, _TRUST = 2.0, 1.3, -3.0, 5.0, 0.6
 #: A place that an image resembles by so many deviations more than what is believed is named at
-#: once; and how much likeness counts beside belief within the named place.
-_JUMP, _OWN = 2.5, 0.3
+#: once, as is a node of the place that it clearly resembles more than the others; else likeness
+#: counts so much beside belief.
+_JUMP, _CLEAR, _OWN = 2.5, 1.0, 0.3
 #: Maps up to so many nodes are looked at whole; else so many nodes are kept.
 _WHOLE, _KEPT = 512, 128
 
@@ -234,9 +235,13 @@ def named_place(belief: Belief, nodes: IdArray, z: FloatArray) -> tuple[int, flo
     if own[likest] - max(float(own[around].max()), _ZERO) > _JUMP:
         best = likest
     near = np.flatnonzero(np.abs(belief.nodes - belief.nodes[best]) <= RADIUS)
-    share = belief.mass[:, near].sum(axis=0) * np.exp(_OWN * (own[near] - own[near].max()))
-    middle = int(np.searchsorted(np.cumsum(share), share.sum() / 2.0))
-    return int(belief.nodes[near[min(middle, len(near) - 1)]]), float(places[best])
+    second, first = np.sort(own[near])[-2:] if near.size > 1 else (-np.inf, own[near[0]])
+    if first - second > _CLEAR:
+        middle = int(np.argmax(own[near]))
+    else:
+        share = belief.mass[:, near].sum(axis=0) * np.exp(_OWN * (own[near] - first))
+        middle = min(int(np.searchsorted(np.cumsum(share), share.sum() / 2.0)), near.size - 1)
+    return int(belief.nodes[near[middle]]), float(places[best])
 
 
 def _shifted(

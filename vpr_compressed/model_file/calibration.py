@@ -81,19 +81,26 @@ class ConfidenceCurve(Bounded):
         return 1.0 / (1.0 + math.exp(-min(max(logit, -_MAX_LOGIT), _MAX_LOGIT)))
 
     def threshold(self, precision: float) -> float:
-        """Return the confidence a place needs; beyond the fitted precisions nothing is sure."""
+        """
+        Return the confidence a place needs for a wanted precision.
+
+        Between fitted precisions on the line; below them less in proportion, so that every
+        setting does something; beyond them towards 1, which nothing reaches.
+        """
+        if precision < self.precisions[0]:
+            return self.thresholds[0] * precision / self.precisions[0]
         if precision > self.precisions[-1]:
             missing = (1.0 - precision) / (1.0 - self.precisions[-1])
             return 1.0 - (1.0 - self.thresholds[-1]) * missing
         return float(np.interp(precision, self.precisions, self.thresholds))
 
 
-#: What config/recipes/calibration.yaml gave for the default model, with thresholds rounded up: what
+#: What config/recipes/calibration.yaml gave for the default model, with higher thresholds; it
 #: serves models that nobody has calibrated.
 _WALK = ConfidenceCurve(
     evidence=('belief', 'travel', 'mean_margin', 'mean_gain', 'views', 'progress', 'drop'),
     weights=(0.69, 0.97, 0.77, 8.37, 0.0, 0.8, 11.5), intercept=-1.02,
-    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.75, 0.88, 0.94))
+    precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.5, 0.75, 0.92, 0.97))
 _SINGLE = ConfidenceCurve(
     evidence=('margin', 'correlation', 'gain'), weights=(0.43, 12.1, 8.44), intercept=-5.72,
     precisions=(0.9, 0.95, 0.98, 0.99), thresholds=(0.925, 0.95, 0.98, 0.99))

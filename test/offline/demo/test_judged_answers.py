@@ -110,7 +110,7 @@ def test_demo_fails_for_each_reason_in_words(outcome: JudgedAnswers) -> None:
     assert outcome.failures() == [
         'precision 0.500 of the accepted matches is below 0.95']
     silent = replace(outcome, answers=replace(ANSWERS, statuses=(Status.STANDING,) * 6))
-    assert silent.failures() == ['only 0% of the known places were recognised, 40% are wanted']
+    assert silent.failures() == ['only 0% of the known places were recognised, 50% are wanted']
     deaf = replace(outcome, answers=replace(ANSWERS, statuses=(None,) * 6))
     assert '6 images got no answer' in deaf.failures()
 
