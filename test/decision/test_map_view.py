@@ -132,6 +132,16 @@ def test_metres_come_from_the_poses() -> None:
     assert np.isnan(view_of(map_of(WORLD.at(range(60)))).node_m)
 
 
+def test_metres_tell_how_many_nodes_they_are_where_nodes_are_evenly_spaced() -> None:
+    """A robot that slowed down while it mapped has many keyframes in few metres."""
+    steady = view_of(map_of(WORLD.at(range(60)), positions=[[1.1 * i for i in range(60)]]))
+    assert steady.even_m == steady.node_m > 0.0
+    slowing = [float(i) if i < 30 else 30.0 + 0.4 * (i - 30) for i in range(60)]
+    halting = view_of(map_of(WORLD.at(range(60)), positions=[slowing]))
+    assert np.isnan(halting.even_m)
+    assert halting.node_m > 0.0
+
+
 @pytest.mark.parametrize('sessions', [1, 2, 3, 4])
 def test_a_route_that_was_mapped_again_is_a_route(sessions: int) -> None:
     """With poses and without."""

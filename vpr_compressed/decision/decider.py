@@ -167,7 +167,7 @@ class PlaceDecider:
         view, likenesses = self._view, self._likenesses
         spacing = view.spacing if self._named is None else view.spacing_at(
             int(view.rows_of(np.array([self._named]))[0]))
-        step = self._motion.step(descriptor, odometry, spacing, view.node_m)
+        step = self._motion.step(descriptor, odometry, spacing, view.even_m)
         likenesses.take(descriptor, step.change, keep=step.keep)
         seen = likenesses.of(descriptor, likely=self._filter.likely(_WATCHED))
         belief = self._filter.update(seen.nodes, seen.z, step)

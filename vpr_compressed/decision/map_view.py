@@ -41,8 +41,9 @@ _LEAST_CHANGE, _MOST_CHANGE = 0.1, 0.4
 #: Share of a map that must resemble a keyframe less than its neighbour does, for file order to
 #: be a route, and how much of it a map of N places may lack, times N.
 _SEQUENCE_RANK, _RANK_SLACK = 0.92, 2.0
-#: Where there are poses: neighbours of a route are nearer than this share of its far places.
-_ROUTE_SHARE = 0.4
+#: Where there are poses: neighbours of a route are nearer than this share of its far places, and
+#: evenly spaced when such a share of the gaps is within this factor of the median.
+_ROUTE_SHARE, _EVEN_SHARE, _EVEN = 0.4, 0.8, 1.4
 #: Places less alike than this are not called one, however different the neighbours of a map are:
 #: floors that look alike reach 0.55.
 _LEAST_LINK = 0.75
@@ -103,19 +104,14 @@ class MapView:
         self.is_sequence = False
         #: Centred correlation of neighbouring nodes: what one place looks like twice.
         self.link_correlation = 1.0
-        #: Metres from node to node, NaN without poses.
-        self.node_m = math.nan
+        #: Metres from node to node, NaN without poses; and NaN where they are not evenly spaced.
+        self.node_m = self.even_m = math.nan
         #: Rises when nodes got other numbers.
         self.version = 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self._found.ids)
-
-    @property
-    def skip(self) -> IdArray | None:
-        """Return the numbers a search must leave out."""
-        return self._found.skip
 
     def refresh(self, exclude_since_ns: int | None) -> None:
         """Take what can be found now; measure again after an edit or when the map has grown."""
@@ -188,7 +184,7 @@ class MapView:
 
     def nearest(self, direction: DescriptorArray, k: int) -> tuple[IdArray, NDArray[np.float32]]:
         """Return the rows most similar to a direction and their cosines, best first."""
-        found = self._map.nearest(direction, k, skip=self.skip)
+        found = self._map.nearest(direction, k, skip=self._found.skip)
         rows = self.rows_of(np.array([i for i, _ in found], np.int64))
         kept = rows >= 0
         return rows[kept], np.array([s for _, s in found], np.float32)[kept]
@@ -282,7 +278,8 @@ class MapView:
         second = np.minimum(first + np.maximum(self._strides[self.segment(first)], 1), count - 1)
         same = (self.segment(first) == self.segment(second)) & (second > first)
         first, second = first[same], second[same]
-        self.is_sequence, self.link_correlation, self.node_m = False, 1.0, math.nan
+        self.is_sequence, self.link_correlation = False, 1.0
+        self.node_m = self.even_m = math.nan
         if first.size < 2:
             return
         one, other, all_places = (
@@ -310,6 +307,8 @@ class MapView:
             self.is_sequence = gap <= _ROUTE_SHARE * far
             # in a jumble of places neighbours in the file are not near each other
             self.node_m = gap if self.is_sequence else math.nan
+            usual = sum(gap / _EVEN <= metres <= gap * _EVEN for metres in gaps)
+            self.even_m = self.node_m if usual >= _EVEN_SHARE * len(gaps) else math.nan
 
     def _uncached(self, rows: IdArray) -> DescriptorArray:
         """Return descriptors without keeping them; zeros where another process removed them."""

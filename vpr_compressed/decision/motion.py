@@ -74,7 +74,7 @@ class Motion:
         :param descriptor: ``(D,)``, unit norm
         :param odometry: where the robot was, or None
         :param spacing: of the keyframes of the map
-        :param node_m: metres from node to node, NaN where the map has no poses
+        :param node_m: metres from node to node, NaN where that is not known or not even
         """
         self._now = descriptor, odometry
         per_node = spacing.per_step / spacing.stride
