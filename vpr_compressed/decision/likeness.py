@@ -30,7 +30,8 @@ from vpr_compressed.decision.map_view import MapView
 from vpr_compressed.place_map.index_rows import IdArray
 from vpr_compressed.records import DescriptorArray
 
-#: Most similar keyframes that are looked at; half of them lose a tenth of the hardest walk.
+#: Most similar keyframes that are looked at; 16 did as well on the walks of development, but a
+#: prototype lost with 32 on a darker one (docs/decision.md).
 SEARCHED = 64
 #: Images whose mean is taken off the query, and how slowly that begins.
 _WINDOW, _BEGINNING = 30, 2
@@ -93,7 +94,7 @@ class Likenesses:
     Compares images with a map; keeps the mean of the recent ones.
 
     The mean is what all images of this hour have in common. It is taken off the query, so the
-    search finds what is special in it; that is most of the gain at night.
+    search finds what is special in it, which names places better where images are poor.
     """
 
     def __init__(self, view: MapView) -> None:

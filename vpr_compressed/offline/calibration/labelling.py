@@ -98,7 +98,6 @@ class Plan:
     """
 
     def __init__(self, recipe: CalibrationRecipe, root: Path) -> None:
-        self._root = root
         used = {route.site for walk in recipe.walks for route in (*walk.reference, *walk.query)}
         self.sites = {name: open_site(root, name, config)
                       for name, config in recipe.sites.items() if name in used}
